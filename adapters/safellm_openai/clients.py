@@ -1,0 +1,194 @@
+"""The SDK's client classes with guarded transports. Everything else of them is untouched.
+
+What differs from the SDK, and why:
+* A key from the vault or a variable is managed: the client holds a placeholder, the transport puts the key on a copy of the
+  request after the egress check (THREATS K.4). A key given as an argument is the program's own and stays what it is.
+* An address from a variable counts only if it is bound or loopback (E.1). One given as an argument counts.
+* A caller's `http_client` is copied (its connection pool is shared) and the copy's transport and mounts are guarded (E.4).
+* Websocket connections, Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import openai
+
+from safellm.errors import ConfigurationError, Reason, Refused
+from safellm_openai.adapter import ADAPTER
+from safellm_openai.errors import native_error
+
+if TYPE_CHECKING:
+    from safellm._core.origin import Origin
+    from safellm.client import Setup
+    from safellm.transports.driver import Driver
+
+# Given to copies so that the SDK doesn't read the refusing property below; nothing ever connects to it.
+_NO_WEBSOCKETS = "wss://websockets-are-refused.invalid"
+_AZURE_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+
+
+class _Guarded:
+    """What every guarded client class adds. The SDK's constructor runs between `_prepare` and `_attach`."""
+
+    _client: Any
+    base_url: Any
+
+    def _attach(self, setup: Setup, http_client: Any, *, in_code: bool) -> None:
+        from safellm.client import origin_of  # noqa: PLC0415 - the guard's modules load when a client is made
+        from safellm.transports.http import guard_client, own_copy  # noqa: PLC0415
+
+        driver = setup.driver(origin_of(self.base_url), in_code=in_code, native=native_error)
+        self._client = guard_client(self._client if http_client is None else own_copy(http_client), driver)
+
+    def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+        from safellm.transports.http import REFUSAL  # noqa: PLC0415
+
+        error = response.extensions.get(REFUSAL)
+        if isinstance(error, Refused):
+            return native_error(error, response)
+        return super()._make_status_error(err_msg, body=body, response=response)  # type: ignore[misc]  # the SDK's method
+
+    @property
+    def websocket_base_url(self) -> NoReturn:
+        """Refuse: the SDK reads this when it is about to open a websocket."""
+        raise Refused(
+            "Websocket connections (Realtime, Live, Responses over websocket) don't pass the guard yet",
+            guard="mediation",
+            reason=Reason.MEDIATION_UNSUPPORTED,
+            remedy="Use the HTTP endpoints, or the plain SDK for this one connection.",
+        )
+
+    @websocket_base_url.setter
+    def websocket_base_url(self, value: object) -> None:
+        # The SDK's constructor sets it; no connection will ever use it.
+        pass
+
+    def _configure_realtime(self, *_: object, **__: object) -> NoReturn:
+        # The Azure clients build a websocket address here instead.
+        return self.websocket_base_url
+
+    def copy(self, **options: Any) -> Any:
+        """Return a client with other options, guarded by the same transport; see the SDK's `copy`."""
+        if options.get("data_residency") is None:
+            options["websocket_base_url"] = options.get("websocket_base_url") or _NO_WEBSOCKETS
+        return super().copy(**options)  # type: ignore[misc]  # the SDK's method
+
+    with_options = copy
+
+
+def _construct(
+    client: Any, base: type, settings: Mapping[str, object] | None, options: dict[str, Any], *, azure: bool
+) -> None:
+    """Make the SDK's client with placeholders for managed keys, then guard its transports."""
+    from safellm.client import bind, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
+    from safellm.transports.http import guard_of  # noqa: PLC0415
+
+    _refuse_unguardable(options)
+    http_client = options.get("http_client")
+    driver: Driver | None = guard_of(http_client)
+    if driver is not None:
+        # A copy of a guarded client (`with_options`): same transport, same keys; the address may be another one.
+        base.__init__(client, **options)
+        bind(driver, client.base_url)
+        return
+    setup = prepare(ADAPTER, settings)
+    address_keys = ("base_url", "azure_endpoint", "data_residency")
+    in_code = any(_is_given(options.get(key)) for key in address_keys)
+    origins: tuple[Origin, ...] = () if azure else ADAPTER.origins
+    _manage_keys(setup, options, origins, azure=azure)
+    try:
+        base.__init__(client, **options)
+    except openai.OpenAIError as error:
+        if setup.vault_problem is not None and "credentials" in str(error).lower():
+            raise openai.OpenAIError(f"{error} (safellm: {setup.vault_problem})") from None
+        raise
+    client._attach(setup, http_client, in_code=in_code)
+
+
+def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, ...], *, azure: bool) -> None:
+    given = [options.get(name) for name in ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity")]
+    if any(one is not None for one in given):
+        if setup.policy.is_strict:
+            raise ConfigurationError(
+                "Strict mode takes no key from code", remedy="Store it: safellm keys set openai, and leave api_key out."
+            )
+    elif azure:
+        api_key, token = _AZURE_VARIABLES
+        if setup.environ.get(token) and not setup.environ.get(api_key):
+            options["azure_ad_token"] = setup.manage(token, default_origins=origins)
+        else:
+            options["api_key"] = setup.manage(api_key, default_origins=origins)
+    else:
+        options["api_key"] = setup.manage("OPENAI_API_KEY", default_origins=origins)
+    admin = "OPENAI_ADMIN_KEY"
+    if "admin_api_key" in openai.OpenAI.__init__.__kwdefaults__ and options.get("admin_api_key") is None and not azure:
+        if setup.environ.get(admin):
+            options["admin_api_key"] = setup.manage(admin, default_origins=origins)
+
+
+def _refuse_unguardable(options: Mapping[str, Any]) -> None:
+    if options.get("provider") is not None:
+        raise ConfigurationError(
+            "provider= signs or authenticates requests before the guard sees them",
+            remedy="Use the provider's OpenAI-compatible endpoint with base_url and api_key.",
+        )
+    if options.get("workload_identity") is not None and _is_x509(options["workload_identity"]):
+        raise ConfigurationError(
+            "X.509 workload identities exchange tokens through the same transport, which the guard would refuse",
+            remedy="Use an API key or another workload identity.",
+        )
+
+
+def _is_x509(identity: object) -> bool:
+    try:
+        from openai.auth._x509 import is_x509_workload_identity  # noqa: PLC0415 - newer SDKs only
+    except ImportError:
+        return False
+    return bool(is_x509_workload_identity(identity))
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and not isinstance(value, openai.NotGiven)
+
+
+class OpenAI(_Guarded, openai.OpenAI):
+    """`openai.OpenAI`, guarded. Takes the SDK's arguments and `safellm=`, a mapping of policy values for this client."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _construct(self, openai.OpenAI, safellm, options, azure=False)
+
+
+class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):
+    """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _construct(self, openai.AsyncOpenAI, safellm, options, azure=False)
+
+
+class AzureOpenAI(_Guarded, openai.AzureOpenAI):
+    """`openai.AzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _construct(self, openai.AzureOpenAI, safellm, options, azure=True)
+
+
+class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):
+    """`openai.AsyncAzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _construct(self, openai.AsyncAzureOpenAI, safellm, options, azure=True)
+
+
+def refuse_bedrock(*_: object, **__: object) -> NoReturn:
+    """Refuse: AWS signs the body before a transport sees it, so redaction would break the signature.
+
+    Raises:
+        ConfigurationError: always.
+    """
+    raise ConfigurationError(
+        "Bedrock clients sign requests before the guard sees them",
+        remedy="Use Bedrock's OpenAI-compatible endpoint with base_url and a bearer key.",
+    )

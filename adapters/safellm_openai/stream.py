@@ -1,0 +1,167 @@
+"""How OpenAI's event streams carry text: chat chunks, Responses events, legacy completions, assistants."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from safellm._core.adapter import Delta, EventView
+from safellm._core.fields import Kind
+
+Channel = tuple[str | int, ...]
+
+# Texts directly in a chat chunk's delta. The last three are what compatible servers add for reasoning models.
+_CHAT_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
+
+# Responses events end in ".delta" and ".done"; what stands before names the channel.
+_ARGUMENT_EVENTS = {"response.function_call_arguments", "response.mcp_call_arguments"}
+_TOOL_INPUT_EVENTS = {"response.custom_tool_call_input", "response.code_interpreter_call_code", "response.shell_call_command"}
+_DATA_EVENTS = {"response.audio"}
+_ITEM_KEYS = ("item_id", "output_index", "content_index", "summary_index", "command_index")
+
+
+@dataclass(slots=True)
+class OpenAIStreamReader:
+    """Reads one stream; remembers tool names, which stand only in the first piece of a call."""
+
+    hide_usage: bool = False
+    _tools: dict[Channel, str] = field(default_factory=dict)
+
+    def view(self, event: Any) -> EventView:
+        """Return how to read an event; an event of unknown form has no deltas and is walked as a whole."""
+        if not isinstance(event, dict):
+            return EventView()
+        kind = event.get("type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            return self._responses_event(event, kind)
+        if isinstance(event.get("choices"), list):
+            return self._chunk(event)
+        if event.get("object") == "thread.message.delta":
+            return self._assistant_event(event)
+        return EventView()
+
+    def carry(self, event: Any, delta: Delta, text: str) -> Any:
+        """Return an event like `event` that carries nothing but `text` on the delta's channel."""
+        carrier = copy.deepcopy({key: value for key, value in event.items() if key not in ("choices", "logprobs")})
+        if isinstance(event.get("choices"), list):
+            carrier["choices"] = [_choice(delta.channel, text)]
+            if "usage" in carrier:
+                carrier["usage"] = None
+        elif event.get("object") == "thread.message.delta":
+            carrier["delta"] = {"content": [{"index": delta.channel[-1], "type": "text", "text": {"value": text}}]}
+        elif isinstance(delta.key, str) and isinstance(event.get("delta"), dict):
+            carrier["delta"] = {delta.key: text}
+        else:
+            carrier["delta"] = text
+        return carrier
+
+    def _chunk(self, event: dict[str, Any]) -> EventView:
+        deltas: list[Delta] = []
+        closes: list[Channel] = []
+        for choice in event["choices"]:
+            if not isinstance(choice, dict):
+                continue
+            index = choice.get("index", 0)
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                deltas.extend(self._chat_delta(delta, index))
+            if isinstance(choice.get("text"), str):
+                deltas.append(Delta(container=choice, key="text", channel=("choice", index, "text"), kind=Kind.TEXT))
+            if choice.get("finish_reason") is not None:
+                closes.append(("choice", index))
+        drop = self.hide_usage and not event["choices"] and isinstance(event.get("usage"), dict)
+        return EventView(deltas=tuple(deltas), closes=tuple(closes), drop=drop)
+
+    def _chat_delta(self, delta: dict[str, Any], index: int) -> list[Delta]:
+        found = [
+            Delta(container=delta, key=key, channel=("choice", index, key), kind=Kind.TEXT)
+            for key in _CHAT_TEXTS
+            if isinstance(delta.get(key), str)
+        ]
+        audio = delta.get("audio")
+        if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+            channel: Channel = ("choice", index, "audio")
+            found.append(Delta(container=audio, key="transcript", channel=channel, kind=Kind.TEXT))
+        call = delta.get("function_call")
+        if isinstance(call, dict):
+            found += self._call(call, ("choice", index, "function_call"), "arguments", Kind.ARGUMENTS)
+        for call in delta.get("tool_calls") or ():
+            if isinstance(call, dict):
+                place: Channel = ("choice", index, "tool", call.get("index", 0))
+                for key, text_key, kind in (
+                    ("function", "arguments", Kind.ARGUMENTS),
+                    ("custom", "input", Kind.TOOL_INPUT),
+                ):
+                    if isinstance(call.get(key), dict):
+                        found += self._call(call[key], (*place, key), text_key, kind)
+        return found
+
+    def _call(self, call: dict[str, Any], channel: Channel, key: str, kind: Kind) -> list[Delta]:
+        name = call.get("name")
+        if isinstance(name, str) and name:
+            self._tools[channel] = name
+        if not isinstance(call.get(key), str):
+            return []
+        return [Delta(container=call, key=key, channel=channel, kind=kind, tool=self._tools.get(channel))]
+
+    def _responses_event(self, event: dict[str, Any], kind: str) -> EventView:
+        if kind == "response.output_item.added":
+            item = event.get("item")
+            if isinstance(item, dict) and isinstance(item.get("name"), str):
+                self._tools["item", str(item.get("id")), event.get("output_index", 0)] = item["name"]
+            return EventView()
+        if kind in ("response.completed", "response.failed", "response.incomplete"):
+            return EventView(closes=((),))
+        family, _, last = kind.rpartition(".")
+        channel: Channel = (family, *(event.get(key, "") for key in _ITEM_KEYS))
+        if last == "done":
+            return EventView(closes=(channel,))
+        if last != "delta" or family in _DATA_EVENTS:
+            return EventView()
+        text_kind = (
+            Kind.ARGUMENTS if family in _ARGUMENT_EVENTS else Kind.TOOL_INPUT if family in _TOOL_INPUT_EVENTS else Kind.TEXT
+        )
+        holder, keys = (event, ("delta",)) if isinstance(event.get("delta"), str) else (event.get("delta"), ("stdout", "stderr"))
+        if not isinstance(holder, dict):
+            return EventView()
+        deltas = tuple(
+            Delta(
+                container=holder, key=key, kind=text_kind, tool=self.tool_of(event),
+                channel=channel if key == "delta" else (*channel, key),
+            )
+            for key in keys
+            if isinstance(holder.get(key), str)
+        )  # fmt: skip
+        return EventView(deltas=deltas)
+
+    def tool_of(self, event: Any) -> str | None:
+        """Return the tool that a Responses event is about, when an earlier event named it."""
+        return self._tools.get(("item", str(event.get("item_id")), event.get("output_index", 0)))
+
+    def _assistant_event(self, event: dict[str, Any]) -> EventView:
+        deltas: list[Delta] = []
+        inner = event.get("delta")
+        for part in (inner.get("content") if isinstance(inner, dict) else None) or ():
+            text = part.get("text") if isinstance(part, dict) else None
+            if isinstance(text, dict) and isinstance(text.get("value"), str):
+                channel: Channel = ("message", str(event.get("id")), part.get("index", 0))
+                deltas.append(Delta(container=text, key="value", channel=channel, kind=Kind.TEXT))
+        return EventView(deltas=tuple(deltas))
+
+
+def _choice(channel: Channel, text: str) -> dict[str, Any]:
+    _, index, what, *rest = channel
+    choice: dict[str, Any] = {"index": index, "finish_reason": None, "logprobs": None}
+    if what == "text":
+        return {**choice, "text": text}
+    if what == "tool":
+        number, form = rest
+        call = {"function": {"arguments": text}} if form == "function" else {"custom": {"input": text}}
+        return {**choice, "delta": {"tool_calls": [{"index": number, **call}]}}
+    if what == "function_call":
+        return {**choice, "delta": {"function_call": {"arguments": text}}}
+    if what == "audio":
+        return {**choice, "delta": {"audio": {"transcript": text}}}
+    return {**choice, "delta": {what: text}}

@@ -1,0 +1,150 @@
+"""What an adapter is: tables and a few pure functions that tell the core how one provider speaks. No method is wrapped."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from safellm._core.effects import JSON
+from safellm._core.fields import Kind, Table
+from safellm._core.origin import Origin
+from safellm.errors import Refused
+
+
+class Billing(Enum):
+    """How a call costs money."""
+
+    FREE = "free"  # lists, reads, deletions
+    TOKENS = "tokens"  # by input and output tokens, with usage in the answer
+    OTHER = "other"  # images, audio, batches: no bound is known before the call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint."""
+
+    method: str
+    template: str  # "/chat/completions", "/files/{file_id}"
+    operation: str  # OpenTelemetry operation name, or "post /files"
+    billing: Billing
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """How a request bounds its output: the first of `keys` that is present counts; `inject` is set when none is."""
+
+    keys: tuple[str, ...]
+    inject: str
+    multipliers: tuple[str, ...] = ()  # "n", "best_of": the ceiling is per choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSeen:
+    """What a provider says that a call used; `None` where it says nothing."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What was learnt from the answer so far."""
+
+    usage: UsageSeen | None = None
+    model: str | None = None
+    id: str | None = None
+    finish_reasons: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of text inside a stream event: `container[key]`, a part of `channel`."""
+
+    container: Any
+    key: Any
+    channel: tuple[str | int, ...]
+    kind: Kind
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """How a stream event is to be read.
+
+    Attributes:
+        deltas: Pieces of running texts.
+        closes: Channels that end with this event, each named by the beginning of its key.
+        drop: The event is there because the guard asked for it; the program doesn't get it.
+    """
+
+    deltas: tuple[Delta, ...] = ()
+    closes: tuple[tuple[str | int, ...], ...] = ()
+    drop: bool = False
+
+
+class StreamReader(Protocol):
+    """Reads the events of one stream, in order."""
+
+    def view(self, event: Any) -> EventView:
+        """Return how to read an event (parsed JSON)."""
+        ...
+
+    def tool_of(self, event: Any) -> str | None:
+        """Return the tool that an event with a whole text is about, when an earlier event named it."""
+        ...
+
+    def carry(self, event: Any, delta: Delta, text: str) -> JSON:
+        """Return an event like `event` that carries nothing but `text` on the delta's channel."""
+        ...
+
+
+class Adapter(Protocol):
+    """One provider's dialect."""
+
+    name: str
+    provider: str  # OpenTelemetry provider name
+    key_variable: str
+    origins: tuple[Origin, ...]
+    table: Table
+
+    def route(self, method: str, path: str) -> Route:
+        """Return the endpoint; one that isn't in the table has `known=False`."""
+        ...
+
+    def provider_of(self, origin: Origin) -> str:
+        """Return the provider's name at this origin, as OpenTelemetry writes it."""
+        ...
+
+    def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
+        """Return how this endpoint bounds its output, or None when it generates no text."""
+        ...
+
+    def ask_for_usage(self, route: Route, body: dict[str, Any]) -> bool:
+        """Change a streamed request so that its usage will be told; return whether it was changed."""
+        ...
+
+    def structured(self, body: JSON) -> bool:
+        """Return whether the request asks for an answer that is JSON."""
+        ...
+
+    def conversation(self, body: JSON, path: str) -> tuple[str | None, str | None]:
+        """Return (name that the provider knows this conversation by, text it began with); None where unknown."""
+        ...
+
+    def observe(self, answer: JSON, seen: Seen) -> None:
+        """Note usage, model, id and finish reasons of an answer or of one stream event."""
+        ...
+
+    def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:
+        """Return a reader for one stream."""
+        ...
+
+    def refusal_body(self, error: Refused) -> bytes:
+        """Return an error body in the provider's own shape."""
+        ...

@@ -1,0 +1,107 @@
+"""What the guards of one request share: the request, its texts, and what was found and done."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from safellm._core.adapter import Adapter, Ceiling, Route
+from safellm._core.bodies import Body
+from safellm._core.detection.finding import Scanner
+from safellm._core.detection.registered import RegisteredSecrets
+from safellm._core.effects import Amounts
+from safellm._core.fields import Field
+from safellm._core.origin import Origin
+from safellm._core.placeholder import Mapping
+from safellm._core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """A request without its body. Header names are lower case; `target` is path and query as they will be sent."""
+
+    method: str
+    origin: Origin
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    extensions: frozenset[str] = frozenset()
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header, or an empty text."""
+        return next((value for key, value in self.headers if key == name), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Where the calls of one client may go.
+
+    Attributes:
+        origins: Origins that the client was made for: the provider's own, those of the policy, the one given in code.
+        managed: Per managed key (the placeholder that the SDK holds): the origins it is bound to (promise P1).
+    """
+
+    origins: frozenset[Origin]
+    managed: tuple[tuple[str, frozenset[Origin]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What guards work with; made once per client."""
+
+    policy: Policy
+    adapter: Adapter
+    scanner: Scanner
+    registered: RegisteredSecrets | None
+    key: bytes = field(repr=False)  # of placeholders and content digests
+    price: Callable[[str, str, int, int], int | None]  # provider, model, input and output tokens -> micro-USD
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request under way. Guards read `fields`, change them with `change`, and add to the counts."""
+
+    tools: Tools
+    head: RequestHead
+    bounds: Bounds
+    route: Route
+    body: Body
+    fields: list[Field]
+    mapping: Mapping
+    size: int
+    changed: bool = False
+    hide_usage: bool = False
+    findings: Counter[str] = field(default_factory=Counter)
+    hidden_removed: int = 0
+    would_refuse: list[str] = field(default_factory=list)
+    ceiling: Ceiling | None = None
+    amounts: Amounts = field(default_factory=Amounts)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of this call."""
+        return self.tools.policy
+
+    @property
+    def model(self) -> str:
+        """The model that the request names, or an empty text."""
+        value = self.body.value
+        model = value.get("model") if isinstance(value, dict) else None
+        if isinstance(model, str):
+            return model
+        segments = self.head.path.split("/")
+        return segments[segments.index("deployments") + 1] if "deployments" in segments[:-1] else ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the request asks for a stream."""
+        value = self.body.value
+        return isinstance(value, dict) and value.get("stream") is True
+
+    def change(self, one: Field, text: str) -> None:
+        """Replace a text, unless the policy only observes."""
+        if not self.policy.observes:
+            one.put(text)
+            self.changed = True

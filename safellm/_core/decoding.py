@@ -1,0 +1,87 @@
+"""Undo a content encoding with a bound on what comes out (RFC 9110 8.4; THREATS E.9)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+_STEP = 1 << 16  # bytes decoded at a time, so that a bomb is noticed before it is in memory
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+class TooLarge(ValueError):
+    """More came out than the limit allows."""
+
+
+class Undecodable(ValueError):
+    """An encoding that was not asked for and isn't known here, or broken data."""
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Decodes one body. Identity is asked for; gzip and deflate are understood if a server sends them all the same.
+
+    Args:
+        encoding: Value of Content-Encoding, empty for none.
+        limit_bytes: Most bytes that may come out.
+    """
+
+    encoding: str
+    limit_bytes: int
+    total: int = 0
+    _engine: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        name = self.encoding.strip().lower()
+        if name in ("", "identity"):
+            return
+        if name not in _WINDOW_BITS:
+            raise Undecodable("an encoding that was not asked for")
+        self._engine = zlib.decompressobj(_WINDOW_BITS[name])
+
+    @property
+    def changes(self) -> bool:
+        """Whether bytes come out other than they go in."""
+        return self._engine is not None
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the decoded bytes.
+
+        Raises:
+            TooLarge: the limit is passed.
+            Undecodable: the data is broken.
+        """
+        if self._engine is None:
+            self._count(len(data))
+            return data
+        out: list[bytes] = []
+        try:
+            piece = self._engine.decompress(data, _STEP)
+            while True:
+                self._count(len(piece))
+                out.append(piece)
+                rest = self._engine.unconsumed_tail
+                if not rest and len(piece) < _STEP:
+                    break
+                piece = self._engine.decompress(rest, _STEP)
+                if not piece and not self._engine.unconsumed_tail:
+                    break
+        except zlib.error:
+            raise Undecodable("broken compressed data") from None
+        return b"".join(out)
+
+    def finish(self) -> None:
+        """Check that the data was whole.
+
+        Raises:
+            Undecodable: it ended early.
+        """
+        if self._engine is not None and not self._engine.eof:
+            raise Undecodable("compressed data that ends early")
+
+    def _count(self, size: int) -> None:
+        self.total += size
+        if self.total > self.limit_bytes:
+            raise TooLarge

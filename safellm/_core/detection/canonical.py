@@ -1,0 +1,130 @@
+"""The canonical view: what detection reads instead of the text, and the way back to the original's indexes.
+
+* Compatibility forms are folded (NFKC): full-width, circled, ligatures, superscripts. Digits of every script become ASCII digits
+  and every dash a hyphen, because numbers are written with them.
+* What shows nothing is left out: zero-width and bidirectional characters, soft hyphens, tags, variation selectors, combining
+  marks, fillers, C0 and C1 controls, lone surrogates (THREATS R.2).
+* Combining marks are left out *before* folding, so no two characters ever compose: the fold goes character by character and
+  the offset map is exact. The view is for searching only, so a mark that is lost in it harms nobody.
+
+The view is never sent anywhere; look-alike letters of other scripts (Cyrillic `a`) are not folded.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+# Whitespace keeps its place: it separates numbers and lines.
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r")
+# Nothing to see, by category: format, surrogate, non-spacing and enclosing marks, control (UAX 44, table 12).
+_IGNORED_CATEGORIES = frozenset({"Cf", "Cs", "Mn", "Me", "Cc"})
+# Default_Ignorable_Code_Point with other categories: Hangul fillers, and unassigned ones kept for such use (UAX 44).
+_IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
+_UNASSIGNED_IGNORED = ((0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
+_EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canonical:
+    """A canonical text; `original_span` leads back.
+
+    Attributes:
+        text: The folded text, without lone surrogates, so it can always be encoded.
+    """
+
+    text: str
+    # Sections of the view: section i begins at _starts[i] and comes from _origins[i] on; step 1 or, for an expanded character, 0.
+    _starts: tuple[int, ...] = field(default=(), repr=False)
+    _origins: tuple[int, ...] = field(default=(), repr=False)
+    _steps: tuple[int, ...] = field(default=(), repr=False)
+
+    def original_span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the span of the original text that produced `text[start:end]`, with ignored characters inside it.
+
+        Args:
+            start: Index into `text`.
+            end: Index into `text`, greater than `start`.
+        """
+        if not self._starts:
+            return start, end
+        return self._origin(start), self._origin(end - 1) + 1
+
+    def _origin(self, index: int) -> int:
+        section = bisect_right(self._starts, index) - 1
+        return self._origins[section] + self._steps[section] * (index - self._starts[section])
+
+
+def canonicalise(text: str) -> Canonical:
+    """Return the canonical view of a text; any `str` is accepted, also one with lone surrogates.
+
+    Cost: a text in ASCII without controls is its own view. Others pay for their distinct characters, and only texts whose
+    length changes pay per character.
+    """
+    if text.isascii():
+        data = text.encode("ascii")
+        if len(data.translate(None, _CONTROLS)) == len(data):
+            return Canonical(text=text)
+    folds = {character: folded for character in set(text) if (folded := fold(character)) != character}
+    if not folds:
+        return Canonical(text=text)
+    view = text.translate(str.maketrans(folds))
+    resized = {character: len(folded) for character, folded in folds.items() if len(folded) != 1}
+    if not resized:
+        return Canonical(text=view)
+    starts, origins, steps = [0], [0], [1]
+    shift = 0  # index in the view minus index in the original, at the current character
+    for index, character in enumerate(text):
+        if character not in resized:
+            continue
+        width = resized[character]
+        position = index + shift
+        if width:
+            _begin(starts, origins, steps, position, index, 0)
+        _begin(starts, origins, steps, position + width, index + 1, 1)
+        shift += width - 1
+    return Canonical(text=view, _starts=tuple(starts), _origins=tuple(origins), _steps=tuple(steps))
+
+
+def _begin(starts: list[int], origins: list[int], steps: list[int], start: int, origin: int, step: int) -> None:  # noqa: PLR0913, PLR0917 - three columns
+    if starts[-1] == start:  # the section before is empty: ignored characters in a row
+        starts.pop(), origins.pop(), steps.pop()
+    starts.append(start)
+    origins.append(origin)
+    steps.append(step)
+
+
+@lru_cache(maxsize=8192)
+def fold(character: str) -> str:
+    """Return what one character becomes in the view: usually itself, "" if it is ignored."""
+    if character in _LINE_ENDS:
+        return _LINE_ENDS[character]
+    if _is_ignored(character):
+        return ""
+    folded = unicodedata.normalize("NFKC", character)
+    if folded == character:
+        return _fold_simple(character)
+    return "".join(_fold_simple(part) for part in folded if not _is_ignored(part))
+
+
+def _fold_simple(character: str) -> str:
+    if character.isascii():
+        return character
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category == "Pd" or character in _EXTRA_DASHES:
+        return "-"
+    return " " if category == "Zs" else character
+
+
+def _is_ignored(character: str) -> bool:
+    if character in "\t\n\v\f\r":
+        return False
+    if unicodedata.category(character) in _IGNORED_CATEGORIES or character in _IGNORED_LETTERS:
+        return True
+    return any(low <= ord(character) <= high for low, high in _UNASSIGNED_IGNORED)

@@ -1,0 +1,102 @@
+"""Detection rules: what they are, and how they are read from TOML.
+
+A rule file is a list of `[[rule]]` tables:
+
+* `id`, `type`: name of the rule, type of its findings.
+* `pattern`: RE2 syntax over one byte per character (`scanner.view_bytes`); group 1, if there is one, is the value that is found.
+  Cased letters that aren't ASCII read as `\\xff`, any other such character as `\\xfe`.
+* `keywords`: the pattern can only match a text that holds one of them; compared in lower case if `ignore_case`.
+* `gate`: RE2 pattern that matches wherever the pattern could; default: any of the keywords. Short and cheap: all gates
+  together are the one pass that a clean text costs.
+* `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
+* `entropy`: least Shannon entropy of the value, bits per character.
+* `priority`: which finding of equal length gives its name to an overlap; higher wins.
+* `matches`, `ignores`: examples, each a list of parts to be joined, so that no file holds anything that looks like a key.
+
+In patterns `{B}` stands for a left border: a word border, a JSON escape, a percent escape or a colour sequence.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from safellm._core.detection.validators import CHECKS
+from safellm.errors import ConfigurationError
+
+_BORDER = r"(?:\b|\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
+_KEYS = frozenset(
+    {
+        "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One detection rule; see the module's text for the meaning of its parts."""
+
+    id: str
+    type: str
+    pattern: str
+    keywords: tuple[str, ...] = ()
+    gate: str = ""
+    ignore_case: bool = False
+    check: str = ""
+    entropy: float = 0.0
+    priority: int = 50
+    matches: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
+
+
+def parse_rules(text: str) -> tuple[Rule, ...]:
+    """Return the rules of one TOML text.
+
+    Raises:
+        ConfigurationError: A rule lacks a part, has an unknown one, or names an unknown check.
+    """
+    try:
+        tables = tomllib.loads(text).get("rule", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError("A rule file isn't TOML", remedy="Mend the line that is named.", where=str(error)) from None
+    return tuple(_rule(table) for table in tables)
+
+
+@cache
+def load_rules() -> tuple[Rule, ...]:
+    """Return the rules that come with the package, read once per process."""
+    folder = resources.files("safellm._core.detection") / "data"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    rules = tuple(rule for entry in files for rule in parse_rules(entry.read_text(encoding="utf-8")))
+    names = [rule.id for rule in rules]
+    if not names or len(set(names)) != len(names):
+        raise ConfigurationError("The detection rules are missing or named twice", remedy="Install the package again.")
+    return rules
+
+
+def _rule(table: Mapping[str, Any]) -> Rule:
+    name = str(table.get("id", "without id"))
+    unknown = sorted(set(table) - _KEYS)
+    missing = sorted({"id", "type", "pattern"} - set(table))
+    check = table.get("check", "")
+    if unknown or missing or (check and check not in CHECKS):
+        raise ConfigurationError(
+            f"Detection rule {name!r} can't be read: unknown {unknown}, missing {missing}, check {check!r}",
+            remedy="Compare it with the list of parts in safellm._core.detection.rules.",
+        )
+    keywords = tuple(table.get("keywords", ()))
+    if not keywords and not table.get("gate"):
+        raise ConfigurationError(f"Detection rule {name!r} has no keywords", remedy="Give it keywords or a gate.")
+    parts = {key: value for key, value in table.items() if key not in {"pattern", "keywords", "matches", "ignores"}}
+    return Rule(
+        **parts,
+        pattern=table["pattern"].replace("{B}", _BORDER),
+        keywords=keywords,
+        matches=tuple("".join(pieces) for pieces in table.get("matches", ())),
+        ignores=tuple("".join(pieces) for pieces in table.get("ignores", ())),
+    )

@@ -1,0 +1,497 @@
+"""One call, sans-IO: bytes of a request in, a decision out; bytes of the answer in, bytes for the program out.
+
+    READY --begin--> FORWARDED --response--> ANSWERING --end--> ANSWERED --finish--> CLOSED
+      \\--begin--> REFUSED --------------------------------------------------------> CLOSED
+
+`begin` and `finish` are generators: they yield effects (`safellm._core.effects`), are sent the results, and so decide the
+order "reserve, record durably, send, settle, record" without doing any of it. Everything between is plain functions.
+
+Fail closed (promise P8): an error in a guard, in the ledger or in the trail ends in `Refuse`; nothing is forwarded.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+from safellm._core import jsontext, multipart, sse
+from safellm._core.adapter import Route, Seen
+from safellm._core.answer import AnswerRules
+from safellm._core.bodies import read_body
+from safellm._core.budget import describe_over_limit
+from safellm._core.call import Bounds, Call, RequestHead, Tools
+from safellm._core.decoding import Decoder, TooLarge, Undecodable
+from safellm._core.effects import (
+    JSON,
+    Amounts,
+    Decision,
+    Effect,
+    Forward,
+    OverLimit,
+    Record,
+    Refuse,
+    Release,
+    Reserve,
+    Settle,
+)
+from safellm._core.eventstream import EventStream
+from safellm._core.guards import egress
+from safellm._core.guards.order import REQUEST
+from safellm._core.placeholder import Mapping
+from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
+
+Begin: TypeAlias = Generator[Effect, Any, Decision]
+Finish: TypeAlias = Generator[Effect, Any, None]
+
+# Headers that describe the bytes as they were, or the connection they came over.
+_STALE = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+
+
+class State(Enum):
+    """Where a call stands."""
+
+    READY = auto()
+    REFUSED = auto()
+    FORWARDED = auto()
+    ANSWERING = auto()
+    ANSWERED = auto()
+    CLOSED = auto()
+
+
+class Form(Enum):
+    """How an answer's body is treated."""
+
+    WHOLE = auto()  # JSON or text: collected, treated, handed on at the end
+    EVENTS = auto()  # server-sent events: treated one by one
+    BYTES = auto()  # everything else: handed on as it comes, counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How the answer goes on: its form, and the headers for the program."""
+
+    form: Form
+    headers: tuple[tuple[str, str], ...]
+
+
+class Exchange:
+    """The guarded life of one wire attempt.
+
+    Args:
+        tools: Policy, adapter and engines of the client.
+        bounds: Where this client may send.
+        conversation: Gives the hidden values of a conversation by (name at the provider, text it began with).
+        remember: Told under which id the provider will name this conversation from now on.
+        call_id: Unique name of this attempt, for ledger and trail.
+    """
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        bounds: Bounds,
+        conversation: Callable[[str | None, str | None], Mapping],
+        remember: Callable[[str, Mapping], None],
+        call_id: str,
+    ) -> None:
+        self.state = State.READY
+        self.call_id = call_id
+        self._tools = tools
+        self._bounds = bounds
+        self._conversation = conversation
+        self._remember = remember
+        self._call: Call | None = None
+        self._route: Route | None = None
+        self._rules: AnswerRules | None = None
+        self._seen = Seen()
+        self._form = Form.BYTES
+        self._decoder = Decoder("", 0)
+        self._events: EventStream | None = None
+        self._collected = bytearray()
+        self._content_type = ""
+        self._status = 0
+        self._digest_in = ""
+        self._digest_out = hmac.new(tools.key, b"out", hashlib.sha256)
+        self._error: Refused | None = None
+
+    # -- the request ----------------------------------------------------------------------------------------------------
+
+    def begin(self, head: RequestHead, body: bytes) -> Begin:
+        """Decide about a request. Yields `Record`, `Reserve`, `Release`; returns `Forward` or `Refuse`."""
+        self._expect(State.READY)
+        reserved = False
+        try:
+            call = self._check(head, body)
+            over = yield self._reserve(call)
+            if isinstance(over, OverLimit):
+                if not call.policy.observes:
+                    raise describe_over_limit(over)
+                call.would_refuse.append(Reason.BUDGET_EXCEEDED)
+            else:
+                reserved = True
+            yield Record(event="call.intent", fields=self._intent(call))
+        except Refused as error:
+            return (yield from self._refuse(head, error, reserved=reserved))
+        except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
+            # `from None` and the type's name only: the frames and the message may hold prompt text.
+            failure = _broken("a guard", error)
+            return (yield from self._refuse(head, failure, reserved=reserved))
+        self.state = State.FORWARDED
+        return Forward(headers=_request_headers(head, call.changed), body=call.body.encode() if call.changed else None)
+
+    def _check(self, head: RequestHead, body: bytes) -> Call:
+        tools = self._tools
+        policy = tools.policy
+        egress.check(head, self._bounds, policy)
+        self._route = route = tools.adapter.route(head.method, head.path)
+        if not route.known and (policy.is_strict or policy.unknown_endpoints == "deny"):
+            raise Refused(
+                f"The endpoint {head.method} {head.path} is not known",
+                guard="mediation",
+                reason=Reason.MEDIATION_UNKNOWN,
+                remedy="Use a newer safellm, or set unknown_endpoints = 'walk' in the policy.",
+            )
+        if len(body) > policy.limits.request_bytes:
+            raise _shape(Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes.")
+        if head.header("content-encoding") not in ("", "identity"):
+            raise _shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
+        try:
+            parsed = read_body(body, head.header("content-type"), tools.adapter.table, max_depth=policy.limits.json_depth)
+        except (jsontext.Malformed, multipart.Malformed) as error:
+            raise _shape(
+                Reason.SHAPE_MALFORMED, f"The request body can't be read: {error}", "Send a well-formed body."
+            ) from None
+        name, began_with = tools.adapter.conversation(parsed.value, head.path)
+        call = Call(
+            tools=tools,
+            head=head,
+            bounds=self._bounds,
+            route=route,
+            body=parsed,
+            fields=list(parsed.fields()),
+            mapping=self._conversation(name, began_with),
+            size=len(body),
+        )
+        self._call = call
+        self._digest_in = hmac.new(tools.key, b"in" + body, hashlib.sha256).hexdigest()
+        structured = tools.adapter.structured(parsed.value)
+        for guard_name, guard in REQUEST:
+            self._run(guard_name, guard, call)
+        self._rules = AnswerRules(
+            policy=policy,
+            mapping=call.mapping if len(call.mapping) else None,
+            structured=structured,
+            table=tools.adapter.table,
+        )
+        return call
+
+    def _run(self, name: str, guard: Callable[[Call], None], call: Call) -> None:
+        try:
+            guard(call)
+        except Refused as error:
+            if not call.policy.observes:
+                raise
+            call.would_refuse.append(error.reason)
+        except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
+            raise _broken(f"the guard {name}", error) from None
+
+    def _reserve(self, call: Call) -> Reserve:
+        limits = call.policy.budget_limits()
+        labels = {
+            "provider": self._tools.adapter.provider_of(call.head.origin),
+            "model": call.model,
+            "operation": call.route.operation,
+        }
+        return Reserve(id=self.call_id, amounts=call.amounts, limits=limits, labels=labels)
+
+    def _refuse(self, head: RequestHead, error: Refused, *, reserved: bool) -> Generator[Effect, Any, Decision]:
+        self.state = State.REFUSED
+        self._error = error
+        try:
+            if reserved:
+                yield Release(id=self.call_id)
+            if error.reason is not Reason.AUDIT_UNAVAILABLE:
+                yield Record(event="policy.deny", fields=self._denial(head, error))
+        except Refused:
+            pass  # the call is refused already; the first reason is the one to tell
+        self.state = State.CLOSED
+        return Refuse(error=error)
+
+    # -- the answer -----------------------------------------------------------------------------------------------------
+
+    def response(self, status: int, headers: tuple[tuple[str, str], ...]) -> Answer:
+        """Take the head of the answer.
+
+        Raises:
+            Refused: the body is in an encoding that can't be undone here.
+        """
+        self._expect(State.FORWARDED)
+        self.state = State.ANSWERING
+        policy = self._tools.policy
+        named = {name.lower(): value for name, value in headers}
+        self._status = status
+        self._content_type = named.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            self._decoder = Decoder(named.get("content-encoding", ""), policy.limits.response_bytes)
+        except Undecodable as error:
+            raise self._fail(Reason.SHAPE_ENCODING, f"The answer came in {error}") from None
+        self._form = self._form_of(self._content_type)
+        if self._form is Form.EVENTS:
+            self._events = self._event_stream()
+        drops = self._form is not Form.BYTES or self._decoder.changes
+        kept = tuple((name, value) for name, value in headers if not (drops and name.lower() in _STALE))
+        return Answer(form=self._form, headers=kept)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the answer's body; return the bytes that the program may have by now.
+
+        Raises:
+            Refused: the answer is too large or can't be read.
+        """
+        self._expect(State.ANSWERING)
+        try:
+            plain = self._decoder.feed(data)
+            if self._form is Form.WHOLE:
+                self._collected += plain
+                return b""
+            out = self._events.feed(plain) if self._events is not None else plain
+        except (TooLarge, sse.TooLong):
+            raise self._fail(Reason.SHAPE_LIMIT, "The answer is larger than the limit") from None
+        except (Undecodable, jsontext.Malformed) as error:
+            raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
+        except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
+            raise self._broke(error) from None
+        self._digest_out.update(out)
+        return out
+
+    def end(self, *, complete: bool = True) -> bytes:
+        """Take the end of the answer's body; return the rest for the program.
+
+        Args:
+            complete: False when the connection broke or the program left: nothing more can be handed on.
+
+        Raises:
+            Refused: the answer can't be read.
+        """
+        self._expect(State.ANSWERING)
+        self.state = State.ANSWERED
+        if not complete:
+            return b""
+        try:
+            self._decoder.finish()
+            out = self._events.finish() if self._events is not None else self._whole()
+        except (Undecodable, jsontext.Malformed) as error:
+            raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
+        except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
+            raise self._broke(error) from None
+        self._digest_out.update(out)
+        return out
+
+    def _form_of(self, content_type: str) -> Form:
+        if content_type == "text/event-stream":
+            return Form.EVENTS
+        if content_type == "application/json" or content_type.endswith("+json") or content_type.startswith("text/"):
+            return Form.WHOLE
+        return Form.BYTES
+
+    def _event_stream(self) -> EventStream:
+        call, rules, route = self._parts()
+        adapter, limits = self._tools.adapter, self._tools.policy.limits
+        return EventStream(
+            adapter=adapter,
+            reader=adapter.stream_reader(route, hide_usage=call.hide_usage),
+            rules=rules,
+            seen=self._seen,
+            max_depth=limits.json_depth,
+            splitter=sse.Splitter(limits.event_bytes),
+        )
+
+    def _whole(self) -> bytes:
+        if self._form is not Form.WHOLE:
+            return b""
+        _, rules, _ = self._parts()
+        data = bytes(self._collected)
+        self._collected.clear()
+        if not data.strip():
+            return data
+        if self._content_type.startswith("text/"):
+            return rules.text(data)
+        value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
+        self._tools.adapter.observe(value, self._seen)
+        return jsontext.dumps(value) if rules.document(value) else data
+
+    # -- afterwards -----------------------------------------------------------------------------------------------------
+
+    def finish(self, *, failure: str | None = None, sent: bool = True) -> Finish:
+        """Settle and record. Yields `Release` or `Settle`, then `Record`.
+
+        Args:
+            failure: Kind of the error that ended the call early ("timeout", "connection", "closed"), or None.
+            sent: False if no byte of the request can have reached the provider.
+        """
+        if self.state is State.CLOSED:
+            return
+        self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED)
+        self.state = State.CLOSED
+        call, rules, _ = self._parts()
+        if self._seen.id is not None and len(call.mapping):
+            self._remember(self._seen.id, call.mapping)
+        charged: Amounts | None = None
+        if not sent:
+            yield Release(id=self.call_id)
+        else:
+            charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
+        yield Record(event="call.outcome", fields=self._outcome(call, rules, charged, failure))
+
+    def _billed(self, call: Call) -> Amounts | None:
+        """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
+        if self._status >= 400:  # noqa: PLR2004 - HTTP: an error answer is not billed
+            return Amounts(input_tokens=0, output_tokens=0, micro_usd=0, requests=1)
+        usage = self._seen.usage
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        provider = self._tools.adapter.provider_of(call.head.origin)
+        model = self._seen.model or call.model
+        cost = self._tools.price(provider, model, usage.input_tokens, usage.output_tokens)
+        if cost is None:
+            cost = self._tools.price(provider, call.model, usage.input_tokens, usage.output_tokens)
+        return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
+
+    # -- records --------------------------------------------------------------------------------------------------------
+
+    def _intent(self, call: Call) -> dict[str, JSON]:
+        fields = self._common(call.head)
+        value = call.body.value
+        ceiling = self._tools.adapter.ceiling(call.route, call.head.origin)
+        most = None
+        if ceiling is not None and isinstance(value, dict):
+            most = next((value[key] for key in ceiling.keys if isinstance(value.get(key), int)), None)
+        fields |= {
+            "event.id": self.call_id,
+            "decision": "modify" if call.changed else "allow",
+            "gen_ai.request.stream": call.streams,
+            "safellm.request.bytes": call.size,
+            "safellm.content.hmac_in": self._digest_in,
+            "safellm.budget.reserved": _amounts(call.amounts),
+        }
+        optional: dict[str, JSON] = {
+            "gen_ai.request.model": call.model,
+            "gen_ai.request.max_tokens": most,
+            "safellm.redaction.counts": dict(sorted(call.findings.items())),
+            "safellm.input.hidden_removed": call.hidden_removed,
+            "safellm.would_refuse": [str(reason) for reason in call.would_refuse],
+            "safellm.content.binary_bytes": call.body.binary_bytes,
+            "http.request.resend_count": _resend_count(call.head),
+        }
+        return fields | {name: one for name, one in optional.items() if one}
+
+    def _outcome(self, call: Call, rules: AnswerRules, charged: Amounts | None, failure: str | None) -> dict[str, JSON]:
+        usage = self._seen.usage
+        refused = self._error
+        fields = self._common(call.head)
+        fields |= {
+            "event.parent": self.call_id,
+            "decision": "deny" if refused is not None else "modify" if rules.counts.changed else "allow",
+            "safellm.content.hmac_out": self._digest_out.hexdigest(),
+        }
+        optional: dict[str, JSON] = {
+            "reason": None if refused is None else str(refused.reason),
+            "error.type": failure or (str(self._status) if self._status >= 400 else None),  # noqa: PLR2004 - HTTP error
+            "http.response.status_code": self._status,
+            "gen_ai.request.model": call.model,
+            "gen_ai.response.id": self._seen.id,
+            "gen_ai.response.model": self._seen.model,
+            "gen_ai.response.finish_reasons": list(self._seen.finish_reasons),
+            "safellm.output.actions": rules.counts.as_record(),
+        }
+        fields |= {name: one for name, one in optional.items() if one}
+        if usage is not None:
+            counts: dict[str, JSON] = {
+                "gen_ai.usage.input_tokens": usage.input_tokens,
+                "gen_ai.usage.output_tokens": usage.output_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
+                "gen_ai.usage.cache_write.input_tokens": usage.cache_write_tokens,
+                "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+            }
+            fields |= {name: one for name, one in counts.items() if one is not None}
+        if charged is not None:
+            fields["safellm.budget.charged"] = _amounts(charged)
+        return fields
+
+    def _denial(self, head: RequestHead, error: Refused) -> dict[str, JSON]:
+        fields = self._common(head)
+        if self._call is not None and self._call.model:
+            fields["gen_ai.request.model"] = self._call.model
+        return fields | {
+            "event.id": self.call_id,
+            "decision": "deny",
+            "reason": str(error.reason),
+            "safellm.guard": error.guard,
+        }
+
+    def _common(self, head: RequestHead) -> dict[str, JSON]:
+        operation = self._route.operation if self._route is not None else head.method.lower()
+        return {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": self._tools.adapter.provider_of(head.origin),
+            "server.address": head.origin.host,
+            "server.port": head.origin.port,
+        }
+
+    # -- small ----------------------------------------------------------------------------------------------------------
+
+    def _expect(self, *states: State) -> None:
+        if self.state not in states:
+            raise ProtocolMisuse(f"the call is {self.state.name.lower()}, expected {' or '.join(s.name.lower() for s in states)}")
+
+    def _parts(self) -> tuple[Call, AnswerRules, Route]:
+        if self._call is None or self._rules is None or self._route is None:
+            raise ProtocolMisuse("the request was not accepted")
+        return self._call, self._rules, self._route
+
+    def _fail(self, reason: Reason, what: str) -> Refused:
+        self._error = Refused(
+            what, guard="answer", reason=reason, remedy="Ask again; if it persists, the server is at fault.",
+            status=400, sent=True,
+        )  # fmt: skip
+        return self._error
+
+    def _broke(self, error: Exception) -> Refused:
+        self._error = _broken("a guard of the answer", error, sent=True)
+        return self._error
+
+
+def _broken(what: str, error: Exception, *, sent: bool = False) -> GuardFailure:
+    return GuardFailure(
+        f"{what[0].upper()}{what[1:]} broke ({type(error).__name__})",
+        guard="exchange",
+        reason=Reason.GUARD_ERROR,
+        remedy="This is a defect of safellm: please report it with the type of error and the endpoint.",
+        sent=sent,
+    )
+
+
+def _shape(reason: Reason, what: str, remedy: str) -> Refused:
+    return Refused(what, guard="shape", reason=reason, remedy=remedy, status=400)
+
+
+def _request_headers(head: RequestHead, changed: bool) -> tuple[tuple[str, str], ...]:
+    """Ask for an answer that needs no decoding; describe the body that is sent."""
+    dropped = {"accept-encoding"} | ({"content-length", "transfer-encoding"} if changed else set())
+    kept = tuple((name, value) for name, value in head.headers if name not in dropped)
+    return (*kept, ("accept-encoding", "identity"))
+
+
+def _amounts(amounts: Amounts) -> dict[str, JSON]:
+    tokens: dict[str, JSON] = {"input_tokens": amounts.input_tokens, "output_tokens": amounts.output_tokens}
+    return tokens if amounts.micro_usd is None else {**tokens, "micro_usd": amounts.micro_usd}
+
+
+def _resend_count(head: RequestHead) -> int:
+    count = head.header("x-stainless-retry-count")
+    return int(count) if count.isascii() and count.isdigit() else 0

@@ -1,0 +1,199 @@
+"""Fields: the texts of a body, with what each one is. Guards work on fields, never on bytes.
+
+A body is walked as generic JSON, so no string can be missed: what an adapter doesn't name is text. The adapter's table only
+says which strings are something else than text (an identifier, a URL, base64 data, an opaque signature).
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from safellm._core import jsontext
+from safellm._core.effects import JSON
+
+
+class Kind(Enum):
+    """What a string is, and so what guards may do with it."""
+
+    TEXT = auto()  # prose: searched, hidden, cleaned, restored
+    NAME = auto()  # file names, user ids: like text
+    ARGUMENTS = auto()  # JSON inside a string: a tool call's arguments
+    TOOL_INPUT = auto()  # free text that a tool gets
+    TOKEN = auto()  # a piece of the answer repeated for its probability: cleaned, never restored
+    URL = auto()  # an address: only secrets are hidden, nothing is restored
+    IDENTIFIER = auto()  # ids, enums, model names: only secrets are hidden, otherwise untouched
+    CREDENTIAL = auto()  # a credential that belongs in the body (a remote tool's header)
+    DATA = auto()  # base64 or data URLs: follow the policy for binary content
+    OPAQUE = auto()  # signed or encrypted by the provider: one changed byte breaks the next turn
+
+
+class Trust(Enum):
+    """Whether the program wrote a text itself or only passes it on."""
+
+    OWN = auto()  # system and developer text, tool definitions, schemas
+    UNTRUSTED = auto()  # everything else
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """How an adapter reads JSON bodies.
+
+    Attributes:
+        kinds: Kind by key name, or by `parent.key` where the name alone would say too much. Others are TEXT.
+        own_roles: Roles whose text the program wrote itself.
+        own_keys: Keys below which everything is the program's own (instructions, tool definitions).
+    """
+
+    kinds: Mapping[str, Kind]
+    own_roles: frozenset[str]
+    own_keys: frozenset[str]
+
+    def kind_of(self, key: str, parent: str) -> Kind:
+        """Return what the string under `key` of an object under `parent` is."""
+        found = self.kinds.get(f"{parent}.{key}")
+        return found if found is not None else self.kinds.get(key, Kind.TEXT)
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """One string in a parsed body. `put` replaces it in place; a key is renamed."""
+
+    container: Any
+    key: Any
+    text: str
+    kind: Kind
+    trust: Trust
+    path: tuple[str | int, ...]
+    is_key: bool = False
+    tool: str | None = None  # for ARGUMENTS and TOOL_INPUT: the tool's name
+
+    def put(self, text: str) -> None:
+        """Write the new text into the body."""
+        if self.is_key:
+            renamed = {(text if key == self.key else key): value for key, value in self.container.items()}
+            self.container.clear()
+            self.container.update(renamed)
+            self.key = text
+        else:
+            self.container[self.key] = text
+        self.text = text
+
+    @property
+    def pointer(self) -> str:
+        """The field's place as a JSON pointer (RFC 6901)."""
+        return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in self.path)
+
+
+@dataclass(slots=True)
+class Document:
+    """A parsed JSON body and its fields; `encode` gives the bytes after changes."""
+
+    value: JSON
+    fields: list[Field]
+    nested: list[tuple[Field, Document]] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """Return the JSON bytes, inner documents (tool arguments) included."""
+        self.fold()
+        return jsontext.dumps(self.value)
+
+    def fold(self) -> None:
+        """Write changed inner documents back into the strings that held them."""
+        for holder, inner in self.nested:
+            inner.fold()
+            holder.put(jsontext.dumps(inner.value).decode("utf-8"))
+
+    def all_fields(self) -> Iterator[Field]:
+        """Yield the fields, those of opened inner documents instead of the strings that hold them."""
+        opened = {id(holder) for holder, _ in self.nested}
+        for one in self.fields:
+            if id(one) not in opened:
+                yield one
+        for _, inner in self.nested:
+            yield from inner.all_fields()
+
+
+def read(value: JSON, table: Table, *, trust: Trust = Trust.UNTRUSTED) -> Document:
+    """Return a document with every string of a parsed body, keys included, as a field."""
+    box = {"": value}
+    fields: list[Field] = []
+    if isinstance(value, str):
+        fields.append(Field(container=box, key="", text=value, kind=Kind.TEXT, trust=trust, path=()))
+    else:
+        _walk(value, table, trust, (), "", "", fields, None)
+        # Keys last: a renamed key must not leave a value's field pointing at the old name.
+        fields.sort(key=lambda one: one.is_key)
+    return Document(value, fields)
+
+
+def open_arguments(document: Document, table: Table, *, max_depth: int) -> None:
+    """Parse JSON that stands inside strings (tool arguments), so that escapes can't hide a value from the search.
+
+    A string that is no JSON stays one text field.
+    """
+    for one in document.fields:
+        if one.kind is Kind.ARGUMENTS and one.text[:1] in ("{", "["):
+            try:
+                value = jsontext.loads(one.text.encode("utf-8", "surrogatepass"), max_depth=max_depth)
+            except jsontext.Malformed:
+                continue
+            document.nested.append((one, read(value, table, trust=one.trust)))
+
+
+def _walk(  # noqa: PLR0913 - the path of one recursion, spelled out
+    value: Any,
+    table: Table,
+    trust: Trust,
+    path: tuple[str | int, ...],
+    parent: str,
+    key: str,
+    fields: list[Field],
+    tool: str | None,
+) -> None:
+    if isinstance(value, dict):
+        role = value.get("role")
+        if isinstance(role, str):
+            trust = Trust.OWN if role in table.own_roles else Trust.UNTRUSTED
+        name = value.get("name")
+        tool = name if isinstance(name, str) else tool
+        for child_key, child in value.items():
+            child_path = (*path, child_key)
+            child_trust = Trust.OWN if child_key in table.own_keys else trust
+            if not child_key.isidentifier():
+                fields.append(
+                    Field(
+                        container=value, key=child_key, text=child_key, kind=Kind.NAME, trust=trust, path=child_path,
+                        is_key=True,
+                    )
+                )  # fmt: skip
+            if isinstance(child, str):
+                fields.append(
+                    Field(
+                        container=value, key=child_key, text=child, kind=_kind(table, child_key, key, child),
+                        trust=child_trust, path=child_path, tool=tool,
+                    )
+                )  # fmt: skip
+            elif isinstance(child, (dict, list)):
+                _walk(child, table, child_trust, child_path, key, child_key, fields, tool)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            if isinstance(child, str):
+                fields.append(
+                    Field(
+                        container=value, key=index, text=child, kind=_kind(table, key, parent, child), trust=trust,
+                        path=(*path, index), tool=tool,
+                    )
+                )  # fmt: skip
+            elif isinstance(child, (dict, list)):
+                _walk(child, table, trust, (*path, index), parent, key, fields, tool)
+
+
+def _kind(table: Table, key: str, parent: str, text: str) -> Kind:
+    kind = table.kind_of(key, parent)
+    if kind is Kind.URL and text[:5].lower() == "data:":
+        return Kind.DATA
+    return kind

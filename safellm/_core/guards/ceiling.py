@@ -1,0 +1,94 @@
+"""Stage 8: what the call may cost at most, and an output ceiling where a limit needs one (THREATS B.7)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+from safellm._core.adapter import Billing, Ceiling
+from safellm._core.call import Call
+from safellm._core.effects import Amounts, Unit
+from safellm._core.fields import Kind
+from safellm._core.tokens import input_bound
+from safellm.errors import Reason, Refused
+
+NAME = "ceiling"
+
+
+def guard(call: Call) -> None:
+    """Fill `call.amounts` with an upper bound of the cost; inject or clamp the output ceiling.
+
+    Raises:
+        Refused: `budget.unpriced` or `budget.unbounded`, when a limit is set that this call can't be held to.
+    """
+    limited = {limit.unit for limit in call.policy.budget_limits()} & {Unit.TOKENS, Unit.MICRO_USD}
+    route = call.route
+    if route.billing is Billing.FREE:
+        call.amounts = Amounts(requests=1, micro_usd=0)
+        return
+    if call.policy.budget.stream_usage and not call.policy.observes and isinstance(call.body.value, dict):
+        call.hide_usage = call.tools.adapter.ask_for_usage(route, call.body.value)
+        call.changed |= call.hide_usage
+    if route.billing is Billing.OTHER:
+        if limited and not call.policy.observes:
+            raise Refused(
+                f"The cost of {route.operation} isn't known before it is done, and a token or money limit is set",
+                guard=NAME,
+                reason=Reason.BUDGET_UNBOUNDED,
+                remedy="Make this call with a client whose policy has no such limit, or limit requests instead.",
+                status=429,
+            )
+        call.amounts = Amounts(requests=1)
+        return
+    output = _output_bound(call, bool(limited))
+    tokens = _input_bound(call)
+    cost = call.tools.price(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
+    if cost is None and Unit.MICRO_USD in limited and not call.policy.observes:
+        raise Refused(
+            f"No price is known for the model {call.model!r}, and a money limit is set",
+            guard=NAME,
+            reason=Reason.BUDGET_UNPRICED,
+            remedy="Use a model with a known price, or limit tokens instead of money.",
+            status=429,
+        )
+    call.amounts = Amounts(input_tokens=tokens, output_tokens=output, micro_usd=cost, requests=1)
+
+
+def _input_bound(call: Call) -> int:
+    texts = sum(len(one.text.encode("utf-8", "surrogatepass")) for one in call.fields if one.kind is not Kind.DATA)
+    # Images and audio: one token for each byte is far above what any provider bills.
+    return input_bound(texts + call.body.binary_bytes, len(call.fields))
+
+
+def _output_bound(call: Call, limited: bool) -> int:
+    ceiling = call.tools.adapter.ceiling(call.route, call.head.origin)
+    body = call.body.value
+    if ceiling is None or not isinstance(body, dict):
+        return 0
+    most = call.policy.budget.max_output_tokens
+    key = next((name for name in ceiling.keys if _is_count(body.get(name))), None)
+    if limited and not call.policy.observes:
+        if key is None:
+            body[ceiling.inject] = most
+            call.changed, key = True, ceiling.inject
+        elif call.policy.budget.clamp_output and _number(body[key]) > most:
+            body[key] = most
+            call.changed = True
+    bound = most if key is None else _number(body[key])
+    return bound * _choices(ceiling, body)
+
+
+def _choices(ceiling: Ceiling, body: dict[str, Any]) -> int:
+    counts = [_number(body[name]) for name in ceiling.multipliers if _is_count(body.get(name))]
+    prompts = body.get("prompt")
+    # Legacy completions answer each prompt of a list; `best_of` of them are billed for each that is shown.
+    batch = len(prompts) if isinstance(prompts, list) and prompts and isinstance(prompts[0], (str, list)) else 1
+    return max([1, *counts]) * batch
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: Any) -> int:
+    return int(value)

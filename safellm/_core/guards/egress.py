@@ -1,0 +1,72 @@
+"""Stage 11, decided first: a call goes to the origins that its client was made for, and a stored key only to its own.
+
+Rules (FINDINGS.md B; THREATS E.1-E.5, promise P1):
+* the origin is one of the client's, compared by scheme, host and port; a redirect is a new call and is checked as one;
+* plain http only to this machine, unless the policy allows it;
+* a managed key goes to the origins stored with it and nowhere else, whatever the client's own list says;
+* no request extension that changes what is sent behind the URL's back.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from safellm._core.call import Bounds, RequestHead
+from safellm._core.policy import Policy
+from safellm.errors import Reason, Refused
+
+NAME = "egress"
+# What httpx and the SDKs themselves put there; `target` or `sni_hostname` would send elsewhere than the URL says.
+_HARMLESS_EXTENSIONS = frozenset({"timeout", "trace", "openai.azure_auth_origin"})
+
+
+def check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
+    """Refuse a request that would leave for somewhere it must not go.
+
+    Raises:
+        Refused: `egress.origin`, `egress.plaintext`, `egress.request` or `key.unbound`.
+    """
+    if head.origin not in bounds.origins:
+        known = ", ".join(sorted(str(origin) for origin in bounds.origins))
+        raise Refused(
+            f"This call would go to {head.origin}, but its client is bound to {known}",
+            guard=NAME,
+            reason=Reason.EGRESS_ORIGIN,
+            remedy="Give the origin as base_url in code, or list it under egress.origins in the policy.",
+        )
+    if head.origin.scheme == "http" and not head.origin.is_loopback and not policy.egress.allow_http:
+        raise Refused(
+            f"This call would go to {head.origin} without encryption",
+            guard=NAME,
+            reason=Reason.EGRESS_PLAINTEXT,
+            remedy="Use https, or set egress.allow_http in the policy for a network that you trust.",
+        )
+    for placeholder, origins in bounds.managed:
+        if head.origin not in origins and any(placeholder in value for _, value in head.headers):
+            bound = ", ".join(sorted(str(origin) for origin in origins))
+            raise Refused(
+                f"The stored key is bound to {bound} and can't be sent to {head.origin}",
+                guard=NAME,
+                reason=Reason.KEY_UNBOUND,
+                remedy=f"Bind it with: safellm keys set NAME --origin {head.origin}",
+            )
+    foreign = sorted(head.extensions - _HARMLESS_EXTENSIONS)
+    if foreign:
+        raise Refused(
+            f"The request carries the extension {foreign[0]!r}, which can change where it goes",
+            guard=NAME,
+            reason=Reason.EGRESS_REQUEST,
+            remedy="Send the request without it.",
+        )
+    host = head.header("host")
+    if host and host.lower() not in _host_forms(head):
+        raise Refused(
+            "The Host header names another host than the URL",
+            guard=NAME,
+            reason=Reason.EGRESS_REQUEST,
+            remedy="Leave the Host header to the SDK.",
+        )
+
+
+def _host_forms(head: RequestHead) -> set[str]:
+    name = f"[{head.origin.host}]" if ":" in head.origin.host else head.origin.host
+    return {name, f"{name}:{head.origin.port}"}

@@ -1,0 +1,24 @@
+"""Stage 5: characters that nobody sees are removed from text that the program only passes on (THREATS O.4, R.2)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from safellm._core.call import Call
+from safellm._core.fields import Kind, Trust
+from safellm._core.hidden import CharacterFilter, needs_cleaning
+
+NAME = "hidden_input"
+_KINDS = frozenset({Kind.TEXT, Kind.NAME})
+
+
+def guard(call: Call) -> None:
+    """Remove hidden characters from untrusted text. Terminal controls stay: a log may be what the model shall read."""
+    if call.policy.input.hidden_characters == "pass":
+        return
+    for one in call.fields:
+        if one.trust is Trust.UNTRUSTED and one.kind in _KINDS and not one.is_key and needs_cleaning(one.text):
+            cleaner = CharacterFilter(hidden=True, terminal=False)
+            text = cleaner.feed(one.text) + cleaner.finish()
+            if cleaner.removed:
+                call.hidden_removed += cleaner.removed
+                call.change(one, text)

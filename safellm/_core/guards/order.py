@@ -1,0 +1,19 @@
+"""The order of the guards of a request, written once (DESIGN.md 3). Egress is decided before anything is read."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from safellm._core.call import Call
+from safellm._core.guards import ceiling, content, hidden_input, redaction
+
+Guard: TypeAlias = Callable[[Call], None]
+
+REQUEST: tuple[tuple[str, Guard], ...] = (
+    (content.NAME, content.guard),
+    (hidden_input.NAME, hidden_input.guard),
+    (redaction.NAME, redaction.guard),
+    (ceiling.NAME, ceiling.guard),
+)

@@ -1,0 +1,82 @@
+"""Where a request may go: scheme, host and port, compared exactly (RFC 6454; THREATS E.1, E.3)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from safellm.errors import ConfigurationError
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """One (scheme, host, port). The host is lower-case ASCII without a trailing dot or brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this names the machine itself: `localhost`, 127.0.0.0/8 or ::1 (RFC 6761 6.3, RFC 1122 3.2.1.3)."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def make_origin(scheme: str, host: str, port: int | None) -> Origin:
+    """Return the origin of parts that an HTTP library has already parsed; refuse what could name another host.
+
+    Raises:
+        ConfigurationError: the scheme isn't http(s), or the host isn't plain lower-case ASCII after IDNA.
+    """
+    scheme = scheme.lower()
+    name = host.lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise _bad(f"the scheme {scheme!r} can't be used")
+    if not name or not set(name) <= _HOST_CHARACTERS or name.startswith((".", "-")) or name.endswith("."):
+        raise _bad("the host is not a plain ASCII host name")
+    number = _DEFAULT_PORTS[scheme] if port is None else port
+    if not 0 < number < 65536:  # noqa: PLR2004 - RFC 793: 16 bits
+        raise _bad("the port is out of range")
+    return Origin(scheme, name, number)
+
+
+def parse_origin(text: str) -> Origin:
+    """Return the origin of a URL or of `host[:port]` as a person writes it in a setting; https unless said otherwise.
+
+    Raises:
+        ConfigurationError: it has user info, an unusable scheme, host or port.
+    """
+    # What is parsed here is only ever compared with what the HTTP library parsed; never sent.
+    if any(c.isspace() or c == "\\" or ord(c) < 32 for c in text):  # noqa: PLR2004 - C0 controls
+        raise _bad("an origin has no blanks, backslashes or control characters")
+    parts = urlsplit(text if "://" in text else f"https://{text}")
+    if parts.username is not None or parts.password is not None:
+        raise _bad("an origin has no user name or password")
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _bad("the port is not a number") from None
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise _bad("the host is not a valid internationalised name") from None
+    return make_origin(parts.scheme, host, port)
+
+
+def _bad(problem: str) -> ConfigurationError:
+    return ConfigurationError(f"Not an origin: {problem}", remedy="Write it as https://host or https://host:port.")

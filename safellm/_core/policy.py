@@ -1,0 +1,188 @@
+"""The policy: one immutable value that says what every guard does.
+
+Where its parts come from (defaults, file, variables, arguments) is decided in `safellm.stores.settings`.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from safellm._core.effects import Limit, Unit, Window
+
+KiB = 1024
+MiB = 1024 * KiB
+
+
+class Mode(StrEnum):
+    """How strict the guards are (DESIGN.md 5)."""
+
+    OBSERVE = "observe"
+    GUARD = "guard"
+    STRICT = "strict"
+
+
+class Action(StrEnum):
+    """What happens to a finding: hidden reversibly, taken out for good, the call refused, or only counted."""
+
+    MASK = "mask"
+    REMOVE = "remove"
+    BLOCK = "block"
+    ALLOW = "allow"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Redaction(_Part):
+    """What is hidden from the provider, and where it may come back."""
+
+    enabled: bool = Field(True, description="Search requests for secrets and personal data.")
+    default: Action = Field(Action.MASK, description="What happens to a finding whose type is not listed in `types`.")
+    types: dict[str, Action] = Field(default_factory=dict, description="Action per type, for example EMAIL = 'allow'.")
+    restore: bool = Field(True, description="Put the real values back into answers.")
+    restore_tool_arguments: tuple[str, ...] = Field(
+        (),
+        description="Tool parameters that may get real values, as 'tool.parameter'; '*' stands for any name. "
+        "All others keep the placeholder: an injected order could send the value away.",
+    )
+
+
+class Input(_Part):
+    """What is cleaned out of text that goes to the model."""
+
+    hidden_characters: Literal["remove", "pass"] = Field(
+        "remove", description="Invisible characters in text that the program did not write itself."
+    )
+
+
+class Output(_Part):
+    """What is made harmless in text that comes from the model."""
+
+    terminal_controls: Literal["escape", "pass"] = Field("escape", description="ESC, BEL, backspace and the like.")
+    hidden_characters: Literal["remove", "pass"] = Field("remove", description="Zero-width, bidi and tag characters.")
+
+
+class Content(_Part):
+    """Bytes that are not text."""
+
+    binary: Literal["pass", "deny"] = Field("pass", description="Images, audio and files that can't be searched.")
+
+
+class Budget(_Part):
+    """One named limit; exactly one of tokens, usd, requests."""
+
+    name: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The account that is charged.")
+    window: Window = Field(Window.DAY, description="minute, hour, day, month or total; UTC.")
+    tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Input plus output tokens.")
+    usd: Annotated[Decimal, Field(gt=0)] | None = Field(None, description="US dollars.")
+    requests: Annotated[int, Field(gt=0)] | None = Field(None, description="Attempts on the wire.")
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Return one `Limit` per unit that is set; money in micro-dollars."""
+        units = (
+            (Unit.TOKENS, self.tokens),
+            (Unit.MICRO_USD, None if self.usd is None else int(self.usd * 1_000_000)),
+            (Unit.REQUESTS, self.requests),
+        )
+        return tuple(
+            Limit(name=self.name, unit=unit, limit=value, window=self.window) for unit, value in units if value is not None
+        )
+
+
+class Budgets(_Part):
+    """What may be spent."""
+
+    limits: tuple[Budget, ...] = Field((), description="No limit: usage is still counted.")
+    max_output_tokens: Annotated[int, Field(gt=0)] = Field(
+        4096, description="Output ceiling put into requests that have none, when a token or money limit is set."
+    )
+    clamp_output: bool = Field(False, description="Also lower a request's own ceiling to max_output_tokens.")
+    stream_usage: bool = Field(True, description="Ask for usage in streamed chats; hidden from programs that did not.")
+
+
+class Audit(_Part):
+    """The durable trail of calls."""
+
+    mode: Literal["required", "best_effort", "off"] = Field(
+        "required", description="required: a call that can't be recorded is refused."
+    )
+    directory: str | None = Field(None, description="Folder of the trail; default: the user's state folder.")
+    sync: bool = Field(True, description="Wait until the disk has an intent record before sending.")
+    console: bool = Field(False, description="Show events on standard error as well.")
+
+
+class Egress(_Part):
+    """Where calls may go besides the provider's own origins and those given in code."""
+
+    origins: tuple[str, ...] = Field((), description="More origins, as https://host[:port].")
+    allow_http: bool = Field(False, description="Plain http to other machines. Loopback is always allowed.")
+
+
+class Keys(_Part):
+    """Where keys come from."""
+
+    name: str | None = Field(None, description="Name of the key in the vault; default: the provider's name.")
+    environment: bool = Field(True, description="Use the provider's variable, such as OPENAI_API_KEY.")
+    vault: bool = Field(True, description="Ask the operating system's key store.")
+
+
+class Limits(_Part):
+    """Sizes beyond which a call is refused."""
+
+    request_bytes: int = Field(64 * MiB, gt=0, description="Largest request body that is read.")
+    response_bytes: int = Field(256 * MiB, gt=0, description="Largest decoded answer, streamed or not.")
+    event_bytes: int = Field(16 * MiB, gt=0, description="Largest single event of a stream.")
+    json_depth: int = Field(128, gt=0, le=500, description="Deepest nesting of a JSON body.")
+
+
+class Policy(_Part):
+    """Everything the guards need to know; frozen, comparable, and identified by its digest."""
+
+    mode: Mode = Field(Mode.GUARD, description="observe: change and refuse nothing; guard; strict.")
+    unknown_endpoints: Literal["walk", "deny"] = Field("walk", description="Paths that the adapter does not know.")
+    redaction: Redaction = Redaction()
+    input: Input = Input()
+    output: Output = Output()
+    content: Content = Content()
+    budget: Budgets = Budgets()
+    audit: Audit = Audit()
+    egress: Egress = Egress()
+    keys: Keys = Keys()
+    limits: Limits = Limits()
+
+    @field_validator("redaction")
+    @classmethod
+    def _types_are_upper_case(cls, value: Redaction) -> Redaction:
+        for name in value.types:
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,31}", name):
+                msg = f"{name!r} is not a finding type; types are written like EMAIL or CREDIT_CARD"
+                raise ValueError(msg)
+        return value
+
+    @property
+    def observes(self) -> bool:
+        """Whether findings are only recorded."""
+        return self.mode is Mode.OBSERVE
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether every relaxation of guard mode is off."""
+        return self.mode is Mode.STRICT
+
+    def budget_limits(self) -> tuple[Limit, ...]:
+        """Return all limits of all budgets, in order."""
+        return tuple(limit for budget in self.budget.limits for limit in budget.limits())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the policy's canonical JSON, hex; it stands in every audit record."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

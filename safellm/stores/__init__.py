@@ -1,0 +1,1 @@
+"""Effects on the world outside: one folder per seam, `interface.py` plus one file per implementation."""

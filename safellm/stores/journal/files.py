@@ -1,0 +1,206 @@
+"""The files of a trail: their names and order, and reading them for a check or for people.
+
+A folder holds one chain: `trail-<first 8 characters of the chain's uid>-<number from 000001>.jsonl`, and `trail.lock`.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from safellm._core.effects import JSON
+from safellm._core.record import GENESIS, MAX_LINE_BYTES, BadRecord, unseal
+from safellm._core.verify import FRAGMENT_BYTES, FRAGMENT_SHA256, KnownHead, Problem, Verification, verify
+from safellm.errors import ConfigurationError
+from safellm.stores import durable
+
+LOCK_NAME: Final = "trail.lock"
+_NAME = re.compile(r"trail-([0-9a-f]{8})-([0-9]{6,12})\.jsonl")
+_SNAPSHOT_WAIT_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class TrailFile:
+    """One file of a trail, in the order of writing."""
+
+    uid8: str
+    index: int
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.name
+
+
+def trail_file(directory: Path, uid: str, index: int) -> TrailFile:
+    """Return the file with this number of the chain."""
+    return TrailFile(uid8=uid[:8], index=index, path=directory / f"trail-{uid[:8]}-{index:06d}.jsonl")
+
+
+def find(directory: Path) -> list[TrailFile]:
+    """Return the files of a trail in order; none when the folder is empty or not there.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    matches = [match for match in map(_NAME.fullmatch, names) if match]
+    return sorted(TrailFile(uid8=match[1], index=int(match[2]), path=directory / match[0]) for match in matches)
+
+
+def verify_directory(
+    directory: Path, *, start_seq: int = 1, start_prev: str = GENESIS, known: KnownHead | None = None
+) -> Verification:
+    """Check a whole trail, also while programs write to it: what they add meanwhile is left for the next check.
+
+    Args:
+        directory: The trail's folder.
+        start_seq: Number of the first record, when older files were archived.
+        start_prev: Hash of the record before it.
+        known: A head that was kept elsewhere.
+
+    Raises:
+        ConfigurationError: the folder or a file of it can't be read.
+    """
+    try:
+        if not directory.is_dir():
+            raise ConfigurationError(
+                "There is no audit trail", remedy="Give the folder that holds trail-*.jsonl.", where=str(directory)
+            )
+        with ExitStack() as stack:
+            snapshot = _snapshot(directory, stack)
+            found = verify(
+                ((file.name, lines(stream, size=size)) for file, stream, size in snapshot),
+                start_seq=start_seq,
+                start_prev=start_prev,
+                known=known,
+            )
+            return _with_names(found, [file for file, _, _ in snapshot])
+    except OSError as error:
+        raise ConfigurationError(
+            f"The audit trail can't be read: {error.strerror}",
+            remedy="Run this as the user who owns the trail.",
+            where=str(error.filename or directory),
+        ) from error
+
+
+def tail(directory: Path, count: int) -> list[dict[str, JSON]]:
+    """Return the last `count` records, oldest first; a line that is no record appears as its size and SHA-256.
+
+    Text in them is as it was written: whoever shows it on a terminal escapes it.
+
+    Raises:
+        OSError: the folder or a file can't be read.
+    """
+    newest: list[list[bytes]] = []
+    missing = count
+    for file in reversed(find(directory)):
+        if missing <= 0:
+            break
+        with _open(file.path) as stream:
+            last = deque(lines(stream, size=os.fstat(stream.fileno()).st_size), maxlen=missing)
+        newest.append(list(last))
+        missing -= len(last)
+    return [_shown(line) for part in reversed(newest) for line in part]
+
+
+def lines(stream: BinaryIO, *, size: int) -> Iterator[bytes]:
+    """Yield the lines of the first `size` bytes, with their LF; of a line beyond the limit only its first part."""
+    left = size
+    while left > 0:
+        line = stream.readline(min(left, MAX_LINE_BYTES + 1))
+        if not line:
+            return
+        left -= len(line)
+        yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and left > 0:
+            rest = stream.readline(min(left, MAX_LINE_BYTES))
+            if not rest:
+                return
+            left -= len(rest)
+            if rest.endswith(b"\n"):
+                break
+
+
+def _snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryIO, int]]:
+    """Open all files and note their sizes at one moment, between two records where the lock can be had."""
+    try:
+        descriptor = durable.open_private(directory / LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        descriptor = None  # a copy without the lock file, or another user's trail: nobody writes, or we can't ask
+    try:
+        held = False
+        if descriptor is not None:
+            try:
+                durable.lock(descriptor, timeout_ns=_SNAPSHOT_WAIT_NS)
+                held = True
+            except OSError:
+                held = False  # a half-written record then shows up as a problem, never as a sound one
+        try:
+            opened = []
+            for file in find(directory):
+                stream = stack.enter_context(_open(file.path))
+                opened.append((file, stream, os.fstat(stream.fileno()).st_size))
+            return opened
+        finally:
+            if descriptor is not None and held:
+                durable.unlock(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(durable.open_private(path, os.O_RDONLY), "rb")
+
+
+def _with_names(found: Verification, files: list[TrailFile]) -> Verification:
+    """Add what the names say: a file that bears another chain's name, or a number that is missing."""
+    problems: list[Problem] = []
+    for file in files:
+        if found.chain_uid is not None and not found.chain_uid.startswith(file.uid8):
+            problems.append(Problem(file=file.name, line=0, seq=None, what="the file's name is of another chain"))
+    for before, after in pairwise(files):
+        if before.uid8 == after.uid8 and after.index != before.index + 1:
+            what = f"file {before.index + 1:06d} is missing before this one"
+            problems.append(Problem(file=after.name, line=0, seq=None, what=what))
+    if not problems:
+        return found
+    return Verification(
+        ok=False,
+        chain_uid=found.chain_uid,
+        records=found.records,
+        first_seq=found.first_seq,
+        last_seq=found.last_seq,
+        head=found.head,
+        open_intents=found.open_intents,
+        recovered=found.recovered,
+        problems=(*found.problems, *problems),
+        problem_count=found.problem_count + len(problems),
+        known=found.known,
+    )
+
+
+def _shown(line: bytes) -> dict[str, JSON]:
+    try:
+        return dict(unseal(line).fields)
+    except BadRecord:
+        text = line.removesuffix(b"\n")
+        return {
+            "event.name": "unreadable",
+            FRAGMENT_BYTES: len(text),
+            FRAGMENT_SHA256: hashlib.sha256(text).hexdigest(),
+        }

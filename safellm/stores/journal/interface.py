@@ -1,0 +1,34 @@
+"""The durable audit trail."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from safellm._core.effects import JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Where a record stands in its chain."""
+
+    seq: int
+    hash: str  # lower-case hex SHA-256
+
+
+class Journal(Protocol):
+    """An append-only chain of records, shared by threads and processes.
+
+    Raises:
+        GuardFailure: with `Reason.AUDIT_UNAVAILABLE` when a record can't be made durable.
+    """
+
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
+        """Write one record; it is on disk when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...

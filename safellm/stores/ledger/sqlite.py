@@ -1,0 +1,266 @@
+"""A ledger in one SQLite file, shared by all threads and processes of a user.
+
+* Every change is one `BEGIN IMMEDIATE` transaction. A hold goes through one conditional update per account, all or none:
+  `used + held + asked <= limit` is true or nothing changes (THREATS B.1).
+* A reservation is `held`, then exactly one of `settled`, `swept` (charged whole after its lifetime, B.2), `released`.
+  What arrives later may raise a charge and never lowers it.
+* Each window of an account has its own row, and a hold is charged to the window it was made in.
+* A lock that others hold is waited for with short pauses up to `wait_s`; then, and on any other failure, the answer is a
+  `GuardFailure`. The file is the matter of `sqlite_file`, the statements that of `sqlite_rows`.
+* No connection lives through a fork: SQLite's records of its file locks would be wrong in the child
+  (SQLite, "How To Corrupt An SQLite Database File", 2.6).
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from safellm._core import budget
+from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Window
+from safellm.errors import ProtocolMisuse
+from safellm.stores.ledger import forks, sqlite_file, sqlite_rows
+from safellm.stores.ledger.interface import Balance, Usage
+
+_T = TypeVar("_T")
+
+HOUR_NS = 3_600_000_000_000
+_SWEEP_EVERY_NS = 60_000_000_000
+_SWEEP_BATCH = 500  # holds charged per transaction, so that a sweep never makes others wait for long
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.010
+
+
+class SQLiteLedger:
+    """Implements `safellm.stores.ledger.interface.Ledger`; the first use opens the file.
+
+    Args:
+        path: The file; its folder is made when missing. It must lie on a local disk: SQLite's locks need one.
+        hold_ttl_ns: Age after which a hold is taken for that of a dead process and charged. It is longer than any call
+            should last; a call that lasts longer is charged at least its hold.
+        wait_s: How long one method may wait for locks, in seconds.
+        durable: Wait for the disk at each transaction (about 10 ms). Without it a loss of power, not of the process,
+            can lose the last moments.
+    """
+
+    def __init__(self, path: Path, *, hold_ttl_ns: int = HOUR_NS, wait_s: float = 5.0, durable: bool = False) -> None:
+        self._path = path
+        self._hold_ttl_ns = hold_ttl_ns
+        self._wait_s = wait_s
+        self._durable = durable
+        self._lock = threading.RLock()
+        self._database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._pid = os.getpid()
+        self._opened_ns = 0
+        self._swept_ns: int | None = None
+        forks.watch(self)
+
+    def reserve(self, reserve: Reserve, *, now_ns: int) -> OverLimit | None:
+        """Hold the amounts on all limits at once, or on none and say which is full.
+
+        The first call sweeps, and then one in each minute.
+
+        Raises:
+            GuardFailure: the store can't answer.
+            ProtocolMisuse: the id was used before, or an amount is negative.
+        """
+        held = budget.bounded_hold(reserve.amounts)
+        limits = sqlite_rows.lowest_per_account(reserve.limits)
+        self._keep_house(now_ns)
+
+        def work(database: sqlite3.Connection) -> None:
+            lines = []
+            for limit in limits:
+                line = sqlite_rows.hold(database, limit, held.of(limit.unit), now_ns=now_ns)
+                if isinstance(line, OverLimit):
+                    raise _Full(line)
+                lines.append(line)
+            sqlite_rows.insert(database, reserve, held, lines, (now_ns, self._pid, self._opened_ns))
+
+        try:
+            self._change(work)
+        except _Full as full:
+            return full.over
+        return None
+
+    def settle(self, reservation_id: str, amounts: Amounts | None, *, now_ns: int, model: str | None = None) -> Amounts:
+        """Turn a hold into a charge exactly once; None charges the hold itself. Returns what was charged.
+
+        Raises:
+            GuardFailure: the store can't answer; the hold stays and is charged by a sweep.
+            ProtocolMisuse: there is no such reservation.
+        """
+
+        def work(database: sqlite3.Connection) -> Amounts:
+            row = sqlite_rows.find(database, reservation_id)
+            if row is None:
+                msg = "settle needs the id of a reservation that was made"
+                raise ProtocolMisuse(msg)
+            if row.state == "settled":
+                return row.amounts
+            charge = budget.charge_for(row.amounts, amounts)
+            if row.state == "swept":
+                charge = budget.larger_of(row.amounts, charge)
+            sqlite_rows.charge(database, row, charge, state="settled", day=budget.utc_day(now_ns), model=model)
+            return charge
+
+        return self._change(work)
+
+    def release(self, reservation_id: str) -> None:
+        """Drop a hold of a request of which nothing was sent; without effect on what is charged or unknown.
+
+        Raises:
+            GuardFailure: the store can't answer; the hold stays and is charged by a sweep.
+        """
+
+        def work(database: sqlite3.Connection) -> None:
+            row = sqlite_rows.find(database, reservation_id)
+            if row is not None and row.state == "held":
+                sqlite_rows.release(database, row)
+
+        self._change(work)
+
+    def sweep(self, *, now_ns: int) -> int:
+        """Charge every hold older than its lifetime; returns how many. Also forgets old reservations.
+
+        Raises:
+            GuardFailure: the store can't answer.
+        """
+
+        def work(database: sqlite3.Connection) -> int:
+            count = 0
+            for row in sqlite_rows.overdue(database, before_ns=now_ns - self._hold_ttl_ns, count=_SWEEP_BATCH):
+                sqlite_rows.charge(database, row, row.amounts, state="swept", day=budget.utc_day(now_ns))
+                count += 1
+            sqlite_rows.forget(database)
+            return count
+
+        charged = batch = self._change(work)
+        while batch == _SWEEP_BATCH:
+            batch = self._change(work)
+            charged += batch
+        self._swept_ns = now_ns
+        return charged
+
+    def balances(self, limits: Sequence[Limit], *, now_ns: int) -> list[Balance]:
+        """Return where each limit stands, in the order given and at one moment.
+
+        Raises:
+            GuardFailure: the store can't answer.
+        """
+        return self._read(lambda database: [sqlite_rows.balance(database, limit, now_ns=now_ns) for limit in limits])
+
+    def usage(self, *, since_day: str | None = None) -> list[Usage]:
+        """Return what was billed, newest day first; from `since_day` (`YYYY-MM-DD`) on if given.
+
+        Raises:
+            GuardFailure: the store can't answer.
+        """
+        return self._read(lambda database: sqlite_rows.usage(database, since_day=since_day or ""))
+
+    def close(self) -> None:
+        """Let go of the connection; the next use opens it again."""
+        with self._lock:
+            self._close()
+
+    def before_fork(self) -> Callable[[], None]:
+        """Wait for a running transaction, close, and return what must run afterwards in parent and child."""
+        parent, lock = os.getpid(), self._lock
+        held = lock.acquire(timeout=self._wait_s)
+        if held:
+            self._close()
+
+        def after() -> None:
+            if os.getpid() == parent:
+                if held:
+                    lock.release()
+                return
+            self._lock = threading.RLock()
+            if held:  # else the parent's connection is still there, and `_connect` refuses it
+                self._pid = os.getpid()
+
+        return after
+
+    def _change(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        return self._guarded(lambda database: _in_transaction(database, "BEGIN IMMEDIATE", work))
+
+    def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        return self._guarded(lambda database: _in_transaction(database, "BEGIN", work))
+
+    def _guarded(self, act: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return the answer of `act`, again while others hold the file, and every failure as `GuardFailure`."""
+        deadline = time.monotonic() + self._wait_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._attempt(act, deadline)
+            except sqlite3.Error as error:
+                if not sqlite_file.is_busy(error) or time.monotonic() >= deadline:
+                    raise sqlite_file.failure(self._path, error) from error
+            except (OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise sqlite_file.failure(self._path, error) from error
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - only spreads the waiters
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+    def _attempt(self, act: Callable[[sqlite3.Connection], _T], deadline: float) -> _T:
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            remedy = "Another thread holds it for long; give `wait_s` more time."
+            raise sqlite_file.refused(self._path, "it stayed locked", remedy=remedy)
+        try:
+            return act(self._connect())
+        except sqlite3.Error as error:
+            if not sqlite_file.is_busy(error):
+                self._close()  # the next call starts from the file, not from a connection in doubt
+            raise
+        finally:
+            self._lock.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._database is not None:
+            if self._pid != os.getpid():
+                remedy = "Make the client, or use it for the first time, after the fork."
+                raise sqlite_file.refused(self._path, "the process was forked while it was open", remedy=remedy)
+            if sqlite_file.identity(self._path) == self._identity:
+                return self._database
+            self._close()  # deleted or exchanged under us: opening it says which
+        self._database = sqlite_file.open_database(self._path, durable=self._durable)
+        self._identity = sqlite_file.identity(self._path)
+        self._pid = os.getpid()
+        self._opened_ns = time.time_ns()
+        return self._database
+
+    def _close(self) -> None:
+        if self._database is not None and self._pid == os.getpid():
+            database, self._database = self._database, None
+            database.close()
+
+    def _keep_house(self, now_ns: int) -> None:
+        if self._swept_ns is not None and abs(now_ns - self._swept_ns) < _SWEEP_EVERY_NS:
+            return
+        self.sweep(now_ns=now_ns)
+        day = budget.window_id(Window.DAY, now_ns)
+        self._guarded(lambda database: sqlite_file.note_day(database, self._path, day, durable=self._durable))
+
+
+class _Full(Exception):  # noqa: N818 - carries an answer out of a transaction that is rolled back
+    def __init__(self, over: OverLimit) -> None:
+        super().__init__()
+        self.over = over
+
+
+def _in_transaction(database: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    database.execute(begin)
+    try:
+        answer = work(database)
+        database.execute("COMMIT")
+    finally:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+    return answer

@@ -1,0 +1,225 @@
+"""The bookings of the SQLite ledger: statements on its tables, each called inside a transaction of `sqlite`."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias, cast
+
+from safellm._core import budget
+from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit
+from safellm.errors import ProtocolMisuse
+from safellm.stores.ledger.interface import Balance, Usage
+
+State: TypeAlias = Literal["held", "settled", "swept", "released"]
+Line: TypeAlias = tuple[str, str, str, int]  # one account in one window: name, unit, span, window id
+_Row: TypeAlias = tuple[str, State, int, int, int | None, int, str, str, str, str | None, str]
+
+_NOTHING = Amounts(requests=0)
+_LARGEST_LIMIT = 2**62  # SQLite's integers end at 2**63; nothing that is added to this comes near
+_KEEP_RESERVATIONS = 10_000  # the newest, so that a second settle of the same call is recognised
+_LABEL_CHARACTERS = 128  # longer names of models and operations are cut; a response can name any
+
+_SELECT = (
+    "SELECT id, state, input_tokens, output_tokens, micro_usd, requests, provider, model, operation, day, lines "
+    "FROM reservations"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """One row. `amounts` is the hold while `held` or `released`, and what was charged afterwards."""
+
+    id: str
+    state: State
+    amounts: Amounts
+    provider: str
+    model: str
+    operation: str
+    day: str | None  # of the usage row it was counted in
+    lines: tuple[Line, ...]
+
+
+def find(database: sqlite3.Connection, reservation_id: str) -> Reservation | None:
+    """Return the reservation, or None when there is none of this id."""
+    row = database.execute(f"{_SELECT} WHERE id = ?", (reservation_id,)).fetchone()
+    return None if row is None else _reservation(row)
+
+
+def overdue(database: sqlite3.Connection, *, before_ns: int, count: int) -> Iterator[Reservation]:
+    """Yield the oldest holds that were made at `before_ns` or earlier, at most `count`."""
+    statement = f"{_SELECT} WHERE state = 'held' AND created_ns <= ? ORDER BY created_ns LIMIT ?"
+    yield from map(_reservation, database.execute(statement, (before_ns, count)).fetchall())
+
+
+def insert(
+    database: sqlite3.Connection, reserve: Reserve, held: Amounts, lines: Sequence[Line], process: tuple[int, int, int]
+) -> None:
+    """Write a new hold; `process` is (created_ns, pid, opened_ns), of which the last two serve diagnosis only.
+
+    Raises:
+        ProtocolMisuse: the id was used before.
+    """
+    labels = [_label(reserve.labels.get(name, "")) for name in ("provider", "model", "operation")]
+    try:
+        database.execute(
+            "INSERT INTO reservations (id, state, created_ns, pid, opened_ns, provider, model, operation, input_tokens, "
+            "output_tokens, micro_usd, requests, lines) VALUES (?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (reserve.id, *process, *labels, *_columns(held), json.dumps(lines)),
+        )
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise
+        msg = "a reservation id can be used once"
+        raise ProtocolMisuse(msg) from None
+
+
+def lowest_per_account(limits: Sequence[Limit]) -> list[Limit]:
+    """Return one limit per account: two ceilings over one account must not hold twice, and the lower one decides."""
+    chosen: dict[tuple[str, str, str], Limit] = {}
+    for limit in limits:
+        known = chosen.get(_key(limit))
+        if known is None or limit.limit < known.limit:
+            chosen[_key(limit)] = limit
+    return list(chosen.values())
+
+
+def hold(database: sqlite3.Connection, limit: Limit, asked: int, *, now_ns: int) -> OverLimit | Line:
+    """Hold `asked` in the window in force and return the line of the account, or why there is no room."""
+    window, used, held = _standing(database, limit, now_ns)
+    line = (*_key(limit), window)
+    statement = "INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING"
+    if database.execute(statement, line).rowcount:
+        # A new window: windows before the last one have served, except for what is still held in them.
+        statement = "DELETE FROM accounts WHERE name = ? AND unit = ? AND span = ? AND window_id < ? - 1 AND held = 0"
+        database.execute(statement, line)
+    statement = (
+        "UPDATE accounts SET held = held + ? "
+        "WHERE name = ? AND unit = ? AND span = ? AND window_id = ? AND used + held + ? <= ?"
+    )
+    if database.execute(statement, (asked, *line, asked, min(limit.limit, _LARGEST_LIMIT))).rowcount:
+        return line
+    reset = budget.resets_at_ns(limit.window, window)
+    return OverLimit(limit=limit, used=used, held=held, asked=asked, resets_at_ns=reset)
+
+
+def charge(  # noqa: PLR0913 - the parts of one booking
+    database: sqlite3.Connection,
+    row: Reservation,
+    amounts: Amounts,
+    *,
+    state: State,
+    day: str,
+    model: str | None = None,
+) -> None:
+    """Book `amounts` in place of what `row` has held or been charged so far, on its accounts and in the usage."""
+    first = row.day is None
+    before = _NOTHING if first else row.amounts
+    _move(database, row, before, amounts)
+    day, model = (day, row.model if model is None else _label(model)) if first else (str(row.day), row.model)
+    _count(database, (day, row.provider, model, row.operation), before, amounts)
+    database.execute(
+        "UPDATE reservations SET state = ?, day = ?, model = ?, input_tokens = ?, output_tokens = ?, micro_usd = ?, "
+        "requests = ? WHERE id = ?",
+        (state, day, model, *_columns(amounts), row.id),
+    )
+
+
+def release(database: sqlite3.Connection, row: Reservation) -> None:
+    """Give a hold back."""
+    _move(database, row, _NOTHING, _NOTHING)
+    database.execute("UPDATE reservations SET state = 'released' WHERE id = ?", (row.id,))
+
+
+def forget(database: sqlite3.Connection) -> None:
+    """Delete closed reservations, except for the newest ones. By number, not by age: the clock may jump (B.5)."""
+    statement = "DELETE FROM reservations WHERE seq <= (SELECT max(seq) FROM reservations) - ? AND state <> 'held'"
+    database.execute(statement, (_KEEP_RESERVATIONS,))
+
+
+def balance(database: sqlite3.Connection, limit: Limit, *, now_ns: int) -> Balance:
+    """Return where the limit stands in the window in force."""
+    window, used, held = _standing(database, limit, now_ns)
+    return Balance(limit=limit, used=used, held=held, resets_at_ns=budget.resets_at_ns(limit.window, window))
+
+
+def usage(database: sqlite3.Connection, *, since_day: str) -> list[Usage]:
+    """Return what was billed from `since_day` on, newest day first."""
+    names = [field.name for field in fields(Usage)]
+    statement = f"SELECT {', '.join(names)} FROM usage WHERE day >= ? ORDER BY day DESC, provider, model, operation"
+    rows = database.execute(statement, (since_day,)).fetchall()
+    return [Usage(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _reservation(row: _Row) -> Reservation:
+    identifier, state, tokens_in, tokens_out, micro_usd, requests, provider, model, operation, day, lines = row
+    return Reservation(
+        id=identifier,
+        state=state,
+        amounts=Amounts(input_tokens=tokens_in, output_tokens=tokens_out, micro_usd=micro_usd, requests=requests),
+        provider=provider,
+        model=model,
+        operation=operation,
+        day=day,
+        lines=tuple(cast(Line, tuple(line)) for line in json.loads(lines)),
+    )
+
+
+def _columns(amounts: Amounts) -> tuple[int, int, int | None, int]:
+    return amounts.input_tokens, amounts.output_tokens, amounts.micro_usd, amounts.requests
+
+
+def _key(limit: Limit) -> tuple[str, str, str]:
+    return limit.name, str(limit.unit), str(limit.window)
+
+
+def _label(text: str) -> str:
+    # A response may name a model with half a surrogate pair, which SQLite can't store.
+    return text[:_LABEL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+
+
+def _standing(database: sqlite3.Connection, limit: Limit, now_ns: int) -> tuple[int, int, int]:
+    """Return the window id in force, and what is used and held in it."""
+    row = database.execute(
+        "SELECT window_id, used, held FROM accounts WHERE name = ? AND unit = ? AND span = ? ORDER BY window_id DESC LIMIT 1",
+        _key(limit),
+    ).fetchone()
+    window = budget.current_window_id(limit.window, stored=row[0] if row else None, now_ns=now_ns)
+    return (window, row[1], row[2]) if row and row[0] == window else (window, 0, 0)
+
+
+def _move(database: sqlite3.Connection, row: Reservation, before: Amounts, after: Amounts) -> None:
+    """Give back what `row` holds and add what `after` has over `before`, on each of its accounts."""
+    for line in row.lines:
+        unit = Unit(line[1])
+        held = row.amounts.of(unit) if row.state == "held" else 0
+        database.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", line)
+        database.execute(
+            "UPDATE accounts SET used = used + ?, held = held - ? "
+            "WHERE name = ? AND unit = ? AND span = ? AND window_id = ?",
+            (after.of(unit) - before.of(unit), held, *line),
+        )
+
+
+def _count(database: sqlite3.Connection, key: tuple[str, str, str, str], before: Amounts, after: Amounts) -> None:
+    added = (
+        after.requests - before.requests,
+        after.input_tokens - before.input_tokens,
+        after.output_tokens - before.output_tokens,
+        (after.micro_usd or 0) - (before.micro_usd or 0),
+        _unpriced(after) - _unpriced(before),
+    )
+    database.execute("INSERT INTO usage VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING", key)
+    database.execute(
+        "UPDATE usage SET requests = requests + ?, input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
+        "micro_usd = micro_usd + ?, unpriced_requests = unpriced_requests + ? "
+        "WHERE day = ? AND provider = ? AND model = ? AND operation = ?",
+        (*added, *key),
+    )
+
+
+def _unpriced(amounts: Amounts) -> int:
+    return amounts.requests if amounts.micro_usd is None else 0

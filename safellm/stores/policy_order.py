@@ -1,0 +1,123 @@
+"""Which of two values of a setting is stricter: what a variable or an argument may still change when the file locks it.
+
+Each setting of the policy has its comparison here, or stands in `UNORDERED`: then a locked one can't be changed at all.
+A setting that is in neither is treated as unordered, so forgetting one is safe; a test asks for it all the same.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from safellm._core.effects import Limit, Unit, Window
+from safellm._core.policy import Action, Mode, Policy
+
+# (old policy, new policy) -> the new value is at least as strict as the old one
+Order: TypeAlias = Callable[[Policy, Policy], bool]
+
+
+def get(policy: Policy, dotted: str) -> object:
+    """Return a setting by its dotted name, such as `redaction.enabled`."""
+    value: object = policy
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def is_as_strict(dotted: str, old: Policy, new: Policy) -> bool:
+    """Say whether the setting in `new` allows nothing that it doesn't allow in `old`."""
+    if get(old, dotted) == get(new, dotted):
+        return True
+    order = ORDERS.get(dotted)
+    return order is not None and order(old, new)
+
+
+def _ranked(dotted: str, *values: object) -> Order:
+    """Order by a list of all values, loosest first."""
+
+    def compare(old: Policy, new: Policy) -> bool:
+        return values.index(get(new, dotted)) >= values.index(get(old, dotted))
+
+    return compare
+
+
+def _lower(dotted: str) -> Order:
+    def compare(old: Policy, new: Policy) -> bool:
+        before, after = get(old, dotted), get(new, dotted)
+        return isinstance(before, int) and isinstance(after, int) and after <= before
+
+    return compare
+
+
+def _fewer(dotted: str) -> Order:
+    def compare(old: Policy, new: Policy) -> bool:
+        before, after = get(old, dotted), get(new, dotted)
+        return isinstance(before, tuple) and isinstance(after, tuple) and set(after) <= set(before)
+
+    return compare
+
+
+_ACTIONS: Final = (Action.ALLOW, Action.MASK, Action.REMOVE, Action.BLOCK)
+
+
+def _types(old: Policy, new: Policy) -> bool:
+    before, after = old.redaction, new.redaction
+
+    def rank(action: Action) -> int:
+        return _ACTIONS.index(action)
+
+    return all(
+        rank(after.types.get(name, after.default)) >= rank(before.types.get(name, before.default))
+        for name in {*before.types, *after.types}
+    )
+
+
+def _budgets(old: Policy, new: Policy) -> bool:
+    """Every old limit must still be there, at most as high; new limits may come."""
+    before, after = _ceilings(old.budget_limits()), _ceilings(new.budget_limits())
+    return all(account in after and after[account] <= ceiling for account, ceiling in before.items())
+
+
+def _ceilings(limits: Sequence[Limit]) -> dict[tuple[str, Unit, Window], int]:
+    lowest: dict[tuple[str, Unit, Window], int] = {}
+    for limit in limits:
+        account = (limit.name, limit.unit, limit.window)
+        lowest[account] = min(limit.limit, lowest.get(account, limit.limit))
+    return lowest
+
+
+_RANKED: Final[dict[str, tuple[object, ...]]] = {
+    "mode": (Mode.OBSERVE, Mode.GUARD, Mode.STRICT),
+    "unknown_endpoints": ("walk", "deny"),
+    "redaction.enabled": (False, True),
+    "redaction.default": _ACTIONS,
+    "redaction.restore": (True, False),  # values that don't come back can't be shown or sent on
+    "input.hidden_characters": ("pass", "remove"),
+    "output.terminal_controls": ("pass", "escape"),
+    "output.hidden_characters": ("pass", "remove"),
+    "content.binary": ("pass", "deny"),
+    "budget.clamp_output": (False, True),
+    "audit.mode": ("off", "best_effort", "required"),
+    "audit.sync": (False, True),
+    "egress.allow_http": (True, False),
+    "keys.environment": (True, False),
+    "keys.vault": (False, True),  # without the vault, the variable decides
+}
+_LOWER: Final = (
+    "budget.max_output_tokens",
+    "limits.request_bytes",
+    "limits.response_bytes",
+    "limits.event_bytes",
+    "limits.json_depth",
+)
+_FEWER: Final = ("redaction.restore_tool_arguments", "egress.origins")
+
+ORDERS: Final[dict[str, Order]] = {
+    **{dotted: _ranked(dotted, *values) for dotted, values in _RANKED.items()},
+    **{dotted: _lower(dotted) for dotted in _LOWER},
+    **{dotted: _fewer(dotted) for dotted in _FEWER},
+    "redaction.types": _types,
+    "budget.limits": _budgets,
+}
+UNORDERED: Final = frozenset({"audit.directory", "audit.console", "budget.stream_usage", "keys.name"})

@@ -1,0 +1,208 @@
+"""What tokens cost, in whole micro-US-dollars, from the price list inside the `genai-prices` package.
+
+* Only the list that was installed is read: no download, and no list that another part of the program fetched.
+* Every price is rounded up. A model that the list doesn't know, or doesn't price by tokens, has no price: None.
+* A bound takes the dearest rate that can apply; a settled price takes the rate that did.
+
+Charges per tool use (web or file search) are not part of a price per token and are not counted.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+
+_MICRO = 1_000_000
+_HOUR_S = 3600
+_MODELS_REMEMBERED = 512
+
+# OpenTelemetry's `gen_ai.provider.name` (semantic conventions 1.37) where the price list has another id.
+_PROVIDER_IDS = {
+    "azure.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "aws.bedrock": "aws",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "x_ai": "x-ai",
+}
+
+# Service tiers that cost at most the standard rate. Others, and "auto" (the project decides), may cost more.
+_PLAIN_TIERS = frozenset({"default", "standard", "flex", "batch"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rates:
+    """The dearest US dollars per million tokens, by the number of input tokens from which a rate counts."""
+
+    input: tuple[tuple[int, Decimal], ...]
+    output: tuple[tuple[int, Decimal], ...]
+    request: Decimal  # per call
+
+
+def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
+    provider: str,
+    model: str,
+    input_tokens: int,
+    output_tokens: int,
+    *,
+    cached_input_tokens: int = 0,
+    service_tier: str | None = None,
+) -> int | None:
+    """Return the price of one billed call, rounded up; None when it isn't known.
+
+    Args:
+        provider: OpenTelemetry name, such as `openai` or `azure.ai.openai`.
+        model: Name as in the response.
+        input_tokens: All input tokens, the cached ones included.
+        output_tokens: All output tokens, reasoning included.
+        cached_input_tokens: Those of the input that the provider read from its cache.
+        service_tier: Tier that the response names; None is the standard rate.
+
+    Raises:
+        ValueError: a number is negative.
+    """
+    _check(input_tokens, output_tokens, cached_input_tokens)
+    found = _find(provider, model)
+    if found is None:
+        return None
+    from genai_prices.types import Usage  # noqa: PLC0415 - about 0.2 s; only programs that price pay it
+
+    cached = min(cached_input_tokens, input_tokens)
+    usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached, output_tokens=output_tokens)
+    owner, info = found
+    now = datetime.now(tz=UTC)
+    if service_tier is None:
+        calculation = info.calc_price(usage, owner, genai_request_timestamp=now)
+    else:
+        context = {"service_tier": service_tier}
+        calculation = info.calc_price(usage, owner, genai_request_timestamp=now, price_context=context)
+    prices = calculation.model_price
+    if not _has_rate(prices, "input", input_tokens) or not _has_rate(prices, "output", output_tokens):
+        return None
+    return _ceil(calculation.total_price * _MICRO)
+
+
+def bound_micro_usd(
+    provider: str, model: str, input_tokens: int, output_tokens: int, *, service_tier: str | None = None
+) -> int | None:
+    """Return the most that one call can cost, rounded up; None when no price is known.
+
+    The dearest rate of every kind of token counts: no cache discount, cache writes, audio and image tokens, and the rate
+    for long prompts from the number of input tokens on at which it begins.
+
+    Args:
+        provider: OpenTelemetry name, such as `openai` or `azure.ai.openai`.
+        model: Name as in the request.
+        input_tokens: Upper bound of the input.
+        output_tokens: Upper bound of the output over all choices.
+        service_tier: Tier that the request asks for. Without one, or with `auto`, the provider's project settings may
+            choose a dearer tier, so the dearest counts.
+
+    Raises:
+        ValueError: a number is negative.
+
+    Source: THREATS B.7.
+    """
+    _check(input_tokens, output_tokens)
+    rates = _rates(provider, model, service_tier in _PLAIN_TIERS, int(time.time()) // _HOUR_S)
+    if rates is None or (input_tokens and not rates.input) or (output_tokens and not rates.output):
+        return None
+    total = rates.request * _MICRO
+    # Dollars per million tokens are micro-dollars per token.
+    for tokens, steps in ((input_tokens, rates.input), (output_tokens, rates.output)):
+        total += tokens * max((rate for start, rate in steps if start == 0 or input_tokens > start), default=Decimal(0))
+    return _ceil(total)
+
+
+@lru_cache(maxsize=1)
+def _snapshot() -> DataSnapshot:
+    from genai_prices.data import providers  # noqa: PLC0415 - 1.5 MB of data
+    from genai_prices.data_snapshot import DataSnapshot  # noqa: PLC0415
+
+    # A snapshot of our own, not `get_snapshot()`: that one may have been fetched by other code of the program.
+    return DataSnapshot(providers=providers, from_auto_update=False)
+
+
+@lru_cache(maxsize=_MODELS_REMEMBERED)
+def _find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
+    wanted = _PROVIDER_IDS.get(provider, provider)
+    # By exact id: the list's own matching takes any name that contains "openai" for OpenAI.
+    owner = next((candidate for candidate in _snapshot().providers if candidate.id == wanted), None)
+    if owner is None or not model:
+        return None
+    try:
+        return _snapshot().find_provider_model(model, owner, None, None)
+    except LookupError:
+        return None
+
+
+@lru_cache(maxsize=_MODELS_REMEMBERED)
+def _rates(provider: str, model: str, plain: bool, hour: int) -> _Rates | None:  # noqa: FBT001 - part of a cache key
+    found = _find(provider, model)
+    if found is None:
+        return None
+    lists = list(_prices_in_force(found[1], hour, plain=plain))
+    return _Rates(
+        input=tuple(step for prices in lists for step in _steps(prices, "input")),
+        output=tuple(step for prices in lists for step in _steps(prices, "output")),
+        request=max(
+            (_highest(getattr(prices, "requests_kcount", None)) / 1000 for prices in lists), default=Decimal(0)
+        ),
+    )
+
+
+def _prices_in_force(info: ModelInfo, hour: int, *, plain: bool) -> Iterator[ModelPrice]:
+    start = datetime.fromtimestamp(hour * _HOUR_S, tz=UTC)
+    # A call may be billed at its end: all rates of the next 24 hours count, such as those by time of day.
+    for offset in range(25):
+        yield info.get_prices(start + timedelta(hours=offset))
+    if not plain:
+        for variant in getattr(info, "price_variants", None) or ():
+            yield variant.prices
+
+
+def _steps(prices: ModelPrice, direction: str) -> Iterator[tuple[int, Decimal]]:
+    for key, value in vars(prices).items():
+        if value is None or not key.endswith("_mtok") or (direction == "output") != key.startswith("output_"):
+            continue
+        yield 0, _base(value)
+        for tier in getattr(value, "tiers", ()):
+            yield tier.start, tier.price
+
+
+def _base(value: Decimal | TieredPrices) -> Decimal:
+    return value if isinstance(value, Decimal) else value.base
+
+
+def _highest(value: Decimal | TieredPrices | None) -> Decimal:
+    if value is None:
+        return Decimal(0)
+    tiers: list[Tier] = getattr(value, "tiers", [])
+    return max([_base(value), *(tier.price for tier in tiers)])
+
+
+def _has_rate(prices: ModelPrice, direction: str, tokens: int) -> bool:
+    # An audio model priced by the hour must not look free.
+    return tokens == 0 or any(True for _ in _steps(prices, direction))
+
+
+def _ceil(value: Decimal) -> int:
+    return int(value.to_integral_value(rounding=ROUND_CEILING))
+
+
+def _check(*numbers: int) -> None:
+    if min(numbers) < 0:
+        msg = "a number of tokens can't be negative"
+        raise ValueError(msg)

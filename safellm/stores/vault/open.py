@@ -1,0 +1,133 @@
+"""Find the key for a provider (DESIGN 6): the vault first, then the provider's variable where the policy lets it.
+
+| variable set | vault | guard, observe | strict, or `keys.environment = false` |
+|---|---|---|---|
+| no | has the key | vault | vault |
+| no | lacks it | None | None |
+| no | unavailable | `VaultUnavailable` | `VaultUnavailable` |
+| yes | has the key | vault | vault |
+| yes | lacks it, or never held it | variable | `ConfigurationError` |
+| yes | unavailable | variable, with a note | `VaultUnavailable` |
+
+The vault comes first, but it isn't asked for a name that was never stored here while the variable may be used: see
+`remembered.py` for that list and for what is lost without it.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from safellm._core.origin import Origin
+from safellm._core.policy import Policy
+from safellm._core.secret import Secret
+from safellm.errors import ConfigurationError, VaultUnavailable
+from safellm.stores.places import find_places
+from safellm.stores.vault.backends import CALL_TIMEOUT_S
+from safellm.stores.vault.interface import StoredKey, Vault
+from safellm.stores.vault.keyring_vault import KeyringVault, check_name, check_secret
+from safellm.stores.vault.remembered import RememberedVault, known_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedKey:
+    """A key, where it came from, and the only origins it may be sent to.
+
+    Attributes:
+        ref: `vault:NAME` or `env:VARIABLE`; safe to record.
+        notes: What a person should know about the choice, in whole sentences.
+    """
+
+    ref: str
+    secret: Secret
+    origins: tuple[Origin, ...]
+    notes: tuple[str, ...] = ()
+
+
+def open_vault(
+    policy: Policy, *, environ: Mapping[str, str] | None = None, timeout_s: float = CALL_TIMEOUT_S
+) -> Vault:
+    """Return the vault of this user.
+
+    Args:
+        policy: `keys.vault` must be on.
+        environ: Variables that say where the state folder is; the process's own by default.
+        timeout_s: Longest wait for one call to the key store, in seconds; a command that a person runs may allow more.
+
+    Raises:
+        VaultUnavailable: it is switched off, or no key store of the allow-list works here.
+    """
+    if not policy.keys.vault:
+        raise VaultUnavailable("The policy switches the vault off (keys.vault)", remedy="Set keys.vault = true.")
+    state = find_places(os.environ if environ is None else environ).state
+    return RememberedVault(KeyringVault(timeout_s=timeout_s), state)
+
+
+def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
+    policy: Policy,
+    *,
+    provider: str,
+    variable: str,
+    default_origins: tuple[Origin, ...],
+    environ: Mapping[str, str],
+    vault: Vault | None = None,
+) -> ResolvedKey | None:
+    """Return the key to use, or None when there is none anywhere.
+
+    Args:
+        policy: Its mode and `keys` decide.
+        provider: As in `StoredKey.provider`; also the key's name unless `keys.name` says otherwise.
+        variable: The provider's variable, such as `OPENAI_API_KEY`.
+        default_origins: Where a key from the variable may go. A stored key goes only where it is bound to (K.11).
+        environ: The process's variables.
+        vault: Opened already; None opens it if it has to be asked.
+
+    Raises:
+        ConfigurationError: only the variable has a key and may not be used; or a key is malformed, or another
+            provider's.
+        VaultUnavailable: the vault can't be asked and there is nothing else.
+    """
+    name = check_name(policy.keys.name or provider)
+    value = Secret(environ.get(variable, "").strip())
+    is_set = value != Secret("")
+    may_use_variable = is_set and policy.keys.environment and not policy.is_strict
+    notes: list[str] = []
+    if policy.keys.vault and not (vault is None and may_use_variable and _never_stored(name, environ)):
+        try:
+            stored = (open_vault(policy, environ=environ) if vault is None else vault).get(name)
+        except VaultUnavailable as error:
+            # Not a downgrade of a guard: the policy allows this source, and the note goes into the record.
+            if not may_use_variable:
+                raise
+            stored = None
+            notes.append(f"The vault could not be asked: {error.problem}.")
+        if stored is not None:
+            return _from_vault(stored, provider)
+    if not is_set:
+        return None
+    if not may_use_variable:
+        why = "in strict mode" if policy.is_strict else "by the policy (keys.environment)"
+        raise ConfigurationError(
+            f"The key in {variable} is not used {why}",
+            remedy=f"Run `safellm keys import {name}` to move it into the vault.",
+            where=f"variable {variable}",
+        )
+    notes.append(f"The key comes from {variable}; `safellm keys import {name}` moves it into the vault.")
+    secret = check_secret(value, where=f"variable {variable}")
+    return ResolvedKey(ref=f"env:{variable}", secret=secret, origins=default_origins, notes=tuple(notes))
+
+
+def _never_stored(name: str, environ: Mapping[str, str]) -> bool:
+    known = known_names(find_places(environ).state)
+    return known is not None and name not in known
+
+
+def _from_vault(stored: StoredKey, provider: str) -> ResolvedKey:
+    if stored.provider != provider:
+        raise ConfigurationError(
+            f"The key {stored.name!r} in the vault belongs to {stored.provider!r}, not to {provider!r}",
+            remedy="Set keys.name to a key of this provider.",
+        )
+    return ResolvedKey(ref=f"vault:{stored.name}", secret=stored.secret, origins=stored.origins)

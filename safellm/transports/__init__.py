@@ -1,0 +1,1 @@
+"""Shells that move bytes: each runs one `Exchange` per wire attempt and decides nothing."""
