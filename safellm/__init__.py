@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safellm._version import __version__
 from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused, SafeLLMError, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from safellm.openai import AzureOpenAI as AzureOpenAI
     from safellm.openai import OpenAI as OpenAI
     from safellm.stores.conversations import conversation as conversation
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AsyncAzureOpenAI",

@@ -19,7 +19,6 @@ from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.detection.scanner import compile_scanner
 from safellm._core.origin import Origin, make_origin, parse_origin
 from safellm._core.policy import Policy
-from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.conversations import Conversations
 from safellm.stores.install_key import install_key
@@ -37,7 +36,9 @@ _registered: RegisteredSecrets | None = None
 _conversations = Conversations()
 
 # Header names that carry a credential; a variable that sets one would replace the key that safellm manages (THREATS E.1).
-_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"})
+_CREDENTIAL_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,9 +94,7 @@ class Setup:
             raise _unbound(origin, "it comes from the environment")
         bounds = Bounds(
             origins=frozenset({origin, *self._policy_origins()}),
-            managed=tuple(
-                (placeholder, self._bound(key, origin, in_code)) for placeholder, key in self.keys.items()
-            ),
+            managed=tuple((placeholder, self._bound(key, origin, in_code)) for placeholder, key in self.keys.items()),
         )
         return Driver(
             tools=_tools(self.policy, self.adapter, self.environ),
@@ -234,7 +233,7 @@ def _hint(key: ResolvedKey) -> None:
         _hinted.add(key.ref)
     if sys.stderr is not None and sys.stderr.isatty():
         for note in key.notes:
-            print(f"safellm: {note}", file=sys.stderr)
+            sys.stderr.write(f"safellm: {note}\n")
 
 
 def _refuse_credential_headers(environ: Mapping[str, str]) -> None:

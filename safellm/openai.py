@@ -14,7 +14,6 @@ from typing import Any as _Any
 
 import openai as _openai
 from openai import *  # noqa: F403 - the drop-in is the whole public face of the SDK
-
 from safellm_openai.clients import AsyncAzureOpenAI as AsyncAzureOpenAI
 from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
 from safellm_openai.clients import AzureOpenAI as AzureOpenAI
@@ -42,10 +41,10 @@ if TYPE_CHECKING:
     from openai import videos as videos
     from openai import webhooks as webhooks
 
-Client = OpenAI
-AsyncClient = AsyncOpenAI
-BedrockOpenAI = _refuse_bedrock
-AsyncBedrockOpenAI = _refuse_bedrock
+Client = OpenAI  # type: ignore[misc]  # the star import named the SDK's own
+AsyncClient = AsyncOpenAI  # type: ignore[misc]  # the same
+BedrockOpenAI = _refuse_bedrock  # type: ignore[misc, assignment]  # a refusal in place of a class
+AsyncBedrockOpenAI = _refuse_bedrock  # type: ignore[misc, assignment]  # the same
 
 # -- module-level API ---------------------------------------------------------------------------------------------------
 

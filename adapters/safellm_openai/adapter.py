@@ -11,6 +11,7 @@ from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
+
 from safellm_openai.endpoints import find_route
 from safellm_openai.stream import OpenAIStreamReader
 from safellm_openai.table import TABLE
@@ -74,14 +75,13 @@ class OpenAIAdapter:
         """Return how the provider names this conversation, and the text that it began with."""
         segments = path.split("/")
         if "threads" in segments[:-1]:
-            return segments[segments.index("threads") + 1], None
+            return segments[segments.index("threads") + 1], None  # assistants: the path names the conversation
         if not isinstance(body, dict):
             return None, None
-        named = body.get("conversation")
-        if isinstance(named, dict):
-            named = named.get("id")
-        previous = named or body.get("previous_response_id")
-        return (previous if isinstance(previous, str) else None), _first_user_text(body)
+        conversation = body.get("conversation")
+        named = conversation.get("id") if isinstance(conversation, dict) else conversation
+        known_as = named or body.get("previous_response_id")
+        return (known_as if isinstance(known_as, str) else None), _first_user_text(body)
 
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note what an answer or a stream event says of itself."""
@@ -99,10 +99,15 @@ class OpenAIAdapter:
         for choice in _list(whole.get("choices")):
             if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
                 seen.finish_reasons.append(choice["finish_reason"])
-        if whole.get("object") == "response" and whole.get("status") in ("completed", "incomplete", "failed", "cancelled"):
+        if whole.get("object") == "response" and whole.get("status") in (
+            "completed",
+            "incomplete",
+            "failed",
+            "cancelled",
+        ):
             seen.finish_reasons.append(str(whole["status"]))
 
-    def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:
+    def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - other providers need it
         """Return a reader for one stream."""
         return OpenAIStreamReader(hide_usage=hide_usage)
 

@@ -11,12 +11,13 @@ What differs from the SDK, and why:
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import openai
-
 from safellm.errors import ConfigurationError, Reason, Refused
+
+import openai
 from safellm_openai.adapter import ADAPTER
 from safellm_openai.errors import native_error
 
@@ -27,21 +28,12 @@ if TYPE_CHECKING:
 
 # Given to copies so that the SDK doesn't read the refusing property below; nothing ever connects to it.
 _NO_WEBSOCKETS = "wss://websockets-are-refused.invalid"
+_HAS_ADMIN_KEY = "admin_api_key" in inspect.signature(openai.OpenAI.__init__).parameters
 _AZURE_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 
 
 class _Guarded:
-    """What every guarded client class adds. The SDK's constructor runs between `_prepare` and `_attach`."""
-
-    _client: Any
-    base_url: Any
-
-    def _attach(self, setup: Setup, http_client: Any, *, in_code: bool) -> None:
-        from safellm.client import origin_of  # noqa: PLC0415 - the guard's modules load when a client is made
-        from safellm.transports.http import guard_client, own_copy  # noqa: PLC0415
-
-        driver = setup.driver(origin_of(self.base_url), in_code=in_code, native=native_error)
-        self._client = guard_client(self._client if http_client is None else own_copy(http_client), driver)
+    """What every guarded client class adds to the SDK's."""
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
         from safellm.transports.http import REFUSAL  # noqa: PLC0415
@@ -54,12 +46,7 @@ class _Guarded:
     @property
     def websocket_base_url(self) -> NoReturn:
         """Refuse: the SDK reads this when it is about to open a websocket."""
-        raise Refused(
-            "Websocket connections (Realtime, Live, Responses over websocket) don't pass the guard yet",
-            guard="mediation",
-            reason=Reason.MEDIATION_UNSUPPORTED,
-            remedy="Use the HTTP endpoints, or the plain SDK for this one connection.",
-        )
+        raise _no_websockets()
 
     @websocket_base_url.setter
     def websocket_base_url(self, value: object) -> None:
@@ -68,7 +55,7 @@ class _Guarded:
 
     def _configure_realtime(self, *_: object, **__: object) -> NoReturn:
         # The Azure clients build a websocket address here instead.
-        return self.websocket_base_url
+        raise _no_websockets()
 
     def copy(self, **options: Any) -> Any:
         """Return a client with other options, guarded by the same transport; see the SDK's `copy`."""
@@ -79,12 +66,21 @@ class _Guarded:
     with_options = copy
 
 
+def _no_websockets() -> Refused:
+    return Refused(
+        "Websocket connections (Realtime, Live, Responses over websocket) don't pass the guard yet",
+        guard="mediation",
+        reason=Reason.MEDIATION_UNSUPPORTED,
+        remedy="Use the HTTP endpoints, or the plain SDK for this one connection.",
+    )
+
+
 def _construct(
-    client: Any, base: type, settings: Mapping[str, object] | None, options: dict[str, Any], *, azure: bool
+    client: Any, base: Any, settings: Mapping[str, object] | None, options: dict[str, Any], *, azure: bool
 ) -> None:
     """Make the SDK's client with placeholders for managed keys, then guard its transports."""
-    from safellm.client import bind, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
-    from safellm.transports.http import guard_of  # noqa: PLC0415
+    from safellm.client import bind, origin_of, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
+    from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
     _refuse_unguardable(options)
     http_client = options.get("http_client")
@@ -105,11 +101,15 @@ def _construct(
         if setup.vault_problem is not None and "credentials" in str(error).lower():
             raise openai.OpenAIError(f"{error} (safellm: {setup.vault_problem})") from None
         raise
-    client._attach(setup, http_client, in_code=in_code)
+    driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)
+    # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
+    client._client = guard_client(client._client if http_client is None else own_copy(http_client), driver)  # noqa: SLF001
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, ...], *, azure: bool) -> None:
-    given = [options.get(name) for name in ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity")]
+    given = [
+        options.get(name) for name in ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity")
+    ]
     if any(one is not None for one in given):
         if setup.policy.is_strict:
             raise ConfigurationError(
@@ -123,10 +123,9 @@ def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, .
             options["api_key"] = setup.manage(api_key, default_origins=origins)
     else:
         options["api_key"] = setup.manage("OPENAI_API_KEY", default_origins=origins)
-    admin = "OPENAI_ADMIN_KEY"
-    if "admin_api_key" in openai.OpenAI.__init__.__kwdefaults__ and options.get("admin_api_key") is None and not azure:
-        if setup.environ.get(admin):
-            options["admin_api_key"] = setup.manage(admin, default_origins=origins)
+    admin = "OPENAI_ADMIN_KEY"  # newer SDKs read it themselves
+    if setup.environ.get(admin) and options.get("admin_api_key") is None and not azure and _HAS_ADMIN_KEY:
+        options["admin_api_key"] = setup.manage(admin, default_origins=origins)
 
 
 def _refuse_unguardable(options: Mapping[str, Any]) -> None:
@@ -142,7 +141,7 @@ def _refuse_unguardable(options: Mapping[str, Any]) -> None:
         )
 
 
-def _is_x509(identity: object) -> bool:
+def _is_x509(identity: Any) -> bool:
     try:
         from openai.auth._x509 import is_x509_workload_identity  # noqa: PLC0415 - newer SDKs only
     except ImportError:
@@ -154,28 +153,28 @@ def _is_given(value: object) -> bool:
     return value is not None and not isinstance(value, openai.NotGiven)
 
 
-class OpenAI(_Guarded, openai.OpenAI):
+class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.OpenAI`, guarded. Takes the SDK's arguments and `safellm=`, a mapping of policy values for this client."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
         _construct(self, openai.OpenAI, safellm, options, azure=False)
 
 
-class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):
+class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
         _construct(self, openai.AsyncOpenAI, safellm, options, azure=False)
 
 
-class AzureOpenAI(_Guarded, openai.AzureOpenAI):
+class AzureOpenAI(_Guarded, openai.AzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
         _construct(self, openai.AzureOpenAI, safellm, options, azure=True)
 
 
-class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):
+class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncAzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:

@@ -49,7 +49,10 @@ def _route(method: str, template: str) -> Route:
     name = f"{method} {template}"
     billing = Billing.TOKENS if name in _BY_TOKENS else Billing.OTHER if name in _BY_OTHER_MEASURE else Billing.FREE
     return Route(
-        method=method, template=template, operation=_OPERATIONS.get(name, f"{method.lower()} {template}"), billing=billing
+        method=method,
+        template=template,
+        operation=_OPERATIONS.get(name, f"{method.lower()} {template}"),
+        billing=billing,
     )
 
 

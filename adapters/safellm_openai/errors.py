@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import openai
-
 from safellm.errors import GuardFailure, Refused
+
+import openai
 from safellm_openai.adapter import ADAPTER
 
 

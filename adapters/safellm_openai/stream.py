@@ -17,7 +17,11 @@ _CHAT_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking
 
 # Responses events end in ".delta" and ".done"; what stands before names the channel.
 _ARGUMENT_EVENTS = {"response.function_call_arguments", "response.mcp_call_arguments"}
-_TOOL_INPUT_EVENTS = {"response.custom_tool_call_input", "response.code_interpreter_call_code", "response.shell_call_command"}
+_TOOL_INPUT_EVENTS = {
+    "response.custom_tool_call_input",
+    "response.code_interpreter_call_code",
+    "response.shell_call_command",
+}
 _DATA_EVENTS = {"response.audio"}
 _ITEM_KEYS = ("item_id", "output_index", "content_index", "summary_index", "command_index")
 
@@ -121,9 +125,15 @@ class OpenAIStreamReader:
         if last != "delta" or family in _DATA_EVENTS:
             return EventView()
         text_kind = (
-            Kind.ARGUMENTS if family in _ARGUMENT_EVENTS else Kind.TOOL_INPUT if family in _TOOL_INPUT_EVENTS else Kind.TEXT
+            Kind.ARGUMENTS
+            if family in _ARGUMENT_EVENTS
+            else Kind.TOOL_INPUT
+            if family in _TOOL_INPUT_EVENTS
+            else Kind.TEXT
         )
-        holder, keys = (event, ("delta",)) if isinstance(event.get("delta"), str) else (event.get("delta"), ("stdout", "stderr"))
+        holder, keys = (
+            (event, ("delta",)) if isinstance(event.get("delta"), str) else (event.get("delta"), ("stdout", "stderr"))
+        )
         if not isinstance(holder, dict):
             return EventView()
         deltas = tuple(

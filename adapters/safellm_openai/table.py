@@ -14,8 +14,26 @@ _IDENTIFIERS = (
     "connector_id", "completion_window", "voice", "size", "quality", "background", "prompt_cache_retention",
 )  # fmt: skip
 _NAMES = ("name", "filename", "file_name", "user", "safety_identifier", "user_id", "city", "region", "path")
-_URLS = ("url", "server_url", "file_url", "image_url", "endpoint", "token_endpoint", "allowed_domains", "blocked_domains")
-_DATA = ("file_data", "b64_json", "partial_image_b64", "embedding", "input_audio.data", "audio.data", "source.data", "sdp")
+_URLS = (
+    "url",
+    "server_url",
+    "file_url",
+    "image_url",
+    "endpoint",
+    "token_endpoint",
+    "allowed_domains",
+    "blocked_domains",
+)
+_DATA = (
+    "file_data",
+    "b64_json",
+    "partial_image_b64",
+    "embedding",
+    "input_audio.data",
+    "audio.data",
+    "source.data",
+    "sdp",
+)
 _OPAQUE = (
     "encrypted_content", "prompt_cache_key", "system_fingerprint", "obfuscation", "fingerprint", "signature", "md5",
     "thought_signature",

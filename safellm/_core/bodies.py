@@ -94,12 +94,15 @@ class TextBody:
             if isinstance(line, Document):
                 yield from line.all_fields()
             else:
-                yield Field(container=self.lines, key=index, text=line, kind=Kind.TEXT, trust=Trust.UNTRUSTED, path=(index,))
+                yield Field(
+                    container=self.lines, key=index, text=line, kind=Kind.TEXT, trust=Trust.UNTRUSTED, path=(index,)
+                )
 
     def encode(self) -> bytes:
         """Return the bytes after changes."""
         return b"\n".join(
-            line.encode() if isinstance(line, Document) else line.encode("utf-8", "surrogatepass") for line in self.lines
+            line.encode() if isinstance(line, Document) else line.encode("utf-8", "surrogatepass")
+            for line in self.lines
         )
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from safellm.errors import Refused
 
-JSON: TypeAlias = "str | int | bool | None | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "str | int | bool | list[JSON] | dict[str, JSON] | None"
 
 
 class Unit(StrEnum):

@@ -81,7 +81,9 @@ class EventStream:
             text = delta.container[delta.key]
             running = self._open.get(delta.channel)
             if running is None:
-                running = self._open[delta.channel] = _Open(self.rules.channel(delta.kind, delta.tool), event, raw, delta)
+                running = self._open[delta.channel] = _Open(
+                    self.rules.channel(delta.kind, delta.tool), event, raw, delta
+                )
             else:
                 running.event, running.raw, running.delta = event, raw, delta
             out = running.filters.feed(text)

@@ -1,7 +1,7 @@
-"""One call, sans-IO: bytes of a request in, a decision out; bytes of the answer in, bytes for the program out.
+r"""One call, sans-IO: bytes of a request in, a decision out; bytes of the answer in, bytes for the program out.
 
     READY --begin--> FORWARDED --response--> ANSWERING --end--> ANSWERED --finish--> CLOSED
-      \\--begin--> REFUSED --------------------------------------------------------> CLOSED
+      \--begin--> REFUSED --------------------------------------------------------> CLOSED
 
 `begin` and `finish` are generators: they yield effects (`safellm._core.effects`), are sent the results, and so decide the
 order "reserve, record durably, send, settle, record" without doing any of it. Everything between is plain functions.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
@@ -22,7 +23,7 @@ from typing import Any, TypeAlias
 from safellm._core import jsontext, multipart, sse
 from safellm._core.adapter import Route, Seen
 from safellm._core.answer import AnswerRules
-from safellm._core.bodies import read_body
+from safellm._core.bodies import Body, OpaqueBody, read_body
 from safellm._core.budget import describe_over_limit
 from safellm._core.call import Bounds, Call, RequestHead, Tools
 from safellm._core.decoding import Decoder, TooLarge, Undecodable
@@ -156,16 +157,13 @@ class Exchange:
                 reason=Reason.MEDIATION_UNKNOWN,
                 remedy="Use a newer safellm, or set unknown_endpoints = 'walk' in the policy.",
             )
-        if len(body) > policy.limits.request_bytes:
-            raise _shape(Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes.")
-        if head.header("content-encoding") not in ("", "identity"):
-            raise _shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
+        unreadable: list[str] = []
         try:
-            parsed = read_body(body, head.header("content-type"), tools.adapter.table, max_depth=policy.limits.json_depth)
-        except (jsontext.Malformed, multipart.Malformed) as error:
-            raise _shape(
-                Reason.SHAPE_MALFORMED, f"The request body can't be read: {error}", "Send a well-formed body."
-            ) from None
+            parsed = self._read(head, body)
+        except Refused as error:
+            if not policy.observes:
+                raise
+            parsed, unreadable = OpaqueBody(body), [error.reason]
         name, began_with = tools.adapter.conversation(parsed.value, head.path)
         call = Call(
             tools=tools,
@@ -176,6 +174,7 @@ class Exchange:
             fields=list(parsed.fields()),
             mapping=self._conversation(name, began_with),
             size=len(body),
+            would_refuse=unreadable,
         )
         self._call = call
         self._digest_in = hmac.new(tools.key, b"in" + body, hashlib.sha256).hexdigest()
@@ -189,6 +188,19 @@ class Exchange:
             table=tools.adapter.table,
         )
         return call
+
+    def _read(self, head: RequestHead, body: bytes) -> Body:
+        limits = self._tools.policy.limits
+        if len(body) > limits.request_bytes:
+            raise _shape(Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes.")
+        if head.header("content-encoding") not in ("", "identity"):
+            raise _shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
+        try:
+            table = self._tools.adapter.table
+            return read_body(body, head.header("content-type"), table, max_depth=limits.json_depth)
+        except (jsontext.Malformed, multipart.Malformed) as error:
+            what = f"The request body can't be read: {error}"
+            raise _shape(Reason.SHAPE_MALFORMED, what, "Send a well-formed body.") from None
 
     def _run(self, name: str, guard: Callable[[Call], None], call: Call) -> None:
         try:
@@ -212,13 +224,14 @@ class Exchange:
     def _refuse(self, head: RequestHead, error: Refused, *, reserved: bool) -> Generator[Effect, Any, Decision]:
         self.state = State.REFUSED
         self._error = error
-        try:
-            if reserved:
+        # The call is refused already, and the first reason is the one to tell: what fails here changes nothing. A hold that
+        # can't be given back is charged by the next sweep.
+        if reserved:
+            with suppress(Exception):
                 yield Release(id=self.call_id)
-            if error.reason is not Reason.AUDIT_UNAVAILABLE:
+        if error.reason is not Reason.AUDIT_UNAVAILABLE:
+            with suppress(Exception):
                 yield Record(event="policy.deny", fields=self._denial(head, error))
-        except Refused:
-            pass  # the call is refused already; the first reason is the one to tell
         self.state = State.CLOSED
         return Refuse(error=error)
 
@@ -447,7 +460,9 @@ class Exchange:
 
     def _expect(self, *states: State) -> None:
         if self.state not in states:
-            raise ProtocolMisuse(f"the call is {self.state.name.lower()}, expected {' or '.join(s.name.lower() for s in states)}")
+            raise ProtocolMisuse(
+                f"the call is {self.state.name.lower()}, expected {' or '.join(s.name.lower() for s in states)}"
+            )
 
     def _parts(self) -> tuple[Call, AnswerRules, Route]:
         if self._call is None or self._rules is None or self._route is None:

@@ -144,7 +144,7 @@ def open_arguments(document: Document, table: Table, *, max_depth: int) -> None:
             document.nested.append((one, read(value, table, trust=one.trust)))
 
 
-def _walk(  # noqa: PLR0913 - the path of one recursion, spelled out
+def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
     value: Any,
     table: Table,
     trust: Trust,

@@ -1,7 +1,7 @@
-"""Characters that a person can't see or that drive a terminal, and how text is rid of them, in any chunking.
+r"""Characters that a person can't see or that drive a terminal, and how text is rid of them, in any chunking.
 
 * Hidden: tag characters, zero-width, bidirectional controls, variation selectors used as data, fillers (THREATS O.4).
-* Terminal: C0 and C1 controls except newline, tab and CR LF (THREATS O.3). They become visible: ESC reads `\\x1b`.
+* Terminal: C0 and C1 controls except newline, tab and CR LF (THREATS O.3). They become visible: ESC reads `\x1b`.
 
 Kept, because scripts and emoji need them: ZWJ and ZWNJ between two visible characters that aren't ASCII, one variation
 selector 15 or 16 after a visible character, and the tag sequence of a flag emoji (UTS 51 ED-14a).
@@ -48,7 +48,9 @@ class CharacterFilter:
     terminal: bool = True
     removed: int = 0
     escaped: int = 0
-    _before: str = "\n"  # the last character handed on: what a joiner may attach to; "" right after a selector or joiner
+    _before: str = (
+        "\n"  # the last character handed on: what a joiner may attach to; "" right after a selector or joiner
+    )
     _held: str = field(default="")  # a joiner, CR or flag whose next character decides
 
     def feed(self, text: str) -> str:
@@ -100,8 +102,7 @@ class CharacterFilter:
 
     def _plain(self, character: str) -> str:
         if self.hidden and (
-            _HIDDEN.match(character)
-            or (character in _PRESENTATION_SELECTORS and not _is_visible(self._before))
+            _HIDDEN.match(character) or (character in _PRESENTATION_SELECTORS and not _is_visible(self._before))
         ):
             self.removed += 1
             return ""

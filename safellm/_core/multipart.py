@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 
 _MAX_PARTS = 1000  # an upload has a handful; the bound keeps a crafted body from costing more than its bytes
-_BOUNDARY = re.compile(r"""boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))""", re.IGNORECASE)  # RFC 2046: 1 to 70 characters
+_BOUNDARY = re.compile(
+    r"""boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))""", re.IGNORECASE
+)  # RFC 2046: 1 to 70 characters
 _NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
 _FILE = re.compile(rb"[;\s]filename\*?=", re.IGNORECASE)
 _FILE_NAME = re.compile(rb'[;\s]filename="([^"]*)"', re.IGNORECASE)
@@ -98,7 +100,5 @@ def split(body: bytes, boundary: bytes) -> list[Part]:
 
 def join(parts: list[Part], boundary: bytes) -> bytes:
     """Return the body of the parts; `join(split(body, b), b) == body` for every body that `split` accepts."""
-    body = b"".join(
-        b"--" + boundary + b"\r\n" + part.head + b"\r\n\r\n" + part.content + b"\r\n" for part in parts
-    )
+    body = b"".join(b"--" + boundary + b"\r\n" + part.head + b"\r\n\r\n" + part.content + b"\r\n" for part in parts)
     return body + b"--" + boundary + b"--\r\n"

@@ -23,7 +23,11 @@ class Origin:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.scheme}://{host}:{self.port}"
+        return (
+            f"{self.scheme}://{host}"
+            if self.port == _DEFAULT_PORTS[self.scheme]
+            else f"{self.scheme}://{host}:{self.port}"
+        )
 
     @property
     def is_loopback(self) -> bool:
@@ -63,18 +67,16 @@ def parse_origin(text: str) -> Origin:
     # What is parsed here is only ever compared with what the HTTP library parsed; never sent.
     if any(c.isspace() or c == "\\" or ord(c) < 32 for c in text):  # noqa: PLR2004 - C0 controls
         raise _bad("an origin has no blanks, backslashes or control characters")
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.username is not None or parts.password is not None:
-        raise _bad("an origin has no user name or password")
+    if not text.isascii():
+        # The codec `idna` is IDNA 2003: it drops U+200D, makes "ss" of U+00DF and a dot of U+2024, the sender does not.
+        raise _bad("a host with other letters is written in its xn-- form")
     try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise _bad("the port is not a number") from None
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise _bad("the host is not a valid internationalised name") from None
+        raise _bad("the host or the port is malformed") from None
+    if parts.username is not None or parts.password is not None:
+        raise _bad("an origin has no user name or password")
     return make_origin(parts.scheme, host, port)
 
 

@@ -37,7 +37,7 @@ def make_placeholder(key: bytes, scope: str, kind: str, value: str) -> str:
         kind: Type of the finding, upper case.
         value: The text that is hidden.
     """
-    message = "\x00".join((scope, kind, value)).encode("utf-8", "surrogatepass")
+    message = f"{scope}\x00{kind}\x00{value}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(hmac.new(key, message, hashlib.sha256).digest()[:10], "big")
     digits = "".join(_ALPHABET[(number >> shift) & 31] for shift in range(75, -5, -5))
     return f"{PREFIX}{kind}-{digits}"

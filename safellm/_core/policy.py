@@ -94,7 +94,9 @@ class Budget(_Part):
             (Unit.REQUESTS, self.requests),
         )
         return tuple(
-            Limit(name=self.name, unit=unit, limit=value, window=self.window) for unit, value in units if value is not None
+            Limit(name=self.name, unit=unit, limit=value, window=self.window)
+            for unit, value in units
+            if value is not None
         )
 
 

@@ -1,14 +1,15 @@
 """One audit record: canonical bytes, sealed into a chain, and read back strictly.
 
-* Bytes are RFC 8785 (JCS), restricted to text, integers, booleans, null, arrays and objects with ASCII keys. With ASCII keys
-  JCS's order by UTF-16 code unit is plain string order, and without floating point its number rules are trivial.
-* A number must fit a double exactly (RFC 7493 2.2), so nothing beyond 2^53-1. Nanoseconds since 1970 don't fit: `time_ns`
-  is therefore a string of decimal digits.
-* `hash` is the SHA-256 of the canonical record without `hash`; `prev` is the hash of the record before, 64 zeros at the start.
-* A line ends with one LF and holds no other: JSON escapes it. JCS leaves U+007F to U+009F, U+2028 and U+2029 as they are,
-  so whoever shows a record on a terminal escapes them; whoever splits a file into lines splits bytes at LF only.
+* Bytes are RFC 8785 (JCS), restricted to text, integers, booleans, null, arrays and objects with ASCII keys. With
+  ASCII keys JCS's order by UTF-16 code unit is plain string order; without floats its number rules are trivial.
+* A number must fit a double exactly (RFC 7493 2.2), so nothing beyond 2^53-1. Nanoseconds since 1970 don't fit:
+  `time_ns` is therefore a string of decimal digits.
+* `hash` is the SHA-256 of the canonical record without `hash`; `prev` is the hash of the record before, 64 zeros at
+  the start.
+* A line ends with one LF and holds no other: JSON escapes it. JCS leaves U+007F to U+009F, U+2028 and U+2029 as they
+  are: whoever shows a record on a terminal escapes them, whoever splits a file into lines splits bytes at LF only.
 
-Where lines are kept and what order they must have is decided elsewhere (`safellm.stores.journal`, `safellm._core.verify`).
+Where lines are kept and what order they must have is decided in `safellm.stores.journal` and `safellm._core.verify`.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -97,7 +98,7 @@ def rfc3339(time_ns: int) -> str:
         moment = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, OSError, ValueError):
         raise ValueError("a record's time can't be after the year 9999") from None
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return f"{moment.isoformat()[:19]}.{rest:09d}Z"
 
 
 def seal(  # noqa: PLR0913 - the parts of a record, each named
@@ -246,7 +247,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _around_hash(body: Mapping[str, JSON]) -> tuple[bytes, bytes]:
-    """Return the canonical text before and after the place of `hash`; `chain.uid` and `prev` keep both from being empty."""
+    """Return the canonical text before and after the place of `hash`; neither is empty, by `chain.uid` and `prev`."""
     try:
         names = sorted(body)
     except TypeError:

@@ -19,7 +19,9 @@ from safellm._core.placeholder import PATTERN, PREFIX, Mapping, open_end
 CONTEXT = 2048  # characters before a placeholder that decide its position; URLs and tags longer than this are no text
 _AFTER = 2  # characters after it that decide whether a host name or an address goes on
 
-_IN_URL = re.compile(r"(?:://|^//|^www\.|^(?:mailto|tel|sms|data|javascript|file|ftp|blob|vbscript|intent):)", re.IGNORECASE)
+_IN_URL = re.compile(
+    r"(?:://|^//|^www\.|^(?:mailto|tel|sms|data|javascript|file|ftp|blob|vbscript|intent):)", re.IGNORECASE
+)
 _HOST_AND_PATH = re.compile(r"[a-z0-9-]\.[a-z]{2,}[^\s]*[/?#&=]|[/?#&][^\s]*=$|/$", re.IGNORECASE)
 _TOKEN_BREAK = re.compile(r"[\s\"'`<>|]|\\[nrt]")
 _LINK_TARGET = re.compile(r"\]\([^)\s]*(?:\s[^)]*)?\Z")

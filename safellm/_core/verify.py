@@ -2,8 +2,9 @@
 
 * Lines are read strictly (`record.unseal`) and compared byte for byte with what would have been written.
 * Records must follow each other by number and hash, across files, in one chain.
-* Bytes that are no record are accepted only if the very next record is an `audit.recover` that fits the chain and names
-  their length and SHA-256, and only if none of these lines is a whole JSON object: a crash leaves beginnings, not edits.
+* Bytes that are no record are accepted only if the very next record is an `audit.recover` that fits the chain and
+  names their length and SHA-256, and only if none of these lines is a whole JSON object: a crash leaves beginnings,
+  not edits.
 * After a fault the walk goes on from the next record that is sound in itself, so that one fault is told once.
 
 Nothing here raises on any input. Reading files is left to `safellm.stores.journal.files`.
@@ -96,11 +97,12 @@ class Verification:
         )
         if self.known is None:
             return (
-                f"{proved} Not proved: that no record was cut off after record {self.last_seq}, and that the whole trail was "
-                "not rewritten. For that, keep the number and hash of the last record elsewhere and give them at the next check."
+                f"{proved} Not proved: that no record was cut off after record {self.last_seq}, and that the whole "
+                "trail was not rewritten. For that, keep the number and hash of the last record elsewhere and give "
+                "them at the next check."
             )
         return (
-            f"{proved} The kept head is in its place, so nothing up to record {self.known.seq} was changed by anyone. "
+            f"{proved} The kept head is in its place, so nobody changed anything up to record {self.known.seq}. "
             f"Not proved: that no record was cut off after record {self.last_seq}."
         )
 
@@ -119,7 +121,7 @@ class _Region:
     hasher: _Hash = field(default_factory=hashlib.sha256)
 
     def add(self, raw: bytes) -> None:
-        """Count one line. The LF that ends the region is the writer's, not the fragment's; those between belong to it."""
+        """Count one line. The LF that ends the region is the writer's; those between belong to the fragment."""
         text = raw.removesuffix(b"\n")
         if self.lines:
             self.hasher.update(b"\n")
@@ -222,7 +224,7 @@ class _Walk:
         if region is None:
             self._problem(file, number, record.seq, "names a fragment that is not there")
             return
-        if size != region.size or digest != region.hasher.hexdigest() or region.file != file:
+        if size != region.size or digest != region.hasher.hexdigest():
             self._problem(region.file, region.line, record.seq, "not the fragment that the next record names")
             return
         if region.whole_object:

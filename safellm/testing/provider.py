@@ -1,6 +1,7 @@
 """A provider on 127.0.0.1 that speaks the OpenAI API, for tests of programs and of guards.
 
-* It answers chat completions, responses, completions, embeddings, models, moderations and files, plain and streamed, also under Azure's paths.
+* It answers chat completions, responses, completions, embeddings, models, moderations and files, plain and streamed,
+  also under Azure's paths.
 * It records what arrived, so that a test can assert what left the program.
 * Without a script it quotes the last user message back (see `replies.echo`).
 * It knows no model: any model name is accepted.
@@ -112,10 +113,12 @@ class LoopbackProvider(LoopbackServer):
             "chat/completions": (model_answers("messages", wire.chat_completion, wire.chat_stream), ("POST",)),
             "completions": (model_answers("prompt", wire.text_completion, wire.text_stream), ("POST",)),
             "responses": (
-                lambda request, rest: self._stored(request, rest)
-                if rest or request.method != "POST"
-                else self._model_answer(
-                    self._call(request, "input", tag), wire.response_object, wire.response_stream
+                lambda request, rest: (
+                    self._stored(request, rest)
+                    if rest or request.method != "POST"
+                    else self._model_answer(
+                        self._call(request, "input", tag), wire.response_object, wire.response_stream
+                    )
                 ),
                 ("POST", "GET", "DELETE"),
             ),

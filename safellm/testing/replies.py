@@ -1,8 +1,10 @@
 """What the loopback provider answers: scripted replies, and the echo assistant that answers when nothing is scripted.
 
 * Everything is deterministic: the same request gets the same text, the same cuts and the same token counts.
-* The echo assistant quotes the last user message, so that a placeholder in the prompt comes back in the answer and restoring can be seen.
-* Tokens are counted by a simple rule, not by a model's tokenizer: up to four letters or digits, or one other character, make one token.
+* The echo assistant quotes the last user message, so that a placeholder in the prompt comes back in the answer and
+  restoring can be seen.
+* Tokens are counted by a simple rule, not by a model's tokenizer: up to four letters or digits, or one other character,
+  make one token.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -85,7 +87,9 @@ class Reply:
     def output_tokens(self) -> int:
         """Tokens of everything that the assistant wrote in this reply, reasoning too."""
         arguments = (call.name + call.arguments_text for call in self.tool_calls)
-        return sum(count_tokens(part) for part in (self.text or "", self.refusal or "", self.reasoning or "", *arguments))
+        return sum(
+            count_tokens(part) for part in (self.text or "", self.refusal or "", self.reasoning or "", *arguments)
+        )
 
 
 Rule = str | Reply | Callable[[SeenRequest], "Reply | str"]
@@ -116,7 +120,7 @@ def apply_rule(rule: Rule, request: SeenRequest) -> Reply:
 def echo(request: SeenRequest) -> Reply:
     """Return the echo assistant's reply: it quotes the last user message.
 
-    A function that the request forces is called with the quoted text; an answer in a JSON schema carries it in its strings.
+    A function that the request forces is called with that text; an answer in a JSON schema carries it in its strings.
     """
     body = request.json
     said = last_user_text(body)
@@ -155,12 +159,14 @@ def last_user_text(body: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def example_of(schema: Any, text: str) -> Any:  # noqa: ANN401 - JSON schema in, JSON value out
-    """Return a value that fits a JSON schema (the part that structured outputs allow), with `text` in every free string."""
+    """Return a value that fits a JSON schema (as structured outputs allow it), with `text` in every free string."""
     root = schema if isinstance(schema, dict) else {}
     return _example(root, root, text, 0)
 
 
-def _example(schema: dict[str, Any], root: dict[str, Any], text: str, depth: int) -> Any:  # noqa: ANN401, PLR0911 - one return a type
+def _example(  # noqa: PLR0911 - one return for each kind of schema
+    schema: dict[str, Any], root: dict[str, Any], text: str, depth: int
+) -> Any:  # noqa: ANN401 - any JSON value
     if "$ref" in schema:
         target: Any = root
         for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
@@ -190,7 +196,7 @@ def _arguments(schema: Any, text: str) -> str:  # noqa: ANN401 - JSON schema
 
 
 def _forced_function(body: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Return name and parameter schema of the function that `tool_choice` forces, in the form of chat or of responses."""
+    """Return name and parameter schema of the function that `tool_choice` forces, in either API's form."""
     choice, tools = body.get("tool_choice"), body.get("tools") or []
     functions = [tool.get("function", tool) for tool in tools if tool.get("type") == "function"]
     if choice == "required" and functions:

@@ -18,7 +18,7 @@ class Sink(LoopbackServer):
         """Where to try to lead a client."""
         return f"{self.origin}/v1"
 
-    def serve(self, request: SeenRequest, connection: Connection) -> bool:
+    def serve(self, request: SeenRequest, connection: Connection) -> bool:  # noqa: ARG002 - any request, the same answer
         """Refuse the request in a way that no SDK tries again."""
         connection.send_answer(error(403, "This is the sink: nothing should have come here."))
         return False
@@ -33,5 +33,7 @@ class Sink(LoopbackServer):
             return
         seen = [f"{request.method} {request.path} with {sorted(request.headers)}" for request in self.requests]
         amount = sum(map(len, self.received))
-        message = f"the sink got {count} connection(s), {amount} bytes, {len(seen)} request(s): {'; '.join(seen) or '-'}"
+        message = (
+            f"the sink got {count} connection(s), {amount} bytes, {len(seen)} request(s): {'; '.join(seen) or '-'}"
+        )
         raise AssertionError(message)

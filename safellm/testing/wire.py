@@ -1,7 +1,8 @@
 """The provider's wire shapes: chat completions, completions and responses, whole and as server-sent events.
 
-Pure: request and reply in, JSON objects and bytes out. What a stream says, joined, is what the whole answer says; the events of
-`/v1/responses` that repeat a text (`*.done`, `response.completed`) are made from the same object as the whole answer.
+Pure: request and reply in, JSON objects and bytes out. What a stream says, joined, is what the whole answer says; the
+events of `/v1/responses` that repeat a text (`*.done`, `response.completed`) are made from the same object as the whole
+answer.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -291,7 +292,11 @@ def _response_events(call: Call) -> Iterator[tuple[str, JsonObject]]:
     yield "response.in_progress", {"response": begun}
     items = _output_items(call, call.choices[0], whole["status"])
     for index, (item, deltas) in enumerate(items):
-        empty: JsonObject = {"message": {"content": []}, "reasoning": {"summary": []}, "function_call": {"arguments": ""}}
+        empty: JsonObject = {
+            "message": {"content": []},
+            "reasoning": {"summary": []},
+            "function_call": {"arguments": ""},
+        }
         started = item | empty[item["type"]] | ({"status": "in_progress"} if "status" in item else {})
         yield "response.output_item.added", {"output_index": index, "item": started}
         yield from _item_events({"item_id": item["id"], "output_index": index}, item, deltas)

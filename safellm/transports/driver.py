@@ -13,6 +13,7 @@ from safellm._core.call import Bounds, RequestHead, Tools
 from safellm._core.effects import Decision, Effect, Record, Release, Reserve, Settle
 from safellm._core.exchange import Exchange
 from safellm._core.secret import Secret
+from safellm._version import __version__
 from safellm.errors import GuardFailure, Reason, Refused
 from safellm.stores.conversations import Conversations
 from safellm.stores.journal.interface import Journal
@@ -95,7 +96,7 @@ class Driver:
             case Reserve():
                 return self.ledger.reserve(effect, now_ns=now)
             case Record(event=event, fields=fields):
-                fields = {**fields, "policy.digest": self.tools.policy.digest(), "safellm.version": _version()}
+                fields = {**fields, "policy.digest": self.tools.policy.digest(), "safellm.version": __version__}
                 return self.journal.append(event, fields, time_ns=now)
             case Settle(id=name, amounts=amounts, model=model):
                 return self.ledger.settle(name, amounts, now_ns=now, model=model)
@@ -111,9 +112,3 @@ def _store_broke(effect: Effect, error: Exception) -> GuardFailure:
         reason=Reason.AUDIT_UNAVAILABLE if audit else Reason.BUDGET_UNAVAILABLE,
         remedy="Run `safellm doctor` to see what is wrong with it.",
     )
-
-
-def _version() -> str:
-    from safellm import __version__  # noqa: PLC0415 - the one constant that lives in the package itself
-
-    return __version__

@@ -109,7 +109,7 @@ def _without_frames(error: BaseException) -> BaseException:
 
 
 @cache
-def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two shells, made together so that they stay equal
+def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, made together so that they stay equal
     def outgoing(request: Any, forward: Forward, driver: Driver) -> tuple[Any, bool]:
         headers, injected = driver.with_credentials(forward.headers)
         body = {"stream": request.stream} if forward.body is None else {"content": forward.body}

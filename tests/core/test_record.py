@@ -48,7 +48,7 @@ def test_canonical_equals_the_reference(value: object) -> None:
 
 @given(_FIELDS)
 def test_sealed_line_is_canonical_and_hashed_without_its_hash(fields: dict[str, object]) -> None:
-    """The line is the RFC 8785 form of the record; the hash is that of the record without `hash`; reading returns it."""
+    """The line is the RFC 8785 form of the record; its hash is over the record without `hash`; it reads back."""
     sealed = _sealed(fields)
     value = json.loads(sealed.line)
     assert rfc8785.dumps(value) + b"\n" == sealed.line
@@ -196,6 +196,16 @@ def test_l_7_no_other_line_is_accepted(data: st.DataObject) -> None:
 def test_l_7_crafted_lines_are_refused(text: bytes) -> None:
     """Duplicate keys, floats, huge numbers, deep nesting, other encodings and empty lines are no records."""
     with pytest.raises(BadRecord):
+        unseal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(b'{"a":1,"a":1}\n', "twice"), (b'{"a":' + b"9" * 18 + b"}\n", "beyond"), (b'{"a":0.5}\n', "not an integer")],
+)
+def test_l_7_parser_itself_refuses(text: bytes, why: str) -> None:
+    """Duplicate keys and odd numbers are told as such, before the bytes are compared."""
+    with pytest.raises(BadRecord, match=why):
         unseal(text)
 
 

@@ -211,6 +211,15 @@ def test_l_5_edited_record_cannot_pass_as_a_crash() -> None:
     assert "not left by a crash" in found.problems[0].what
 
 
+def test_l_1_gap_behind_a_bad_line_is_told_too() -> None:
+    """A line that is no record stands for one record at most: what is missing beyond it is reported as well."""
+    found = _check([*CHAIN[:2], b"junk\n", *CHAIN[3:]])
+    assert [problem.line for problem in found.problems] == [3]
+    found = _check([*CHAIN[:2], b"junk\n", *CHAIN[5:]])
+    assert [problem.line for problem in found.problems] == [3, 4]
+    assert "are missing" in found.problems[1].what
+
+
 def test_unfinished_last_line_is_reported() -> None:
     """A last line without its end is a problem until the next writer has named it."""
     found = _check([*CHAIN[:7], CHAIN[7][:-1]])

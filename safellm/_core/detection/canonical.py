@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ _IGNORED_CATEGORIES = frozenset({"Cf", "Cs", "Mn", "Me", "Cc"})
 # Default_Ignorable_Code_Point with other categories: Hangul fillers, and unassigned ones kept for such use (UAX 44).
 _IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
 _UNASSIGNED_IGNORED = ((0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_FEW = 16  # up to so many folds a replacement each is faster than a table lookup per character
 _LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
 
@@ -72,22 +74,34 @@ def canonicalise(text: str) -> Canonical:
     folds = {character: folded for character in set(text) if (folded := fold(character)) != character}
     if not folds:
         return Canonical(text=text)
-    view = text.translate(str.maketrans(folds))
-    resized = {character: len(folded) for character, folded in folds.items() if len(folded) != 1}
+    view = _translate(text, folds)
+    resized = [(index, len(folded)) for character, folded in folds.items() if len(folded) != 1 for index in _places(text, character)]
     if not resized:
         return Canonical(text=view)
     starts, origins, steps = [0], [0], [1]
     shift = 0  # index in the view minus index in the original, at the current character
-    for index, character in enumerate(text):
-        if character not in resized:
-            continue
-        width = resized[character]
+    for index, width in sorted(resized):
         position = index + shift
         if width:
             _begin(starts, origins, steps, position, index, 0)
         _begin(starts, origins, steps, position + width, index + 1, 1)
         shift += width - 1
     return Canonical(text=view, _starts=tuple(starts), _origins=tuple(origins), _steps=tuple(steps))
+
+
+def _translate(text: str, folds: Mapping[str, str]) -> str:
+    if len(folds) > _FEW:
+        return text.translate(str.maketrans(dict(folds)))
+    for character, folded in folds.items():  # a fold of a fold is itself, so the order doesn't matter
+        text = text.replace(character, folded)
+    return text
+
+
+def _places(text: str, character: str) -> Iterator[int]:
+    index = text.find(character)
+    while index >= 0:
+        yield index
+        index = text.find(character, index + 1)
 
 
 def _begin(starts: list[int], origins: list[int], steps: list[int], start: int, origin: int, step: int) -> None:  # noqa: PLR0913, PLR0917 - three columns

@@ -10,12 +10,13 @@ from collections import Counter
 _SAMPLE_PARTS = (
     "xxxx", "example", "sample", "placeholder", "changeme", "change_me", "change-me", "replace", "redacted", "insert", "your_",
     "your-", "yourapi", "yourkey", "yoursecret", "yourtoken", "yourpass", "_here", "-here", "dummy", "1234567890", "0123456789", "abcdefghij", "....", "****", "____",
-    "lorem", "foobar", "<", ">", "{{", "${", "$(", "…", "todo", "fixme", "n/a", "not_set", "not-set", "mysecret", "my-secret", "my_secret",
+    "lorem", "foobar", "<", ">", "{{", "${", "$(", "…", "fixme", "not_set", "not-set", "mysecret", "my-secret", "my_secret",
 )  # fmt: skip
 _SAMPLE_VALUES = frozenset(
     "password passwd pass pwd secret token apikey api_key key user username admin root test testing string none null true false "
-    "undefined default required optional changeit unknown value hidden masked disabled enabled bearer basic".split()
+    "undefined default required optional changeit unknown value hidden masked disabled enabled bearer basic n/a todo".split()
 )
+_SAMPLE_LENGTH = 200  # characters; a longer random text could hold a part by chance
 _EXPRESSION = frozenset("()[]{}<>;`|\\")
 _WORD_BREAKS = str.maketrans("_-./:@+,", "        ")
 _VOWELS = frozenset("aeiouyAEIOUY")
@@ -24,7 +25,9 @@ _VOWELS = frozenset("aeiouyAEIOUY")
 def is_sample(value: str) -> bool:
     """Return whether a value stands for a secret instead of being one."""
     lower = value.lower()
-    return len(set(value)) <= 3 or lower in _SAMPLE_VALUES or any(part in lower for part in _SAMPLE_PARTS)  # noqa: PLR2004
+    if len(set(value)) <= 3 or lower in _SAMPLE_VALUES:  # noqa: PLR2004
+        return True
+    return len(value) <= _SAMPLE_LENGTH and any(part in lower for part in _SAMPLE_PARTS)
 
 
 def not_sample(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -79,13 +82,15 @@ def assigned_key(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]
 def header_token(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
     """Accept the credentials of an Authorization header unless they are a sample or a variable."""
     value = text[start:end]
-    return () if is_sample(value) or _is_reference(text, start, end) or (is_wordy(value) and "=" not in value) else ((start, end),)
+    if is_sample(value) or _is_reference(text, start, end) or (is_wordy(value) and "=" not in value):
+        return ()
+    return () if value.isalpha() and len(value) < 24 else ((start, end),)  # noqa: PLR2004 - a name in code
 
 
 def url_password(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
     """Accept the password part of a URL unless it is a sample or a variable."""
-    value = text[start:end]
-    if value[0] in "$%{<[" and not value[1:2].isdigit():
+    value = text[start:end].lstrip(":")
+    if not value or value[0] in "$%{<[" and not value[1:2].isdigit():
         return ()
     return () if is_sample(value) else ((start, end),)
 
@@ -108,9 +113,8 @@ def _is_word(part: str) -> bool:
         return len(part) <= 4  # noqa: PLR2004 - k8s, i18n, 2x
     if len(letters) <= 4:  # noqa: PLR2004
         return True
-    upper = sum(map(str.isupper, letters))
     changes = sum(1 for a, b in zip(letters, letters[1:], strict=False) if a.islower() and b.isupper())
-    if not (letters.islower() or letters.isupper() or (upper <= changes + 1 and changes <= len(letters) // 4)):
+    if changes and len(letters) / (changes + 1) < 5:  # noqa: PLR2004 - camelCase has long parts, random letters have not
         return False
     vowels = sum(character in _VOWELS for character in letters)
     return 0.2 <= vowels / len(letters) <= 0.65 and len(letters) <= 40  # noqa: PLR2004
@@ -124,13 +128,14 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _is_reference(text: str, start: int, end: int) -> bool:
     """Return whether code follows here instead of a value: a call, an index, a variable, a path, an address."""
-    value = text[start:end]
-    if value[0] in "$%&*@/.!~#" or value.startswith(("http://", "https://", "os.", "process.", "self.", "env.", "this.", "./")):
-        return value[0] != "!" or len(value) < 8  # noqa: PLR2004
+    value = text[start:end].lstrip(":")
+    if not value or value[0] in "$%&*@.~#" or value.startswith(("http://", "https://", "os.", "process.", "self.", "env.", "this.", "./", "//")):
+        return True
     quoted = text[start - 1 : start] in {'"', "'"}
     if not quoted and (any(character in _EXPRESSION for character in value) or text[end : end + 1] in {"(", "[", "{"}):
         return True
-    return not quoted and value.replace(".", "").replace("_", "").isalpha() and ("." in value or "_" in value)
+    names = value.split(".")
+    return not quoted and (len(names) > 1 or "_" in value) and all(map(str.isidentifier, names)) and is_wordy(names[-1])
 
 
 def entropy(value: str | bytes) -> float:

@@ -8,7 +8,7 @@ Checks look at bounded windows around the span, never at the whole text, so that
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from safellm._core.detection.secretlike import (
@@ -26,10 +26,11 @@ Spans = Sequence[tuple[int, int]]
 Check = Callable[[str, int, int], Spans]
 
 _SEPARATORS = " -."
-_CARD_DIGITS = range(19, 12, -1)
+_CARD_DIGITS = range(13, 20)
 _CONTEXT = 48  # characters before a number in which its name may stand
 _ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _GLUE_LEFT, _GLUE_RIGHT = _ALNUM | set("_#$/"), _ALNUM | {"_"}
+_TO_SPACE = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalnum()), " "))
 _JOINS = frozenset("-.+*^")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # Luhn: digit sum of the doubled digit (ISO/IEC 7812-1 annex B)
 
@@ -42,7 +43,7 @@ def luhn(digits: str) -> bool:
 
 def _issuer(digits: str) -> bool:
     # Ranges as the networks publish them: Visa 4, Mastercard 51-55 and 2221-2720, Amex 34 37, Discover 6011 622 644-649 65,
-    # Diners 300-305 36 38 39, JCB 3528-3589, UnionPay 62, Maestro 50 56-58 6.
+    # Diners 30 36 38 39, JCB 35, UnionPay 62, Maestro 50 56-58 6.
     four, size = int(digits[:4]), len(digits)
     if digits[0] == "4":
         return size in {13, 16, 19}
@@ -50,42 +51,54 @@ def _issuer(digits: str) -> bool:
         return size == 16
     if four // 100 in {34, 37}:
         return size == 15
-    if 3000 <= four <= 3059 or four // 100 in {36, 38, 39}:
+    if four // 100 in {30, 36, 38, 39}:
         return size in {14, 16}
-    if 3528 <= four <= 3589:
+    if 3500 <= four <= 3589:
         return size in {16, 19}
     if four in {1800, 2131}:
         return size == 15
-    return size >= 16 and (four // 100 in {50, 56, 57, 58, 60, 62, 63, 64, 65, 67})
+    return size in {12, 16, 17, 18, 19} and (four // 100 in {50, 56, 57, 58, 60, 62, 63, 64, 65, 67})
 
 
 def card(text: str, start: int, end: int) -> Spans:
-    """Find card numbers in a run of digits with single separators: issuer, length, Luhn, whole groups."""
-    places = [index for index in range(start, end) if text[index].isdigit()]
-    digits = "".join(text[index] for index in places)
-    begins = [0, *(rank for rank in range(1, len(places)) if places[rank] - places[rank - 1] > 1)]
-    borders = {*begins, len(places)}
+    """Find card numbers in a run of digits with single separators.
+
+    A card is one group of digits, or two to five groups of two or more with one kind of separator between them; its issuer's
+    length and Luhn's digit must be right. Each group is tried as a beginning, with at most five groups: linear in the run.
+    """
+    run = text[start:end]
+    groups = run.replace("-", " ").replace(".", " ").split(" ")
     found: list[tuple[int, int]] = []
-    after = 0
-    for begin in begins:
-        if begin < after:
-            continue
-        for size in _CARD_DIGITS:
-            stop = begin + size
-            number = digits[begin:stop]
-            if stop in borders and len(set(number)) > 1 and _issuer(number) and luhn(number) and _grouped(begin, stop, begins):
-                found.append((places[begin], places[stop - 1] + 1))
-                after = stop
-                break
+    begin = after = 0
+    for rank, group in enumerate(groups):
+        if begin >= after and 2 <= len(group) <= _CARD_DIGITS[-1]:  # noqa: PLR2004
+            after = _card_end(text, start + begin, groups[rank : rank + 5]) - start
+            if after > begin:
+                found.append((start + begin, start + after))
+        begin += len(group) + 1
     return found
 
 
-def _grouped(begin: int, stop: int, begins: list[int]) -> bool:
-    inner = [rank - begin for rank in begins if begin < rank < stop]
-    if not inner:
-        return True
-    sizes = [high - low for low, high in zip([0, *inner], [*inner, stop - begin], strict=True)]
-    return all(size >= 2 for size in sizes) and len(sizes) <= 5  # noqa: PLR2004 - five groups of four at most
+def _card_end(text: str, start: int, groups: Sequence[str]) -> int:
+    """Return where the longest card that begins with the first group ends, or -1."""
+    digits, stop, best = "", start - 1, -1
+    separator = text[start + len(groups[0]) : start + len(groups[0]) + 1]
+    for group in groups:
+        if digits and (text[stop : stop + 1] != separator or len(group) < 2):  # noqa: PLR2004
+            break
+        digits, stop = digits + group, stop + 1 + len(group)
+        if len(digits) > _CARD_DIGITS[-1]:
+            break
+        named = len(digits) == 12 and _said(text, start, _CARD_WORDS)  # noqa: PLR2004 - old Maestro, too short to stand alone
+        if (named or len(digits) in _CARD_DIGITS) and _issuer(digits) and len(set(digits)) > 1 and luhn(digits) and not _decimal(text, start, stop):
+            best = stop
+    return best
+
+
+def _decimal(text: str, start: int, end: int) -> bool:
+    """Return whether a decimal point joins the span to more digits."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    return (before[1:] == "." and before[0].isdigit()) or (after[:1] == "." and after[1:].isdigit())
 
 
 def iban(text: str, start: int, end: int) -> Spans:
@@ -126,7 +139,7 @@ def us_ssn(text: str, start: int, end: int) -> Spans:
     if digits in {"123456789"} or len(set(digits)) == 1 or _glued(text, start, end):
         return ()
     separators = {character for character in text[start:end] if not character.isdigit()}
-    if len(separators) == 1 and "." not in separators:
+    if separators == {"-"}:
         return ((start, end),)
     return ((start, end),) if _named(text, start, _SSN_NAMES) else ()
 
@@ -150,7 +163,7 @@ def ipv6(text: str, start: int, end: int) -> Spans:
         return ()
     if len(groups) < 4 and not any(len(group) >= 3 for group in groups):  # noqa: PLR2004 - a[1::2], 1::2
         return ()
-    if text[start - 1 : start].isalnum() or text[start - 1 : start] == ":" or text[end : end + 1].isalnum():
+    if text[max(0, start - 1) : start].isalnum() or text[max(0, start - 1) : start] == ":" or text[end : end + 1].isalnum() or _decimal("0" + text[end : end + 2], 1, 1):
         return ()
     try:
         address = ipaddress.IPv6Address(value)
@@ -191,32 +204,41 @@ def phone_international(text: str, start: int, end: int) -> Spans:
 
 
 def phone_nanp(text: str, start: int, end: int) -> Spans:
-    """Accept a North American number in its usual groups, if nothing is glued to it."""
-    return () if _glued(text, start, end) or _is_version(text, start) else ((start, end),)
+    """Accept a North American number in its usual groups, if nothing is glued to it and it isn't called something else."""
+    if _glued(text, start, end) or _is_version(text, start):
+        return ()
+    named_otherwise = _said(text, start, _OTHER_WORDS, reach=20) and not _said(text, start, _PHONE_WORDS)
+    return () if named_otherwise else ((start, end),)
 
 
 def phone_national(text: str, start: int, end: int) -> Spans:
     """Accept numbers of other plans: with a word for telephone before them, or with a leading 0 in telephone groups."""
+    if end - start > _PHONE_LENGTH:
+        return ()
     digits = _digits(text, start, end)
     if not 7 <= len(digits) <= 15 or len(set(digits)) < 3 or _glued(text, start, end):  # noqa: PLR2004
         return ()
-    if _dated(text[start:end]):
-        return ()
-    if _named(text, start, _PHONE_NAMES) and not _named(text, start, _OTHER_NAMES, reach=16):
-        return ((start, end),)
     groups = "".join(character if character.isdigit() else " " for character in text[start:end]).split()
-    trunk = len(digits) in {10, 11} and groups[0].startswith("0") and not groups[0].startswith("000") and 2 <= len(groups) <= 5  # noqa: PLR2004
-    return ((start, end),) if trunk and all(2 <= len(group) <= 8 for group in groups) and not _named(text, start, _OTHER_NAMES) else ()  # noqa: PLR2004
+    if _dated(groups) or _said(text, start, _OTHER_WORDS, reach=20):
+        return ()
+    if _said(text, start, _PHONE_WORDS) or _named(text, start, _PHONE_PARTS):
+        return ((start, end),)
+    trunk = digits[0] == "0" and digits[1] != "0" and _decimal(text, start, end) is False
+    if not trunk or _said(text, start, _OTHER_WORDS):
+        return ()
+    if len(groups) == 1:
+        return ((start, end),) if len(digits) == 11 and digits[1] in "156789" else ()  # noqa: PLR2004 - mobile numbers
+    inner = groups[1:] if groups[0] == "0" else groups
+    usual = 9 <= len(digits) <= 11 and len(groups) <= 5 and all(2 <= len(group) <= 8 for group in inner)  # noqa: PLR2004
+    return ((start, end),) if usual and text[start:end].count(".") in {0, len(groups) - 1} else ()
 
 
-def _dated(value: str) -> bool:
-    groups = "".join(character if character.isdigit() else " " for character in value).split()
+def _dated(groups: Sequence[str]) -> bool:
     sizes = [len(group) for group in groups]
-    return (
-        (sizes[:3] == [4, 2, 2] and groups[0][:2] in {"19", "20"})
-        or (sizes[:3] == [2, 2, 4] and groups[2][:2] in {"19", "20"})
-        or (len(sizes) == 1 and sizes[0] in {8, 12, 14} and groups[0][:2] in {"19", "20"})
-    )
+    year_first = sizes[0] == 4 and groups[0][:2] in {"19", "20"} and len(sizes) > 1 and max(sizes[1:3]) <= 2  # noqa: PLR2004
+    year_last = len(sizes) >= 3 and sizes[2] == 4 and groups[2][:2] in {"19", "20"} and max(sizes[:2]) <= 2  # noqa: PLR2004
+    packed = len(sizes) == 1 and sizes[0] in {8, 12, 14} and groups[0][:2] in {"19", "20"}
+    return year_first or year_last or packed
 
 
 def _digits(text: str, start: int, end: int) -> str:
@@ -237,12 +259,22 @@ def _named(text: str, start: int, names: Sequence[str], reach: int = _CONTEXT) -
     return any(name in before for name in names)
 
 
+def _said(text: str, start: int, words: frozenset[str], reach: int = _CONTEXT) -> bool:
+    return not words.isdisjoint(_words(text[max(0, start - reach) : start]))
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().translate(_TO_SPACE).split()
+
+
 def _is_version(text: str, start: int) -> bool:
-    before = text[max(0, start - 18) : start].lower()
-    if before.rstrip().endswith(("==", ">=", "<=", "~=", "^", "~", "@", " v", "(v", "@v")) or before in {"v"}:
+    before = text[max(0, start - _CONTEXT) : start].lower()
+    if before.rstrip(" \"'").endswith(("==", ">=", "<=", "~=", "^", "~", "@", " v", "(v", "@v")) or before == "v":
         return True
-    words = before.replace(":", " ").replace("=", " ").replace('"', " ").replace("'", " ").split()
-    return any(word.strip("(,.") in _VERSION_WORDS for word in words[-2:])
+    words = _words(before)
+    if any(word in _VERSION_WORDS or word.endswith("version") for word in words[-2:]):
+        return True
+    return words[-1:] in (["from"], ["to"]) and not _VERSION_WORDS.isdisjoint(words[-6:])
 
 
 def whole_key(text: str, start: int, end: int) -> Spans:
@@ -252,33 +284,35 @@ def whole_key(text: str, start: int, end: int) -> Spans:
     if stop >= 0 and not 0 <= next_key < stop:
         close = window.find("-----", stop + 8)
         line = close + 5 if 0 <= close - stop <= 64 else stop + 8  # noqa: PLR2004
-        return ((start, end + line),)
-    stop = next(_ends(window), len(window))
-    body = window[:stop].rstrip()
-    return ((start, end + len(body)),) if len(body) >= 24 else ()  # noqa: PLR2004 - a bare header names no key
+        return ((start, end + line),) if stop >= _LEAST_KEY else ()
+    window = window[:next_key] if next_key >= 0 else window
+    body = window[: len(window) - len(window.lstrip(_KEY_CHARACTERS))].rstrip()
+    return ((start, end + len(body)),) if len(body) >= _LEAST_KEY else ()
 
 
 _KEY_REACH = 16_384  # characters; a 16,384-bit RSA key has 12,700
-_KEY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \r\n\t:,-\"'")
+_LEAST_KEY = 20  # characters between the lines; less is the name of a format, not a key
+_KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \r\n\t:,-\"'"
 
-
-def _ends(window: str) -> Iterator[int]:
-    return (index for index, character in enumerate(window) if character not in _KEY_CHARACTERS)
-
-
+_PHONE_LENGTH = 60  # characters: 15 digits with three separators each
+_CARD_WORDS = frozenset("card cards credit debit cc maestro visa mastercard".split())
 _SSN_NAMES = ("ssn", "social security", "social-security", "social_security", "soc sec")
 _VERSION_WORDS = frozenset(
-    "version versions ver v release releases build firmware rev revision driver upgrade upgraded downgrade section oid".split()
+    "version versions ver v release releases build firmware rev revision driver upgrade upgraded upgrading downgrade downgraded "
+    "update updated bump bumped bumps section oid".split()
 )
-_PHONE_NAMES = (
-    "phone", "tel", "mobile", "mobil", "móvil", "cell", "celular", "fax", "whatsapp", "call ", "dial", "hotline", "sms", "text me",
-    "reach me", "handy", "rufnummer", "ruf ", "anruf", "teléfono", "tlf", "téléphone", "appel", "puhelin", "gsm", "portable",
-    "contact number", "contact no", "电话", "手机", "電話", "携帯", "전화", "телефон", "тел", "τηλ", "هاتف", "फ़ोन", "फोन", "โทร",
-)  # fmt: skip
-_OTHER_NAMES = (
-    "order", "invoice", "account", "ticket", "isbn", "serial", "tracking", "id:", "id ", "ref", "sku", "zip", "card", "iban",
-    "passport", "license", "ssn", "bank", "uuid", "hash", "version", "port ", "case", "order no", "vin", "routing", "aba", "npi", "tax",
-)  # fmt: skip
+_PHONE_WORDS = frozenset(
+    "phone phones telephone tel mobile mobil mob cell cellphone celular fax whatsapp call calls called calling dial hotline sms text "
+    "reach ring handy rufnummer anrufen telefon telefonnummer telefono teléfono telefone móvil movil tlf tlfn téléphone appelez "
+    "appeler puhelin puhelinnumero gsm portable contact kontakt kontaktnummer ligue ligar numerem zadzwoń chiamare chiama bel belt "
+    "ring телефон тел позвоните τηλ τηλέφωνο هاتف فون phonenumber".split()
+)
+_PHONE_PARTS = ("phone", "telef", "电话", "手机", "致电", "拨打", "電話", "携帯", "전화", "फ़ोन", "फोन", "โทร", "هاتف")
+_OTHER_WORDS = frozenset(
+    "order invoice account acct ticket isbn issn serial tracking id ids ref reference sku zip card iban passport license licence ssn "
+    "bank uuid hash version port case vin routing aba npi tax nhs mrn medical patient member policy document item part model "
+    "bytes timestamp epoch size count total lines line page pages pid seed width height".split()
+)
 _FILE_ENDINGS = frozenset(
     "png jpg jpeg gif svg webp ico bmp css scss js mjs cjs ts tsx jsx json html htm xml yaml yml toml txt md py rb php java go rs "
     "c h cpp hpp cs kt swift sh bat ps1 service socket timer target mount path slice scope lock log pdf zip gz tar tgz whl min".split()

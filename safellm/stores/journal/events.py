@@ -115,7 +115,7 @@ class NullJournal:
 
 
 class BestEffortJournal:
-    """A trail whose failure is reported once on standard error and stops nothing; only for `audit.mode = "best_effort"`."""
+    """A trail whose failure is reported once on standard error and stops nothing: for `audit.mode = "best_effort"`."""
 
     def __init__(self, journal: Journal, *, stream: TextIO | None = None) -> None:
         self._journal = journal

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from safellm._core.effects import JSON
-from safellm._core.record import GENESIS, MAX_LINE_BYTES, BadRecord, unseal
+from safellm._core.record import GENESIS, MAX_LINE_BYTES, BadRecord, Unsealed, unseal
 from safellm._core.verify import FRAGMENT_BYTES, FRAGMENT_SHA256, KnownHead, Problem, Verification, verify
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
@@ -26,6 +26,8 @@ from safellm.stores import durable
 LOCK_NAME: Final = "trail.lock"
 _NAME = re.compile(r"trail-([0-9a-f]{8})-([0-9]{6,12})\.jsonl")
 _SNAPSHOT_WAIT_NS = 1_000_000_000
+_FIRST_WINDOW: Final = 8 * 1024  # the end of a file holds its last record nearly always
+_LF: Final = 0x0A
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -40,6 +42,20 @@ class TrailFile:
     def name(self) -> str:
         """The file's name without its folder."""
         return self.path.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a file ends."""
+
+    last: Unsealed | None  # the last sound record
+    line_open: bool  # whether the last line lacks its LF
+    fragment_bytes: int
+    fragment_sha256: str
+
+
+_NOTHING_LEFT: Final = hashlib.sha256().hexdigest()
+CLEAN: Final = End(last=None, line_open=False, fragment_bytes=0, fragment_sha256=_NOTHING_LEFT)
 
 
 def trail_file(directory: Path, uid: str, index: int) -> TrailFile:
@@ -135,6 +151,51 @@ def lines(stream: BinaryIO, *, size: int) -> Iterator[bytes]:
                 break
 
 
+def read_end(descriptor: int, size: int, uid8: str) -> End:
+    """Find the last sound record of a file and what stands after it.
+
+    A last line that lacks only its LF is a sound record: all of it is there, and its hash says so.
+    """
+    if size == 0:
+        return CLEAN
+    window = _FIRST_WINDOW
+    while True:
+        start = max(0, size - window)
+        data = durable.read_range(descriptor, start, size)
+        found = _last_record(data, uid8, whole=start == 0)
+        if found is not None or start == 0:
+            record, end = found or (None, 0)
+            break
+        window *= 2
+    line_open = not data.endswith(b"\n")
+    left = data[end:] if line_open else data[end:-1]
+    return End(
+        last=record,
+        line_open=line_open,
+        fragment_bytes=len(left),
+        fragment_sha256=hashlib.sha256(left).hexdigest() if left else _NOTHING_LEFT,
+    )
+
+
+def _last_record(data: bytes, uid8: str, *, whole: bool) -> tuple[Unsealed, int] | None:
+    """Return the last sound record of these bytes and where it ends; the first line counts only if `whole`."""
+    end = len(data)
+    while end > 0:
+        begin = data.rfind(b"\n", 0, end - 1 if data[end - 1] == _LF else end) + 1
+        if begin == 0 and not whole:
+            return None
+        line = data[begin:end]
+        try:
+            record = unseal(line if line.endswith(b"\n") else line + b"\n")
+        except BadRecord:
+            end = begin
+            continue
+        if record.chain_uid.startswith(uid8):
+            return record, end
+        end = begin
+    return None
+
+
 def _snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryIO, int]]:
     """Open all files and note their sizes at one moment, between two records where the lock can be had."""
     try:
@@ -169,10 +230,11 @@ def _open(path: Path) -> BinaryIO:
 
 def _with_names(found: Verification, files: list[TrailFile]) -> Verification:
     """Add what the names say: a file that bears another chain's name, or a number that is missing."""
-    problems: list[Problem] = []
-    for file in files:
-        if found.chain_uid is not None and not found.chain_uid.startswith(file.uid8):
-            problems.append(Problem(file=file.name, line=0, seq=None, what="the file's name is of another chain"))
+    problems = [
+        Problem(file=file.name, line=0, seq=None, what="the file's name is of another chain")
+        for file in files
+        if found.chain_uid is not None and not found.chain_uid.startswith(file.uid8)
+    ]
     for before, after in pairwise(files):
         if before.uid8 == after.uid8 and after.index != before.index + 1:
             what = f"file {before.index + 1:06d} is missing before this one"

@@ -14,27 +14,25 @@ Source: THREATS L.1, L.5, L.8. The bytes of a record are made in `safellm._core.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from safellm._core.effects import JSON
-from safellm._core.record import GENESIS, BadRecord, Unsealed, rfc3339, seal, unseal
+from safellm._core.record import GENESIS, Unsealed, rfc3339, seal
 from safellm._core.verify import FRAGMENT_BYTES, FRAGMENT_SHA256, RECOVER
 from safellm.errors import GuardFailure, Reason
 from safellm.stores import durable as disk
-from safellm.stores.journal.files import LOCK_NAME, TrailFile, find, trail_file
+from safellm.stores.journal.files import CLEAN, LOCK_NAME, End, TrailFile, find, read_end, trail_file
 from safellm.stores.journal.interface import Receipt
 
 ROTATE: Final = "audit.rotate"
 ROTATE_BYTES: Final = 64 * 1024 * 1024  # a few seconds to verify, small enough to move and to look into
 DURABLE: Final = frozenset({"call.intent"})  # an outcome that is lost leaves an open intent, so it need not wait
-_FIRST_WINDOW: Final = 8 * 1024  # the end of a file holds its last record nearly always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,30 +42,20 @@ class _Head:
     hash: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _End:
-    """How a file ends."""
-
-    last: Unsealed | None  # the last sound record
-    line_open: bool  # whether the last line lacks its LF
-    fragment_bytes: int
-    fragment_sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Place:
     """The open file and where its chain stands; `size` is what we know of it."""
 
     file: TrailFile
     descriptor: int
+    path: str
+    following: str  # the file that whoever rotates makes
     identity: tuple[int, int]
     size: int
     head: _Head
-    end: _End
+    end: End
 
 
-_NOTHING_LEFT = hashlib.sha256().hexdigest()
-_CLEAN = _End(last=None, line_open=False, fragment_bytes=0, fragment_sha256=_NOTHING_LEFT)
 _LIVE: weakref.WeakSet[JsonlJournal] = weakref.WeakSet()
 
 
@@ -146,9 +134,7 @@ class JsonlJournal:
         with self._mutex:
             before = len(self._lost)
             self._drop()
-            if self._lock_descriptor is not None:
-                os.close(self._lock_descriptor)
-                self._lock_descriptor = None
+            self._close_lock()
         if len(self._lost) > before:
             raise _unavailable(self._directory, OSError(errno.EIO, os.strerror(errno.EIO)))
 
@@ -174,6 +160,7 @@ class JsonlJournal:
             raise  # nothing was written, what we know still holds
         except BaseException:
             self._drop()  # part of a line may stand in the file: look again before the next record
+            self._close_lock()  # wherever an interrupt came, the lock is free again
             raise
         return Receipt(seq=place.head.seq, hash=place.head.hash)
 
@@ -186,19 +173,21 @@ class JsonlJournal:
             disk.lock(self._lock_descriptor, timeout_ns=self._lock_timeout_ns)
             if os.fstat(self._lock_descriptor).st_nlink:
                 return self._lock_descriptor
-            # The folder was emptied: others would lock a new file, so we must too.
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = None
+            self._close_lock()  # the folder was emptied: others would lock a new file, so we must too
+
+    def _close_lock(self) -> None:
+        if self._lock_descriptor is not None:
+            descriptor, self._lock_descriptor = self._lock_descriptor, None
+            os.close(descriptor)
 
     def _current(self) -> _Place:
         place = self._place
         if place is not None:
             try:
-                found = os.stat(place.file.path, follow_symlinks=False)
+                found = os.stat(place.path, follow_symlinks=False)  # noqa: PTH116 - each call comes here, pathlib is slow
             except FileNotFoundError:
                 found = None
-            following = trail_file(self._directory, place.head.uid, place.file.index + 1)
-            if found is None or (found.st_dev, found.st_ino) != place.identity or os.path.lexists(following.path):
+            if found is None or (found.st_dev, found.st_ino) != place.identity or os.path.lexists(place.following):
                 self._drop()
             elif found.st_size == place.size:
                 return place
@@ -231,7 +220,7 @@ class JsonlJournal:
     def _settle(self, file: TrailFile, descriptor: int, identity: tuple[int, int], uid: str | None) -> _Place:
         """Read the end of the file and remember where the chain stands."""
         size = os.fstat(descriptor).st_size
-        end = _read_end(descriptor, size, file.uid8)
+        end = read_end(descriptor, size, file.uid8)
         head = _head(end.last) or self._head_before(file)
         known = self._known
         if known is not None and known.uid.startswith(file.uid8) and (head is None or head.seq < known.seq):
@@ -239,7 +228,21 @@ class JsonlJournal:
         if head is None:
             # Nothing but a torn first line, or nothing at all: the chain begins here, under the name that the file has.
             head = _Head(uid=uid or file.uid8 + os.urandom(12).hex(), seq=0, hash=GENESIS)
-        self._place = _Place(file=file, descriptor=descriptor, identity=identity, size=size, head=head, end=end)
+        return self._stand(file, descriptor, identity, size, head, end)
+
+    def _stand(  # noqa: PLR0913, PLR0917 - the parts of a place
+        self, file: TrailFile, descriptor: int, identity: tuple[int, int], size: int, head: _Head, end: End
+    ) -> _Place:
+        self._place = _Place(
+            file=file,
+            descriptor=descriptor,
+            path=str(file.path),
+            following=str(trail_file(self._directory, file.uid8, file.index + 1).path),
+            identity=identity,
+            size=size,
+            head=head,
+            end=end,
+        )
         return self._place
 
     def _head_before(self, file: TrailFile) -> _Head | None:
@@ -249,7 +252,7 @@ class JsonlJournal:
                 continue
             descriptor = disk.open_private(earlier.path, os.O_RDONLY)
             try:
-                head = _head(_read_end(descriptor, os.fstat(descriptor).st_size, file.uid8).last)
+                head = _head(read_end(descriptor, os.fstat(descriptor).st_size, file.uid8).last)
             finally:
                 os.close(descriptor)
             if head is not None:
@@ -271,17 +274,10 @@ class JsonlJournal:
         following = trail_file(self._directory, place.head.uid, place.file.index + 1)
         descriptor = disk.open_private(following.path, _CREATE)
         found = os.fstat(descriptor)
-        self._place = _Place(
-            file=following,
-            descriptor=descriptor,
-            identity=(found.st_dev, found.st_ino),
-            size=0,
-            head=place.head,
-            end=_CLEAN,
-        )
+        begun = self._stand(following, descriptor, (found.st_dev, found.st_ino), 0, place.head, CLEAN)
         if self._sync:
             disk.sync_folder(self._directory)
-        return self._write(self._place, ROTATE, fields, time_ns, os.urandom(16).hex())
+        return self._write(begun, ROTATE, fields, time_ns, os.urandom(16).hex())
 
     def _write(self, place: _Place, event: str, fields: Mapping[str, JSON], time_ns: int, event_id: str) -> _Place:
         seq = place.head.seq + 1
@@ -298,10 +294,12 @@ class JsonlJournal:
         data = b"\n" + sealed.line if place.end.line_open else sealed.line
         disk.write_all(place.descriptor, data)
         head = _Head(uid=place.head.uid, seq=seq, hash=sealed.hash)
-        self._place = replace(place, size=place.size + len(data), head=head, end=_CLEAN)
+        # One object per file, changed here only, under _mutex; a copy per record would cost as much as the write.
+        place.size += len(data)
+        place.head, place.end = head, CLEAN
         self._known, self._index = head, place.file.index
         self._written += 1
-        return self._place
+        return place
 
     def _wait(self, ticket: int) -> None:
         """Return when the disk has record `ticket` of this object; whoever comes first syncs for all who wait."""
@@ -342,11 +340,10 @@ class JsonlJournal:
     def _after_fork(self) -> None:
         """Forget what was inherited; closing our copies leaves the parent's lock as it is."""
         self._mutex, self._sync_mutex = threading.Lock(), threading.Lock()
-        if self._lock_descriptor is not None:
-            os.close(self._lock_descriptor)
+        self._close_lock()
         if self._place is not None:
             os.close(self._place.descriptor)
-        self._lock_descriptor, self._place = None, None
+            self._place = None
         self._synced = self._written
 
 
@@ -355,7 +352,7 @@ _CREATE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
 
 def _forget_in_child() -> None:
     for journal in list(_LIVE):
-        journal._after_fork()
+        journal._after_fork()  # noqa: SLF001 - the module's own class
 
 
 if hasattr(os, "register_at_fork"):
@@ -365,53 +362,6 @@ if hasattr(os, "register_at_fork"):
 def _head(record: Unsealed | None) -> _Head | None:
     return None if record is None else _Head(uid=record.chain_uid, seq=record.seq, hash=record.hash)
 
-
-def _read_end(descriptor: int, size: int, uid8: str) -> _End:
-    """Find the last sound record of a file and what stands after it.
-
-    A last line that lacks only its LF is a sound record: all of it is there, and its hash says so.
-    """
-    if size == 0:
-        return _CLEAN
-    window = _FIRST_WINDOW
-    while True:
-        start = max(0, size - window)
-        data = disk.read_range(descriptor, start, size)
-        found = _last_record(data, uid8, whole=start == 0)
-        if found is not None or start == 0:
-            record, end = found or (None, 0)
-            break
-        window *= 2
-    line_open = not data.endswith(b"\n")
-    left = data[end:] if line_open else data[end:-1]
-    return _End(
-        last=record,
-        line_open=line_open,
-        fragment_bytes=len(left),
-        fragment_sha256=hashlib.sha256(left).hexdigest() if left else _NOTHING_LEFT,
-    )
-
-
-def _last_record(data: bytes, uid8: str, *, whole: bool) -> tuple[Unsealed, int] | None:
-    """Return the last sound record of these bytes and where it ends; the first line counts only if `whole`."""
-    end = len(data)
-    while end > 0:
-        begin = data.rfind(b"\n", 0, end - 1 if data[end - 1] == _LF else end) + 1
-        if begin == 0 and not whole:
-            return None
-        line = data[begin:end]
-        try:
-            record = unseal(line if line.endswith(b"\n") else line + b"\n")
-        except BadRecord:
-            end = begin
-            continue
-        if record.chain_uid.startswith(uid8):
-            return record, end
-        end = begin
-    return None
-
-
-_LF: Final = 0x0A
 
 _REMEDIES: Final = {
     errno.ENOSPC: "Free space on that disk, or set audit.directory to another one.",

@@ -46,9 +46,7 @@ class ResolvedKey:
     notes: tuple[str, ...] = ()
 
 
-def open_vault(
-    policy: Policy, *, environ: Mapping[str, str] | None = None, timeout_s: float = CALL_TIMEOUT_S
-) -> Vault:
+def open_vault(policy: Policy, *, environ: Mapping[str, str] | None = None, timeout_s: float = CALL_TIMEOUT_S) -> Vault:
     """Return the vault of this user.
 
     Args:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from safellm._core.record import MAX_LINE_BYTES
 from safellm._core.verify import KnownHead, Verification
 from safellm.errors import ConfigurationError, GuardFailure, Reason
 from safellm.stores import durable
-from safellm.stores.journal.files import LOCK_NAME, find, tail, verify_directory
+from safellm.stores.journal.files import LOCK_NAME, find, lines, tail, verify_directory
 from safellm.stores.journal.interface import Journal
 from safellm.stores.journal.jsonl import JsonlJournal
 from safellm.testing.journal_contract import JournalContract
@@ -80,7 +82,7 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
 @posix
 @pytest.mark.parametrize("what", ["folder", "file", "lock", "pipe", "open to all"])
 def test_links_and_odd_files_are_refused(tmp_path: Path, what: str) -> None:
-    """A link as folder, trail or lock, a pipe in place of the trail and a folder that all may write to refuse the call."""
+    """A link as folder, trail or lock, a pipe as trail and a folder that all may write to refuse the call."""
     real, place = tmp_path / "real", tmp_path / "place"
     real.mkdir()
     (real / "target").touch()
@@ -100,6 +102,7 @@ def test_links_and_odd_files_are_refused(tmp_path: Path, what: str) -> None:
         _write(JsonlJournal(place))
     assert (caught.value.reason, caught.value.guard) == (Reason.AUDIT_UNAVAILABLE, "audit")
     assert caught.value.remedy
+    assert ("link" in caught.value.remedy) == (what in {"folder", "file", "lock"})
     assert (real / "target").read_bytes() == b""
 
 
@@ -188,8 +191,8 @@ def test_l_2_trail_cut_under_a_running_writer_shows_as_a_gap(tmp_path: Path) -> 
     journal = JsonlJournal(tmp_path)
     _write(journal, 5)
     [file] = find(tmp_path)
-    lines = file.path.read_bytes().splitlines(keepends=True)
-    file.path.write_bytes(b"".join(lines[:3]))
+    written = file.path.read_bytes().splitlines(keepends=True)
+    file.path.write_bytes(b"".join(written[:3]))
     _write(journal)
     _write(JsonlJournal(tmp_path))
     found = verify_directory(tmp_path)
@@ -293,6 +296,23 @@ def test_folder_without_trail_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         verify_directory(tmp_path / "nowhere")
     assert not verify_directory(tmp_path).ok
+
+
+@posix
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A pipe in place of a file is refused at once, also for reading."""
+    os.mkfifo(tmp_path / "pipe")
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        with pytest.raises(OSError, match="regular"):
+            durable.open_private(tmp_path / "pipe", flags)
+
+
+def test_long_line_counts_as_one() -> None:
+    """What lies beyond the limit of a line is skipped up to its end."""
+    text = b"x" * (3 * MAX_LINE_BYTES + 5) + b"\nok\n"
+    found = list(lines(io.BytesIO(text), size=len(text)))
+    assert found[1:] == [b"ok\n"]
+    assert len(found[0]) == MAX_LINE_BYTES + 1
 
 
 def test_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:

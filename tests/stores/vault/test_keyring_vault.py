@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-
 from safellm._core.origin import Origin, make_origin
 from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable
@@ -199,7 +198,7 @@ def test_k_2_store_that_hangs_is_left_after_the_time_limit() -> None:
     backend = HangingBackend()
     vault = KeyringVault(backend=backend, timeout_s=0.05)
     start = time.monotonic()
-    with pytest.raises(VaultUnavailable, match="did not answer within 0.05 s") as caught:
+    with pytest.raises(VaultUnavailable, match=r"did not answer within 0\.05 s") as caught:
         vault.get("openai")
     assert time.monotonic() - start < 2
     assert caught.value.remedy

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from safellm._core.origin import Origin
 from safellm._core.policy import Keys, Mode, Policy
 from safellm._core.secret import Secret
@@ -80,7 +79,7 @@ def test_vault_comes_first_in_every_mode(policy: Policy, environ: dict[str, str]
     assert found == ResolvedKey(ref="vault:openai", secret=HELD.secret, origins=BOUND)
 
 
-def test_k_11_stored_key_keeps_its_origins(tmp_path: Path) -> None:
+def test_k_11_stored_key_keeps_its_origins() -> None:
     """Neither a policy nor default origins widen where a stored key may go."""
     policy = Policy.model_validate({"egress": {"origins": ["https://evil.example"], "allow_http": True}})
     found = resolve(policy, vault_with(HELD), {"OPENAI_BASE_URL": "https://evil.example", VARIABLE: ENV_KEY})
@@ -123,7 +122,8 @@ def test_unavailable_vault_falls_through_to_the_variable_with_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "environ"), [(GUARD, {}), (STRICT, {}), (STRICT, {VARIABLE: ENV_KEY}), (NO_VARIABLE, {VARIABLE: ENV_KEY})]
+    ("policy", "environ"),
+    [(GUARD, {}), (STRICT, {}), (STRICT, {VARIABLE: ENV_KEY}), (NO_VARIABLE, {VARIABLE: ENV_KEY})],
 )
 def test_unavailable_vault_is_an_error_without_another_source(policy: Policy, environ: dict[str, str]) -> None:
     """Never a silent fallback."""
@@ -189,18 +189,22 @@ PROBE = """
 import sys
 from safellm._core.policy import Policy
 from safellm.stores.vault.open import resolve_key
-found = resolve_key(Policy(), provider="openai", variable="OPENAI_API_KEY", default_origins=(), environ=dict(__import__("os").environ))
+environ = dict(__import__("os").environ)
+found = resolve_key(Policy(), provider="openai", variable="OPENAI_API_KEY", default_origins=(), environ=environ)
 print(found.ref, "keyring" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(
     ("remembered", "loads_keyring"),
-    [(None, False), ('{"v": 1, "names": ["other"]}', False), ('{"v": 1, "names": ["openai"]}', True), ("{damaged", True)],
+    [
+        (None, False),
+        ('{"v": 1, "names": ["other"]}', False),
+        ('{"v": 1, "names": ["openai"]}', True),
+        ("{damaged", True),
+    ],
 )
-def test_variable_only_program_never_loads_keyring(
-    tmp_path: Path, remembered: str | None, loads_keyring: bool
-) -> None:
+def test_variable_only_program_never_loads_keyring(tmp_path: Path, remembered: str | None, loads_keyring: bool) -> None:
     """The key store's quarter of a second is paid only where it may hold the key, or nobody knows."""
     if remembered is not None:
         (tmp_path / FILE_NAME).write_text(remembered)

@@ -1,4 +1,4 @@
-"""The vault against a real Secret Service (gnome-keyring) on a private D-Bus: unlocked, locked, absent (THREATS K.2)."""
+"""The vault on a real Secret Service (gnome-keyring) and a private D-Bus: unlocked, locked, absent (THREATS K.2)."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
@@ -20,16 +20,21 @@ SCRIPT = Path(__file__).with_name("secret_service_session.py")
 NEEDED = ("dbus-run-session", "gnome-keyring-daemon")
 MISSING = [program for program in NEEDED if shutil.which(program) is None]
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or bool(MISSING),
-    reason=f"NOT TESTED against a real key store, {', '.join(MISSING)} missing: sudo apt-get install gnome-keyring dbus",
-)
+pytestmark = [
+    pytest.mark.keyring,
+    pytest.mark.skipif(
+        sys.platform != "linux" or bool(MISSING),
+        reason=f"NOT TESTED with a real key store, {', '.join(MISSING)} missing: sudo apt-get install gnome-keyring dbus",
+    ),
+]
 
 # A bus that starts no services by itself, so that a store which isn't running is really absent.
 BARE_BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+<policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+</policy>
 </busconfig>
 """
 UNLOCK = "printf 'test passphrase' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1 && "
@@ -110,14 +115,15 @@ def test_k_1_environment_changes_nothing_on_a_real_store(home: Path) -> None:
 
 BADRING = """
 import os
+from pathlib import Path
 from keyring.backend import KeyringBackend
 
-open(os.environ["BADRING"], "a").write("loaded")
+Path(os.environ["BADRING"]).write_text("loaded")
 
 class PlaintextKeyring(KeyringBackend):
     priority = 99
     def get_password(self, service, username): return None
-    def set_password(self, service, username, password): open(os.environ["BADRING"], "a").write(password)
+    def set_password(self, service, username, password): Path(os.environ["BADRING"]).write_text(password)
 """
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from safellm._core.policy import Policy
 from safellm.errors import VaultUnavailable
 from safellm.stores.vault.backends import Done, Failed, allowed_kinds, bounded, choose_backend
@@ -19,6 +18,8 @@ from safellm.testing.vault_contract import make_key
 
 RINGS = """
 import os
+from pathlib import Path
+
 from keyring.backend import KeyringBackend
 
 
@@ -27,12 +28,12 @@ class PlaintextKeyring(KeyringBackend):
 
     def get_password(self, service, username):
         try:
-            return open(os.environ["RINGS_FILE"]).read()
+            return Path(os.environ["RINGS_FILE"]).read_text()
         except FileNotFoundError:
             return None
 
     def set_password(self, service, username, password):
-        open(os.environ["RINGS_FILE"], "w").write(password)
+        Path(os.environ["RINGS_FILE"]).write_text(password)
 
     def delete_password(self, service, username):
         os.remove(os.environ["RINGS_FILE"])
@@ -155,7 +156,6 @@ def test_k_1_allow_list_holds_only_real_key_stores() -> None:
 def test_k_1_properties_from_the_environment_do_not_reach_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """`KEYRING_PROPERTY_*` sets attributes of plain keyring backends, and none of ours."""
     from keyring.backends.SecretService import Keyring
-
     from safellm.stores.vault.backends import _instance
 
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/attacker")

@@ -1,0 +1,147 @@
+"""Values that must never leave: searched exactly, in the forms in which programs write them (THREATS R.1).
+
+Forms: as it is; escaped for JSON (also within JSON in a string); percent-encoded; hexadecimal; Base64 at each of the three places a
+value can have in a longer text, in both alphabets. Also as it is in the canonical view, so invisible characters don't hide it.
+Other encodings, and a value that is split over two texts, aren't found.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+from urllib.parse import quote, quote_plus
+
+import re2
+
+from safellm._core.detection.canonical import canonicalise
+from safellm._core.detection.engine import compile_pattern
+from safellm._core.detection.finding import Finding
+from safellm._core.detection.scanner import merge
+
+MIN_LENGTH = 8  # characters; shorter values would be found by chance
+TYPE = "REGISTERED"
+_RULE = "registered"
+_PRIORITY = 100
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
+
+
+class RegisteredSecrets:
+    """A frozen set of values to be searched; equal sets are equal, and its `repr` shows none of them.
+
+    Args:
+        values: Texts of at least 8 characters.
+
+    Raises:
+        ValueError: A value is shorter.
+    """
+
+    __slots__ = ("_canonical", "_forms", "_gate", "_values")
+
+    _values: frozenset[str]
+    _forms: tuple[tuple[str, bool], ...]
+    _canonical: tuple[str, ...]
+    _gate: Any
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        kept = frozenset(values)
+        if any(len(value) < MIN_LENGTH for value in kept):
+            msg = f"a registered value has fewer than {MIN_LENGTH} characters and would be found by chance"
+            raise ValueError(msg)
+        forms = sorted({form for value in kept for form in _forms_of(value)})
+        canonical = sorted({folded for value in kept if len(folded := canonicalise(value).text) >= MIN_LENGTH})
+        needles = dict.fromkeys([*(_bytes(form) for form, _ in forms), *map(_bytes, canonical)])
+        object.__setattr__(self, "_values", kept)
+        object.__setattr__(self, "_forms", tuple(forms))
+        object.__setattr__(self, "_canonical", tuple(canonical))
+        object.__setattr__(self, "_gate", compile_pattern("|".join(re2.escape(needle).decode("latin-1") for needle in needles)))
+
+    def with_values(self, values: Iterable[str]) -> RegisteredSecrets:
+        """Return a set that holds these values as well."""
+        return RegisteredSecrets(self._values.union(values))
+
+    def find(self, text: str) -> tuple[Finding, ...]:
+        """Return where a value stands in any of its forms, ordered and without overlaps, in indexes of `text`.
+
+        Raises:
+            GuardFailure: The engine rejects the values.
+        """
+        if not self._values:
+            return ()
+        canonical = canonicalise(text)
+        changed = canonical.text != text
+        gate = self._gate
+        if gate.search(_bytes(text)) is None and not (changed and gate.search(_bytes(canonical.text)) is not None):
+            return ()
+        spans = [span for form, is_base64 in self._forms for span in _occurrences(text, form, edges=is_base64)]
+        if changed:
+            spans += [
+                canonical.original_span(*span) for value in self._canonical for span in _occurrences(canonical.text, value, edges=False)
+            ]
+        return tuple(merge((start, end, _PRIORITY, TYPE, _RULE) for start, end in spans))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values == other._values if isinstance(other, RegisteredSecrets) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = "RegisteredSecrets is frozen; use with_values"
+        raise AttributeError(msg)
+
+    def __repr__(self) -> str:
+        return f"RegisteredSecrets({len(self)} values)"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "registered secrets can't be pickled out of the process"
+        raise TypeError(msg)
+
+
+def _bytes(text: str) -> bytes:
+    # One form for any text, lone surrogates included; only equality matters here, not offsets.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _occurrences(text: str, needle: str, *, edges: bool) -> Iterator[tuple[int, int]]:
+    start = text.find(needle)
+    while start >= 0:
+        end = start + len(needle)
+        if edges:  # the neighbours may hold some bits of the value
+            yield start - (text[max(0, start - 1) : start] in _BASE64), end + (text[end : end + 1] in _BASE64)
+        else:
+            yield start, end
+        start = text.find(needle, start + 1)
+
+
+def _forms_of(value: str) -> Iterator[tuple[str, bool]]:
+    """Yield each form of a value, and whether it is Base64."""
+    plain = {value}
+    for ascii_only in (True, False):
+        once = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        plain |= {once, _upper_escapes(once), once.replace("/", "\\/"), json.dumps(once, ensure_ascii=ascii_only)[1:-1]}
+    data = _bytes(value)
+    for encoded in (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe="/:@!$&'()*+,;=-._~")):
+        plain |= {encoded, _lower_escapes(encoded)}
+    plain |= {data.hex(), data.hex().upper()}
+    yield from ((form, False) for form in plain)
+    for offset in range(3):
+        bits = (offset + len(data)) * 8
+        text = base64.b64encode(b"\0" * offset + data).decode("ascii")[(0, 2, 3)[offset] : bits // 6]
+        yield text, True
+        yield text.translate(str.maketrans("+/", "-_")), True
+
+
+def _upper_escapes(escaped: str) -> str:
+    head, *parts = escaped.split("\\u")
+    return "\\u".join([head, *(part[:4].upper() + part[4:] for part in parts)])
+
+
+def _lower_escapes(encoded: str) -> str:
+    head, *parts = encoded.split("%")
+    return "%".join([head, *(part[:2].lower() + part[2:] for part in parts)])

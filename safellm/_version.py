@@ -1,0 +1,4 @@
+"""The version, in one place."""
+
+# SPDX-License-Identifier: Apache-2.0
+__version__ = "0.1.0"
