@@ -19,11 +19,8 @@ class Reason(StrEnum):
 
     EGRESS_ORIGIN = "egress.origin"
     EGRESS_PLAINTEXT = "egress.plaintext"
-    EGRESS_REDIRECT = "egress.redirect"
     EGRESS_REQUEST = "egress.request"
     KEY_UNBOUND = "key.unbound"
-    KEY_UNAVAILABLE = "key.unavailable"
-    KEY_SOURCE = "key.source"
     MEDIATION_UNSUPPORTED = "mediation.unsupported"
     MEDIATION_UNKNOWN = "mediation.unknown"
     SHAPE_MALFORMED = "shape.malformed"

@@ -147,7 +147,8 @@ def _usage(usage: dict[str, Any]) -> UsageSeen:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # More than 2^53 of anything is no count (RFC 7493 2.2); it is treated like a missing one.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _AZURE_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 class _Guarded:
     """What every guarded client class adds to the SDK's."""
 
+    _client: Any
+
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
         from safellm.transports.http import REFUSAL  # noqa: PLC0415
 
@@ -58,9 +60,15 @@ class _Guarded:
         raise _no_websockets()
 
     def copy(self, **options: Any) -> Any:
-        """Return a client with other options, guarded by the same transport; see the SDK's `copy`."""
+        """Return a client with other options under the same guard; see the SDK's `copy`."""
+        from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
+
         if options.get("data_residency") is None:
             options["websocket_base_url"] = options.get("websocket_base_url") or _NO_WEBSOCKETS
+        driver, http_client = guard_of(self._client), options.get("http_client")
+        if driver is not None and http_client is not None and guard_of(http_client) is None:
+            # Another HTTP client gets this client's guard: its policy, its keys, its bounds (THREATS E.4).
+            options["http_client"] = guard_client(own_copy(http_client), driver)
         return super().copy(**options)  # type: ignore[misc]  # the SDK's method
 
     with_options = copy

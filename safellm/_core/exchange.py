@@ -44,10 +44,14 @@ from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress
 from safellm._core.guards.order import REQUEST
 from safellm._core.placeholder import Mapping
+from safellm._core.record import MAX_INT
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
 Finish: TypeAlias = Generator[Effect, Any, None]
+
+_LONGEST_NAME = 256  # characters of a model, an id or a finish reason; longer ones are cut in the record
+_MOST_REASONS = 64  # finish reasons in one record; `n` is at most 128 at OpenAI, and they say the same
 
 # Headers that describe the bytes as they were, or the connection they came over.
 _STALE = frozenset({"content-length", "content-encoding", "transfer-encoding"})
@@ -384,6 +388,7 @@ class Exchange:
         most = None
         if ceiling is not None and isinstance(value, dict):
             most = next((value[key] for key in ceiling.keys if isinstance(value.get(key), int)), None)
+            most = most if most is not None and 0 <= most <= MAX_INT else None
         fields |= {
             "event.id": self.call_id,
             "decision": "modify" if call.changed else "allow",
@@ -393,7 +398,7 @@ class Exchange:
             "safellm.budget.reserved": _amounts(call.amounts),
         }
         optional: dict[str, JSON] = {
-            "gen_ai.request.model": call.model,
+            "gen_ai.request.model": _plain(call.model),
             "gen_ai.request.max_tokens": most,
             "safellm.redaction.counts": dict(sorted(call.findings.items())),
             "safellm.input.hidden_removed": call.hidden_removed,
@@ -416,10 +421,10 @@ class Exchange:
             "reason": None if refused is None else str(refused.reason),
             "error.type": failure or (str(self._status) if self._status >= 400 else None),  # noqa: PLR2004 - HTTP error
             "http.response.status_code": self._status,
-            "gen_ai.request.model": call.model,
-            "gen_ai.response.id": self._seen.id,
-            "gen_ai.response.model": self._seen.model,
-            "gen_ai.response.finish_reasons": list(self._seen.finish_reasons),
+            "gen_ai.request.model": _plain(call.model),
+            "gen_ai.response.id": _plain(self._seen.id),
+            "gen_ai.response.model": _plain(self._seen.model),
+            "gen_ai.response.finish_reasons": [_plain(one) for one in self._seen.finish_reasons[:_MOST_REASONS]],
             "safellm.output.actions": rules.counts.as_record(),
         }
         fields |= {name: one for name, one in optional.items() if one}
@@ -439,7 +444,7 @@ class Exchange:
     def _denial(self, head: RequestHead, error: Refused) -> dict[str, JSON]:
         fields = self._common(head)
         if self._call is not None and self._call.model:
-            fields["gen_ai.request.model"] = self._call.model
+            fields["gen_ai.request.model"] = _plain(self._call.model)
         return fields | {
             "event.id": self.call_id,
             "decision": "deny",
@@ -505,6 +510,11 @@ def _request_headers(head: RequestHead, changed: bool) -> tuple[tuple[str, str],
 def _amounts(amounts: Amounts) -> dict[str, JSON]:
     tokens: dict[str, JSON] = {"input_tokens": amounts.input_tokens, "output_tokens": amounts.output_tokens}
     return tokens if amounts.micro_usd is None else {**tokens, "micro_usd": amounts.micro_usd}
+
+
+def _plain(text: str | None) -> str | None:
+    """Return a name from outside as a record may hold it: short, and encodable."""
+    return None if text is None else text[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
 
 
 def _resend_count(head: RequestHead) -> int:

@@ -1,11 +1,12 @@
-"""Placeholders: what stands in for a hidden value, `SLM-EMAIL-7QK3ZB9XW2M4T6RP`.
+"""Placeholders: what stands in for a hidden value, `X-EMAIL-7QK3ZB9XW2M4T6RP`.
 
 * Unguessable: 80 bits of HMAC-SHA256 under a key that never leaves the process (THREATS R.3).
 * The same value gets the same placeholder within one conversation, another one in the next (R.8).
 * Letters, digits and hyphens only: Markdown, JSON, HTML, URLs and shells leave them alone.
 * A look-alike in the program's own text is hidden like any value (type TEXT), so restoring gives it back as it was.
 
-The encoding is Crockford's base32: no I, L, O, U, so a model that copies it has fewer ways to go wrong.
+The encoding is Crockford's base32: no I, L, O, U, so a model that copies it has fewer ways to go wrong. The prefix was chosen
+by trial: of six forms, a model of 135M parameters copied this one most faithfully (57 of 60; `SLM-` as prefix: 19 of 60).
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -17,7 +18,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-PREFIX = "SLM-"
+PREFIX = "X-"
 LOOK_ALIKE_TYPE = "TEXT"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DIGITS = 16  # of 5 bits each: 80 bits
@@ -25,7 +26,7 @@ _TYPE_LENGTH = 32
 MAX_LENGTH = len(PREFIX) + _TYPE_LENGTH + 1 + _DIGITS
 
 # Used on text that has the prefix only; each part is bounded and unambiguous, so matching is linear.
-PATTERN = re.compile(rf"SLM-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS}}}(?![0-9A-Za-z])")
+PATTERN = re.compile(rf"X-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS}}}(?![0-9A-Za-z])")
 
 
 def make_placeholder(key: bytes, scope: str, kind: str, value: str) -> str:
@@ -74,17 +75,17 @@ def open_end(text: str) -> int:
 
     The result is at most `MAX_LENGTH` before the end.
     """
-    start = text.rfind("S", max(0, len(text) - MAX_LENGTH))
+    start = text.rfind(PREFIX[0], max(0, len(text) - MAX_LENGTH))
     best = len(text)
     while start != -1:
         if _may_grow(text[start:]):
             best = start
-        start = text.rfind("S", max(0, len(text) - MAX_LENGTH), start)
+        start = text.rfind(PREFIX[0], max(0, len(text) - MAX_LENGTH), start)
     return best
 
 
 _GROWING = re.compile(
-    rf"S(?:L(?:M(?:-(?:[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?)?)?\Z"
+    rf"X(?:-(?:[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?\Z"
 )
 
 

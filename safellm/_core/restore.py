@@ -37,7 +37,7 @@ def is_exposed(before: str, after: str) -> bool:
         after: Up to two characters after it.
     """
     token = _TOKEN_BREAK.split(before[-CONTEXT:])[-1]
-    opened = token.rfind("(")  # "(see SLM-…" is text; "](SLM-…" is decided below
+    opened = token.rfind("(")  # "(see X-…" is text; "](X-…" is decided below
     bare = token[opened + 1 :] if opened >= 0 and not token[:opened].endswith("]") else token
     if _IN_URL.search(token) or _IN_URL.search(bare) or _HOST_AND_PATH.search(bare):
         return True

@@ -82,7 +82,7 @@ def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
     cached = min(cached_input_tokens, input_tokens)
     usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached, output_tokens=output_tokens)
     owner, info = found
-    now = datetime.now(tz=UTC)
+    now = datetime.fromtimestamp(int(time.time()), tz=UTC)
     if service_tier is None:
         calculation = info.calc_price(usage, owner, genai_request_timestamp=now)
     else:
@@ -149,7 +149,7 @@ def _find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
 
 
 @lru_cache(maxsize=_MODELS_REMEMBERED)
-def _rates(provider: str, model: str, plain: bool, hour: int) -> _Rates | None:  # noqa: FBT001 - part of a cache key
+def _rates(provider: str, model: str, plain: bool, hour: int) -> _Rates | None:
     found = _find(provider, model)
     if found is None:
         return None

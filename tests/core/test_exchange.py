@@ -67,9 +67,9 @@ def test_values_are_hidden_in_every_place_of_the_body() -> None:
     assert isinstance(decision, Forward)
     assert decision.body is not None
     assert b"alice" not in decision.body
-    assert decision.body.count(b"SLM-EMAIL-") == 13
+    assert decision.body.count(b"X-EMAIL-") == 13
     arguments = json.loads(decision.body)["messages"][-1]["tool_calls"][0]["function"]["arguments"]
-    assert json.loads(arguments)["to"].startswith("SLM-EMAIL-")
+    assert json.loads(arguments)["to"].startswith("X-EMAIL-")
 
 
 def test_opaque_values_and_base64_are_left_alone() -> None:
@@ -85,7 +85,7 @@ def test_actions_by_type() -> None:
     """Mask, remove, block and allow do what they say."""
     text = "alice@example.com 4111111111111111"
     masked = sent(World().begin(chat(text))[1], None)["messages"][0]["content"]
-    assert masked.startswith("SLM-EMAIL-")
+    assert masked.startswith("X-EMAIL-")
     removed = World({"redaction": {"types": {"EMAIL": "remove", "CREDIT_CARD": "allow"}}})
     assert sent(removed.begin(chat(text))[1], None)["messages"][0]["content"] == "[EMAIL removed] 4111111111111111"
     blocking = World({"redaction": {"types": {"EMAIL": "block"}}})
@@ -318,7 +318,7 @@ def test_observe_lets_a_body_pass_that_it_can_not_read() -> None:
 def test_unknown_endpoints_are_walked_or_denied() -> None:
     """An endpoint that isn't in the table is walked as JSON in guard mode and refused in strict mode."""
     _, decision = World().begin({"q": "alice@example.com"}, "/v1/brand/new")
-    assert sent(decision, None)["q"].startswith("SLM-EMAIL-")
+    assert sent(decision, None)["q"].startswith("X-EMAIL-")
     for settings in ({"mode": "strict"}, {"unknown_endpoints": "deny"}):
         _, decision = World(settings).begin({"q": "x"}, "/v1/brand/new")
         assert isinstance(decision, Refuse)

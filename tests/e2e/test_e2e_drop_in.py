@@ -39,7 +39,7 @@ def test_answer_is_the_same_when_values_were_hidden_on_the_way(face, client, pro
     """The provider sees placeholders, the program sees its own values."""
     assert face.ask(client, TEXT, api=api, stream=stream) == f'You wrote: "{TEXT}"'
     assert_hidden(provider)
-    assert "SLM-EMAIL-" in sent(provider)
+    assert "X-EMAIL-" in sent(provider)
 
 
 def test_client_is_an_sdk_client_and_answers_are_sdk_types(face, client):
@@ -311,7 +311,7 @@ def test_tool_calls_come_as_the_sdk_makes_them(face, client, provider):
 def test_conversation_by_previous_response_restores_old_values(face, client, provider):
     """A value of an earlier turn comes back when the next turn only names the previous answer."""
     first = face.run(client.responses.create(model="gpt-4o", input=TEXT))
-    placeholder = next(word for word in sent(provider).split() if word.startswith("SLM-EMAIL-"))
+    placeholder = next(word for word in sent(provider).split() if word.startswith("X-EMAIL-"))
     provider.reply_with(f"I wrote to {placeholder} already")
     second = face.run(client.responses.create(model="gpt-4o", input="did you?", previous_response_id=first.id))
     assert second.output_text == "I wrote to alice@example.com already"

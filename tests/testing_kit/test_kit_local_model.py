@@ -40,7 +40,7 @@ def client(local: LocalModel) -> Iterator[openai.OpenAI]:
 
 def placeholder() -> str:
     """Return a fresh placeholder of an address."""
-    return "SLM-EMAIL-" + "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(16))
+    return "X-EMAIL-" + "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(16))
 
 
 def is_alive(process_id: int) -> bool:

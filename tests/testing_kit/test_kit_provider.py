@@ -17,7 +17,7 @@ from safellm.testing.http_server import SeenRequest
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.replies import Reply, ToolCall, count_tokens, tokens_of
 
-PLACEHOLDER = "SLM-EMAIL-7QK3ZB9XW2M4T6RP"
+PLACEHOLDER = "X-EMAIL-7QK3ZB9XW2M4T6RP"
 TOOL = {
     "type": "function",
     "function": {

@@ -25,6 +25,7 @@ MIN_LENGTH = 8  # characters; shorter values would be found by chance
 TYPE = "REGISTERED"
 _RULE = "registered"
 _PRIORITY = 100
+_GATE_LENGTH = 65_536  # bytes of one alternation, so that RE2 has memory for it however many values there are
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 
 
@@ -38,25 +39,23 @@ class RegisteredSecrets:
         ValueError: A value is shorter.
     """
 
-    __slots__ = ("_canonical", "_forms", "_gate", "_values")
+    __slots__ = ("_forms", "_gates", "_values")
 
     _values: frozenset[str]
     _forms: tuple[tuple[str, bool], ...]
-    _canonical: tuple[str, ...]
-    _gate: Any
+    _gates: tuple[Any, ...]
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         kept = frozenset(values)
         if any(len(value) < MIN_LENGTH for value in kept):
             msg = f"a registered value has fewer than {MIN_LENGTH} characters and would be found by chance"
             raise ValueError(msg)
-        forms = sorted({form for value in kept for form in _forms_of(value)})
-        canonical = sorted({folded for value in kept if len(folded := canonicalise(value).text) >= MIN_LENGTH})
-        needles = dict.fromkeys([*(_bytes(form) for form, _ in forms), *map(_bytes, canonical)])
+        forms = {form for value in kept for form in _forms_of(value)}
+        forms |= {(folded, False) for value in kept if len(folded := canonicalise(value).text) >= MIN_LENGTH}
+        ordered = tuple(sorted(forms))
         object.__setattr__(self, "_values", kept)
-        object.__setattr__(self, "_forms", tuple(forms))
-        object.__setattr__(self, "_canonical", tuple(canonical))
-        object.__setattr__(self, "_gate", compile_pattern("|".join(re2.escape(needle).decode("latin-1") for needle in needles)))
+        object.__setattr__(self, "_forms", ordered)
+        object.__setattr__(self, "_gates", tuple(_gates(sorted({_bytes(form) for form, _ in ordered}))))
 
     def with_values(self, values: Iterable[str]) -> RegisteredSecrets:
         """Return a set that holds these values as well."""
@@ -71,16 +70,16 @@ class RegisteredSecrets:
         if not self._values:
             return ()
         canonical = canonicalise(text)
-        changed = canonical.text != text
-        gate = self._gate
-        if gate.search(_bytes(text)) is None and not (changed and gate.search(_bytes(canonical.text)) is not None):
-            return ()
-        spans = [span for form, is_base64 in self._forms for span in _occurrences(text, form, edges=is_base64)]
-        if changed:
-            spans += [
-                canonical.original_span(*span) for value in self._canonical for span in _occurrences(canonical.text, value, edges=False)
-            ]
+        spans = list(self._spans(text))
+        if canonical.text != text:
+            spans += [canonical.original_span(*span) for span in self._spans(canonical.text)]
         return tuple(merge((start, end, _PRIORITY, TYPE, _RULE) for start, end in spans))
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        data = _bytes(text)
+        if any(gate.search(data) is not None for gate in self._gates):
+            for form, is_base64 in self._forms:
+                yield from _occurrences(text, form, edges=is_base64)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -101,6 +100,17 @@ class RegisteredSecrets:
     def __reduce__(self) -> NoReturn:
         msg = "registered secrets can't be pickled out of the process"
         raise TypeError(msg)
+
+
+def _gates(needles: Iterable[bytes]) -> Iterator[Any]:
+    group: list[str] = []
+    for needle in needles:
+        group.append(re2.escape(needle).decode("latin-1"))
+        if sum(map(len, group)) >= _GATE_LENGTH:
+            yield compile_pattern("|".join(group))
+            group = []
+    if group:
+        yield compile_pattern("|".join(group))
 
 
 def _bytes(text: str) -> bytes:

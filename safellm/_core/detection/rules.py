@@ -3,11 +3,12 @@
 A rule file is a list of `[[rule]]` tables:
 
 * `id`, `type`: name of the rule, type of its findings.
-* `pattern`: RE2 syntax over one byte per character (`scanner.view_bytes`); group 1, if there is one, is the value that is found.
-  Cased letters that aren't ASCII read as `\\xff`, any other such character as `\\xfe`.
-* `keywords`: the pattern can only match a text that holds one of them; compared in lower case if `ignore_case`.
-* `gate`: RE2 pattern that matches wherever the pattern could; default: any of the keywords. Short and cheap: all gates
-  together are the one pass that a clean text costs.
+* `pattern`: RE2 syntax over one byte per character (`engine.view_bytes`). The value that is found is the group that took part,
+  else the whole match. Cased letters that aren't ASCII read as `\\xff`, any other such character as `\\xfe`.
+* `keywords`: literal texts, one of which stands in every match; any of them opens the rule.
+* `gate`: RE2 pattern that opens the rule instead; it must match within everything that the rule accepts. Short, and without
+  counted repetitions where possible: all gates together are the one pass that a clean text costs.
+* `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
 * `priority`: which finding of equal length gives its name to an overlap; higher wins.

@@ -271,10 +271,10 @@ def _is_version(text: str, start: int) -> bool:
     before = text[max(0, start - _CONTEXT) : start].lower()
     if before.rstrip(" \"'").endswith(("==", ">=", "<=", "~=", "^", "~", "@", " v", "(v", "@v")) or before == "v":
         return True
-    words = _words(before)
+    words = [word for word in _words(before) if not word.isdigit()]
     if any(word in _VERSION_WORDS or word.endswith("version") for word in words[-2:]):
         return True
-    return words[-1:] in (["from"], ["to"]) and not _VERSION_WORDS.isdisjoint(words[-6:])
+    return words[-1:] in (["from"], ["to"]) and not _VERSION_WORDS.isdisjoint(words[-4:])
 
 
 def whole_key(text: str, start: int, end: int) -> Spans:

@@ -249,7 +249,7 @@ class SQLiteLedger:
         self._guarded(lambda database: sqlite_file.note_day(database, self._path, day, durable=self._durable))
 
 
-class _Full(Exception):  # noqa: N818 - carries an answer out of a transaction that is rolled back
+class _Full(Exception):
     def __init__(self, over: OverLimit) -> None:
         super().__init__()
         self.over = over

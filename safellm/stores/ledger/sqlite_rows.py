@@ -148,10 +148,12 @@ def balance(database: sqlite3.Connection, limit: Limit, *, now_ns: int) -> Balan
 
 def usage(database: sqlite3.Connection, *, since_day: str) -> list[Usage]:
     """Return what was billed from `since_day` on, newest day first."""
-    names = [field.name for field in fields(Usage)]
-    statement = f"SELECT {', '.join(names)} FROM usage WHERE day >= ? ORDER BY day DESC, provider, model, operation"
-    rows = database.execute(statement, (since_day,)).fetchall()
-    return [Usage(**dict(zip(names, row, strict=True))) for row in rows]
+    statement = (
+        "SELECT day, provider, model, operation, requests, input_tokens, output_tokens, micro_usd, unpriced_requests "
+        "FROM usage WHERE day >= ? ORDER BY day DESC, provider, model, operation"
+    )
+    names = [field.name for field in fields(Usage)]  # in the order of the columns
+    return [Usage(**dict(zip(names, row, strict=True))) for row in database.execute(statement, (since_day,))]
 
 
 def _reservation(row: _Row) -> Reservation:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
 from safellm.errors import GuardFailure, Reason
 from safellm.stores.ledger import sqlite_file
@@ -78,7 +77,7 @@ def assert_refused(path: Path, words: str) -> None:
         assert caught.value.reason is Reason.BUDGET_UNAVAILABLE
         assert caught.value.guard == "budget"
         assert caught.value.remedy
-    assert pickle.loads(pickle.dumps(caught.value)).what == caught.value.what  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(caught.value)).what == caught.value.what
     ledger.close()
 
 
@@ -278,7 +277,7 @@ def test_read_only_file_is_a_failure(tmp_path: Path) -> None:
     drop = "import os\nif os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
     if os.getuid() == 0:
         # Below pytest's folder, which only root can enter.
-        folder = Path(f"/tmp/safellm-ledger-{os.getpid()}")  # noqa: S108 - made exclusively, next line
+        folder = Path(f"/tmp/safellm-ledger-{os.getpid()}")
         folder.mkdir(mode=0o700)
         os.chown(folder, 65534, 65534)
     else:

@@ -1,0 +1,151 @@
+"""What each guard does in each mode, and what each reason code means: the source of the table in `docs/guards.md`."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safellm.errors import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One guard in words."""
+
+    name: str
+    what: str
+    observe: str
+    guard: str
+    strict: str
+    rows: str  # of the threat model; each has a test of that name
+
+
+GUARDS: tuple[Described, ...] = (
+    Described(
+        name="egress",
+        what="Where a call may go: the address given in code, the provider's own, those of the policy",
+        observe="as guard",
+        guard="another origin, a redirect to one, plain http to another machine, a foreign Host: refused",
+        strict="an address from code is refused too; only bound origins and the policy's",
+        rows="E.1, E.2, E.4, E.5",
+    ),
+    Described(
+        name="keys",
+        what="Which key is used, and that it goes to its own origins only",
+        observe="as guard",
+        guard="vault, else the provider's variable; an explicit key is the program's own",
+        strict="vault only",
+        rows="K.1, K.2, K.4, K.11",
+    ),
+    Described(
+        name="mediation",
+        what="Endpoints and paths that the guard can read",
+        observe="unknown endpoints are walked as JSON; websockets, Bedrock and X.509 identities refused",
+        guard="the same",
+        strict="unknown endpoints refused as well",
+        rows="E.10",
+    ),
+    Described(
+        name="shape",
+        what="Size, depth, duplicate keys, encoding of a request",
+        observe="noted",
+        guard="refused",
+        strict="refused",
+        rows="K.9, E.9",
+    ),
+    Described(
+        name="content",
+        what="Images, audio, files that can't be searched",
+        observe="noted",
+        guard="pass, and are counted in the record (`content.binary`)",
+        strict="the same",
+        rows="R.9",
+    ),
+    Described(
+        name="hidden_input",
+        what="Invisible characters in text that the program only passes on",
+        observe="noted",
+        guard="removed (`input.hidden_characters`)",
+        strict="removed",
+        rows="R.2, O.4",
+    ),
+    Described(
+        name="redaction",
+        what="Secrets, personal data, registered values, look-alikes of placeholders",
+        observe="counted",
+        guard="masked, removed, blocked or allowed, by type (`redaction.types`); a secret in a URL is refused",
+        strict="the same",
+        rows="R.1-R.8",
+    ),
+    Described(
+        name="ceiling",
+        what="An upper bound of the cost before the call",
+        observe="computed",
+        guard="an output ceiling is put in when a token or money limit is set; what can't be bounded is refused",
+        strict="the same",
+        rows="B.6, B.7",
+    ),
+    Described(
+        name="budget",
+        what="Tokens, money and requests per window, reserved before and settled after",
+        observe="noted",
+        guard="over a limit: refused with 429; usage is counted with and without limits",
+        strict="the same",
+        rows="B.1-B.5",
+    ),
+    Described(
+        name="audit",
+        what="A durable record of every intent and outcome",
+        observe="as guard",
+        guard="if the intent can't be written, the call isn't made (`audit.mode`)",
+        strict="the same",
+        rows="L.1, L.5, L.6",
+    ),
+    Described(
+        name="output",
+        what="Terminal controls and invisible characters in answers",
+        observe="pass",
+        guard="made visible, removed (`output.*`)",
+        strict="the same",
+        rows="O.3, O.4",
+    ),
+    Described(
+        name="restore",
+        what="Putting hidden values back, by position",
+        observe="nothing was hidden",
+        guard="in text; not in URLs, link targets, HTML tags, undeclared tool arguments",
+        strict="the same",
+        rows="R.3-R.7",
+    ),
+)
+
+REASONS: dict[Reason, str] = {
+    Reason.EGRESS_ORIGIN: "The call would go to an origin that its client is not bound to.",
+    Reason.EGRESS_PLAINTEXT: "The call would leave this machine without encryption.",
+    Reason.EGRESS_REQUEST: "The URL, the Host header or a request extension could send it elsewhere than it seems.",
+    Reason.KEY_UNBOUND: "The stored key is bound to other origins.",
+    Reason.MEDIATION_UNSUPPORTED: "The call takes a way that has no guard yet.",
+    Reason.MEDIATION_UNKNOWN: "The endpoint isn't known and the policy denies unknown ones.",
+    Reason.SHAPE_MALFORMED: "A body isn't what its header says, or has a key twice.",
+    Reason.SHAPE_LIMIT: "A body, an event or its nesting is larger than the limit.",
+    Reason.SHAPE_ENCODING: "A body is compressed in a way that can't be read.",
+    Reason.CONTENT_DENIED: "The policy denies content that can't be searched.",
+    Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",
+    Reason.BUDGET_EXCEEDED: "An account has no room for the call.",
+    Reason.BUDGET_UNPRICED: "A money limit is set and the model has no known price.",
+    Reason.BUDGET_UNBOUNDED: "A token or money limit is set and the call's cost can't be bounded before it.",
+    Reason.BUDGET_UNAVAILABLE: "The ledger can't be asked.",
+    Reason.AUDIT_UNAVAILABLE: "The trail can't be written.",
+    Reason.GUARD_ERROR: "A guard broke; nothing was sent, or the answer was withheld.",
+}
+
+
+def render() -> str:
+    """Return the two tables as Markdown."""
+    guards = [
+        "| Guard | What it decides | observe | guard | strict | Threats |",
+        "|---|---|---|---|---|---|",
+        *(f"| `{g.name}` | {g.what} | {g.observe} | {g.guard} | {g.strict} | {g.rows} |" for g in GUARDS),
+    ]
+    reasons = ["| Reason | Meaning |", "|---|---|", *(f"| `{reason}` | {text} |" for reason, text in REASONS.items())]
+    return "\n".join([*guards, "", "## Reason codes", "", *reasons])

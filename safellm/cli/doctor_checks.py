@@ -1,0 +1,264 @@
+"""The checks of `safellm doctor`. Each opens the real thing and says what it found; none stops the others."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from safellm._core.policy import Mode
+from safellm.cli.show import amount
+from safellm.cli.world import World, look
+from safellm.errors import ConfigurationError, SafeLLMError, VaultUnavailable
+
+SDK_FROM, SDK_BELOW = 2, 4  # major versions of openai, as in the package's requirements
+_FULL: Final = 64 * 1024 * 1024  # bytes; a trail file is at most this large
+_LOW: Final = 1024 * 1024 * 1024
+_STALE_DAYS: Final = 180  # a price list older than this lacks newer models
+
+
+class Level(StrEnum):
+    """How much a finding matters; the last two end the command with exit code 1."""
+
+    OK = "ok"
+    HINT = "hint"
+    DANGER = "danger"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    area: str
+    level: Level
+    what: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return everything that was found, area by area."""
+    from safellm.cli.doctor_environment import environment
+
+    found = list(_caught("Versions", _versions))
+    found += _caught("Detection", _detection)
+    try:
+        world = look()
+    except ConfigurationError as error:
+        found.append(_broken("Policy", error))
+        found += environment(dict(os.environ), None)
+        return found
+    for area, check in (("Policy", _policy), ("Vault", _vault), ("Ledger", _ledger), ("Audit trail", _trail)):
+        found += _caught(area, lambda check=check: check(world))  # type: ignore[misc]  # bound at once
+    found += _caught("Disk", lambda: _disk(world))
+    found += environment(dict(world.environ), world)
+    return found
+
+
+def _caught(area: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of a check; what it raises becomes one."""
+    try:
+        yield from check()
+    except SafeLLMError as error:
+        yield _broken(area, error)
+    except Exception as error:  # noqa: BLE001 - the report goes on; this is a finding, not a call
+        yield Finding(area=area, level=Level.BROKEN, what=f"The check itself broke ({type(error).__name__}).")
+
+
+def _broken(area: str, error: SafeLLMError) -> Finding:
+    if isinstance(error, ConfigurationError):
+        place = f" ({error.where})" if error.where else ""
+        return Finding(area=area, level=Level.BROKEN, what=f"{error.problem}{place}", remedy=error.remedy)
+    return Finding(area=area, level=Level.BROKEN, what=str(error))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _versions() -> Iterator[Finding]:
+    area = "Versions"
+    own = _version("safellm") or "?"
+    yield Finding(area=area, level=Level.OK, what=f"safellm {own}, Python {platform.python_version()}, {platform.system()}")
+    sdk = _version("openai")
+    if sdk is None:
+        yield Finding(area=area, level=Level.BROKEN, what="openai is not installed", remedy="Run: pip install openai")
+    elif not SDK_FROM <= int(sdk.partition(".")[0]) < SDK_BELOW:
+        yield Finding(
+            area=area,
+            level=Level.BROKEN,
+            what=f"openai {sdk} is outside the supported range, >={SDK_FROM} and <{SDK_BELOW}",
+            remedy=f'Run: pip install "openai>={SDK_FROM},<{SDK_BELOW}"',
+        )
+    else:
+        yield Finding(area=area, level=Level.OK, what=f"openai {sdk} (supported: >={SDK_FROM}, <{SDK_BELOW})")
+    families = [f"{name} {version}" for name in ("httpx2", "httpx") if (version := _version(name))]
+    yield Finding(area=area, level=Level.OK, what=f"HTTP: {', '.join(families) or 'none'}")
+    if importlib.util.find_spec("aiohttp") is not None:
+        yield Finding(area=area, level=Level.OK, what="aiohttp is installed: it is guarded as openai.DefaultAioHttpClient only")
+    prices = _version("genai-prices")
+    yield Finding(area=area, level=Level.OK, what=f"price list: genai-prices {prices}")
+
+
+def _detection() -> Iterator[Finding]:
+    from safellm._core.detection.scanner import compile_scanner
+
+    began = time.perf_counter_ns()
+    scanner = compile_scanner()  # proves itself with a planted value
+    sample = "Write to " + "jane.roe" + "@" + "example.com"
+    kinds = [one.type for one in scanner.scan(sample)]
+    took = (time.perf_counter_ns() - began) // 1_000_000
+    if kinds != ["EMAIL"]:
+        yield Finding(area="Detection", level=Level.BROKEN, what="the engine does not find a mail address in a plain text")
+        return
+    rules = len(getattr(scanner, "rules", ()))
+    yield Finding(area="Detection", level=Level.OK, what=f"{rules} rules; finds its planted value ({took} ms to load and search)")
+
+
+def _policy(world: World) -> Iterator[Finding]:
+    area, policy, loaded = "Policy", world.policy, world.loaded
+    where = str(loaded.file) if loaded.file else "no file, defaults"
+    if policy.mode is Mode.OBSERVE:
+        yield Finding(
+            area=area,
+            level=Level.DANGER,
+            what=f"mode observe ({where}): findings are recorded, nothing is hidden or refused",
+            remedy="Set SAFELLM_MODE=guard once you have seen what it finds.",
+        )
+    else:
+        yield Finding(area=area, level=Level.OK, what=f"mode {policy.mode.value} ({where}), digest {policy.digest()[:12]}")
+    for warning in loaded.warnings:
+        yield Finding(area=area, level=Level.DANGER, what=warning)
+    relaxed = {
+        "redaction.enabled": not policy.redaction.enabled,
+        "audit.mode": policy.audit.mode == "off",
+        "egress.allow_http": policy.egress.allow_http,
+    }
+    for name, is_loose in relaxed.items():
+        if is_loose:
+            what = f"{name} is loosened by {loaded.sources[name]}"
+            yield Finding(area=area, level=Level.DANGER, what=what, remedy="Take that setting out unless you need it.")
+    if not policy.is_strict:
+        yield Finding(
+            area=area,
+            level=Level.HINT,
+            what="guard mode allows keys from variables and from code, addresses from code, and your own http_client",
+            remedy="SAFELLM_MODE=strict allows keys of the vault and bound addresses only.",
+        )
+    limits = policy.budget_limits()
+    if limits:
+        named = ", ".join(f"{amount(one.limit, one.unit.value)} per {one.window.value}" for one in limits)
+        yield Finding(area=area, level=Level.OK, what=f"budget: {named}")
+    else:
+        yield Finding(
+            area=area, level=Level.HINT, what="no budget is set", remedy="For example: SAFELLM_BUDGET_USD=5/day"
+        )
+
+
+def _vault(world: World) -> Iterator[Finding]:
+    from safellm.stores.vault.open import open_vault
+
+    area = "Vault"
+    if not world.policy.keys.vault:
+        yield Finding(area=area, level=Level.HINT, what=f"switched off by {world.loaded.sources['keys.vault']}")
+        return
+    try:
+        vault = open_vault(world.policy, environ=world.environ)
+        names = vault.names()
+    except VaultUnavailable as error:
+        # Without a vault guard mode lives on the variable; strict mode can't.
+        level = Level.BROKEN if world.policy.is_strict else Level.HINT
+        yield Finding(area=area, level=level, what=error.problem, remedy=error.remedy)
+        return
+    yield Finding(area=area, level=Level.OK, what=f"{vault.label}: {len(names)} key{'' if len(names) == 1 else 's'}")
+
+
+def _ledger(world: World) -> Iterator[Finding]:
+    area = "Ledger"
+    ledger = world.open_ledger()
+    try:
+        balances = ledger.balances(world.policy.budget_limits(), now_ns=time.time_ns())
+        days = {one.day for one in ledger.usage()}
+    finally:
+        ledger.close()
+    yield Finding(area=area, level=Level.OK, what=f"{world.ledger}: opened, usage of {len(days)} day{'' if len(days) == 1 else 's'}")
+    for one in balances:
+        if one.used + one.held >= one.limit.limit:
+            what = f"the limit {amount(one.limit.limit, one.limit.unit.value)} per {one.limit.window.value} is used up"
+            yield Finding(area=area, level=Level.HINT, what=what, remedy="See: safellm budget")
+
+
+def _trail(world: World) -> Iterator[Finding]:
+    from safellm.stores.journal.files import find, verify_directory
+
+    area, folder = "Audit trail", world.trail
+    if world.policy.audit.mode == "off":
+        return
+    try:
+        files = find(folder)
+    except OSError as error:
+        yield Finding(area=area, level=Level.BROKEN, what=f"{folder} can't be read: {error.strerror}")
+        return
+    home = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(home, os.W_OK | os.X_OK):
+        yield Finding(
+            area=area,
+            level=Level.BROKEN,
+            what=f"{home} can't be written, so every call will be refused",
+            remedy="Make it writable for you, or set audit.directory.",
+        )
+        return
+    if not files:
+        yield Finding(area=area, level=Level.OK, what=f"{folder}: no records yet, can be written")
+        return
+    checked = verify_directory(folder)
+    if not checked.ok:
+        first = checked.problems[0]
+        yield Finding(
+            area=area,
+            level=Level.BROKEN,
+            what=f"{folder}: {checked.problem_count} problem(s), first at {first.file}:{first.line}: {first.what}",
+            remedy="See: safellm audit verify",
+        )
+        return
+    yield Finding(area=area, level=Level.OK, what=f"{folder}: verified {checked.records} records, chain intact")
+    if not world.policy.audit.sync:
+        yield Finding(area=area, level=Level.HINT, what="audit.sync is off: a loss of power can lose the last records")
+
+
+def _disk(world: World) -> Iterator[Finding]:
+    area = "Disk"
+    home = next(one for one in (world.state, *world.state.parents) if one.exists())
+    free = shutil.disk_usage(home).free
+    text = f"{free // (1024 * 1024):,} MiB free at {home}"
+    if free < _FULL:
+        remedy = "Free some: a full disk means that no call can be recorded, and then none is sent."
+        yield Finding(area=area, level=Level.BROKEN, what=text, remedy=remedy)
+    else:
+        yield Finding(area=area, level=Level.HINT if free < _LOW else Level.OK, what=text)
+    yield from _private(area, world.state)
+
+
+def _private(area: str, folder: Path) -> Iterator[Finding]:
+    if os.name != "posix" or not folder.exists():
+        return
+    status = folder.stat()
+    if status.st_uid != os.getuid() and os.getuid() != 0:
+        yield Finding(area=area, level=Level.DANGER, what=f"{folder} belongs to another user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding(
+            area=area, level=Level.DANGER, what=f"{folder} can be written by others", remedy=f"Run: chmod 700 {folder}"
+        )

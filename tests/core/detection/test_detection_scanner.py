@@ -1,0 +1,205 @@
+"""The scanner: spans in the original text, nothing hidden by invisible characters, linear time, closed on failure."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import string
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safellm._core.detection.canonical import canonicalise, fold
+from safellm._core.detection.engine import view_bytes
+from safellm._core.detection.rules import Rule
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, merge
+from safellm.errors import GuardFailure, Reason
+
+KEY = "sk-" + "proj-" + "A1b2" * 10
+VALUES = {
+    "EMAIL": "ann.lee@" + "mail.test",
+    "CREDIT_CARD": "4111 1111 " + "1111 1111",
+    "SECRET": KEY,
+    "IBAN": "DE89 3704 0044 " + "0532 0130 00",
+    "US_SSN": "536-22-" + "8714",
+    "IP_ADDRESS": "203.0." + "113.7",
+    "PHONE": "+44 20 7946 " + "0958",
+}
+# Zero-width, joiners, soft hyphen, grapheme joiner, bidi, variation selectors, tags, combining marks, fillers, BOM, NUL, a lone surrogate.
+IGNORED = "\u200b\u200c\u200d\u2060\u00ad\u034f\u202e\u2066\u200e\ufe0f\ufe00\U000e0041\U000e0100\u0301\u20dd\u3164\u115f\u180e\ufeff\x00\ud800\u061c"
+ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]) | st.sampled_from(IGNORED + "@.-+/:=\" 0123456789skAIeyJ"))
+
+
+@pytest.mark.parametrize(("kind", "value"), VALUES.items())
+@given(data=st.data())
+def test_r_2_ignored_characters_never_hide(kind: str, value: str, data: st.DataObject) -> None:
+    """A value with ignored characters between any of its characters is found, whole, with its type."""
+    fillings = data.draw(st.lists(st.text(IGNORED, max_size=3), min_size=len(value) - 1, max_size=len(value) - 1))
+    hidden = "".join(map("".join, zip(value, [*fillings, ""], strict=True)))
+    text = f"see {hidden} now"
+    (finding,) = compile_scanner().scan(text)
+    assert (finding.type, text[finding.start : finding.end]) == (kind, hidden)
+
+
+@pytest.mark.parametrize(("kind", "value"), VALUES.items())
+@given(data=st.data())
+def test_r_2_full_width_never_hides(kind: str, value: str, data: st.DataObject) -> None:
+    """Any part of a value may be in full-width characters."""
+    wide = data.draw(st.lists(st.booleans(), min_size=len(value), max_size=len(value)))
+    written = "".join(
+        chr(ord(character) + 0xFEE0) if as_wide and "!" <= character <= "~" else character
+        for character, as_wide in zip(value, wide, strict=True)
+    )
+    text = f"see {written} now"
+    assert [(found.type, text[found.start : found.end]) for found in compile_scanner().scan(text)] == [(kind, written)]
+
+
+@given(st.lists(st.sampled_from(sorted(VALUES.values())) | ANY_TEXT, max_size=8).map(" ".join))
+def test_findings_are_ordered_and_apart_when_text_is_any(text: str) -> None:
+    """For any text, lone surrogates included: no crash, and spans are inside the text, ordered, without overlap."""
+    findings = compile_scanner().scan(text)
+    ends = [0, *(finding.end for finding in findings)]
+    assert all(end <= finding.start < finding.end <= len(text) for end, finding in zip(ends, findings, strict=False))
+
+
+@given(ANY_TEXT, ANY_TEXT, st.sampled_from(sorted(VALUES.items())))
+def test_span_leads_back_when_text_surrounds_a_value(before: str, after: str, item: tuple[str, str]) -> None:
+    """Between lines of any text a value is covered, and its original characters fold to it."""
+    kind, value = item
+    prefix = before + "\nnote\n"
+    text = f"{prefix}{value}\nnote\n{after}"
+    (finding,) = (found for found in compile_scanner().scan(text) if found.start <= len(prefix) < found.end)
+    assert value in canonicalise(text[finding.start : finding.end]).text
+    assert finding.type == kind or finding.end - finding.start > len(value)
+
+
+@given(ANY_TEXT)
+def test_canonical_spans_lead_back_when_text_is_any(text: str) -> None:
+    """Each character of the view comes from the original character that folds to it, in order; folding again changes nothing."""
+    view = canonicalise(text)
+    assert view.text == "".join(map(fold, text))
+    assert canonicalise(view.text).text == view.text
+    assert len(view_bytes(view.text)) == len(view.text)
+    position = 0
+    for index in range(len(view.text)):
+        start, end = view.original_span(index, index + 1)
+        assert end == start + 1
+        assert view.text[index] in fold(text[start])
+        assert start >= position
+        position = start
+    if view.text:
+        low, high = view.original_span(0, len(view.text))
+        assert canonicalise(text[low:high]).text == view.text
+
+
+def test_canonical_view_is_the_text_when_ascii() -> None:
+    """Plain text is its own view, without a copy."""
+    text = "plain text,\nwith lines\tand tabs"
+    assert canonicalise(text).text is text
+
+
+@pytest.mark.parametrize(
+    ("written", "folded"),
+    [("ﬁle", "file"), ("…", "..."), ("①②", "12"), ("٠١٢", "012"), ("a–b−c", "a-b-c"), ("e\u0301", "e"), ("é", "é"), ("a\xa0b", "a b")],
+)
+def test_canonical_view_folds(written: str, folded: str) -> None:
+    """Ligatures, dots, digits of other scripts, dashes and spaces read as ASCII; composed letters stay."""
+    assert canonicalise(written).text == folded
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.integers(0, 3), st.sampled_from("AB"), st.just("r"))))
+def test_merge_covers_everything_when_spans_overlap(spans: list[tuple[int, int, int, str, str]]) -> None:
+    """Merging neither loses nor adds a character, and leaves no overlap."""
+    spans = [(start, start + size, *rest) for start, size, *rest in spans]
+    merged = list(merge(spans))
+    covered = {index for start, end, *_ in spans for index in range(start, end)}
+    assert sorted(index for found in merged for index in range(found.start, found.end)) == sorted(covered)
+
+
+def test_longest_finding_gives_the_name_when_rules_overlap() -> None:
+    """A password that is an address's first half doesn't cut the address in two."""
+    rules = [Rule(id=name, type=name.upper(), pattern=pattern, keywords=("a",)) for name, pattern in (("short", "ab"), ("long", "bcd"))]
+    (finding,) = compile_scanner(rules).scan("xabcdx")
+    assert (finding.type, finding.start, finding.end) == ("LONG", 1, 5)
+
+
+def test_private_key_is_found_whole_when_long_or_cut() -> None:
+    """The whole block is covered, also with escaped line ends, and what is left of it when it is cut off."""
+    body = "\n".join(["MIIEvQIBADANBgkqhkiG9w0B" + "AQEFAASCBKcw" * 3] * 24)
+    head, tail = "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
+    for block in (f"{head}\n{body}\n{tail}", f"{head}\n{body}\n{tail}".replace("\n", "\\n"), f"{head}\n{body}"):
+        (finding,) = compile_scanner().scan(f"key: <<{block}")
+        assert (finding.start, finding.end) == (7, 7 + len(block))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["eyJ", "a@", "1234 ", "4234 ", "key=", "api_key=", "a@a.aa ", "-----BEGIN " + "PRIVATE KEY-----", "password=", "12.", "1.2.3.4 ", "0", "sk-",
+     "a:", "+1 ", "://a:b", "\u200b", "a\u200b", "é ", "(0 ", "curl -u a:b ", "x [at] ", "DE89 ", "\ud800"],
+)  # fmt: skip
+def test_time_is_linear_when_text_is_hostile(unit: str) -> None:
+    """100 KB of a rule's favourite beginning takes well under a second, and four times as much about four times as long."""
+    scanner = compile_scanner()
+    times = []
+    for size in (100_000, 100_000, 400_000):  # the first warms the caches
+        text = unit * (size // len(unit))
+        begin = time.process_time()
+        scanner.scan(text)
+        times.append(time.process_time() - begin)
+    assert times[1] < 0.8
+    assert times[2] < 10 * max(times[1], 0.02)
+
+
+def test_scanner_refuses_when_a_pattern_is_wrong() -> None:
+    """A rule that the engine can't compile stops the scanner from being made."""
+    with pytest.raises(GuardFailure) as caught:
+        compile_scanner([Rule(id="bad", type="SECRET", pattern="(", keywords=("a",))])
+    assert caught.value.reason is Reason.GUARD_ERROR
+
+
+def test_scanner_refuses_when_a_check_breaks() -> None:
+    """An error inside a check becomes a refusal, without the text in it."""
+    scanner = RuleScanner(rules=(Rule(id="bad", type="IBAN", pattern="DE[0-9]+", keywords=("DE",), check="broken"),))
+
+    def broken(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        raise ValueError(text)
+
+    step = scanner._steps[0]
+    object.__setattr__(step, "check", broken)
+    with pytest.raises(GuardFailure) as caught:
+        scanner.scan("my DE1234")
+    assert "DE1234" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_canary_fails_when_the_gate_is_blind() -> None:
+    """The proof at start sees a gate that lets everything through unseen."""
+    scanner = RuleScanner(rules=())
+    blind = RuleScanner(rules=(Rule(id="other", type="X", pattern="never", keywords=("never",)),))
+    object.__setattr__(scanner, "_gate", blind._gate.halves[0])
+    with pytest.raises(GuardFailure):
+        scanner.prove()
+
+
+def test_canary_is_not_reported_when_in_a_text() -> None:
+    """The engine's own canary in a user's text is no finding."""
+    assert compile_scanner().scan("safellm-canary-" + "0123" * 3) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Order 4711-2024-000123 shipped on 2024-01-31, tracking 1Z999AA10123456784, total 1,234,567.89 EUR.",
+        "uuid 123e4567-e89b-12d3-a456-426614174000 sha256:" + "9f86d081884c7d65" * 4,
+        "Upgrade from 1.4.12.6 to 10.12.0.1 (build 20240131), Python 3.11.7, python==3.11.7.1",
+        "def token(self): return self.tokens[0]  # secret_name = config.secret_name_for(env)",
+        "api_key: ${API_KEY}\npassword: <your password>\ntoken = os.environ['TOKEN_2']\nsecret=changeme",
+        "git clone git@github.com:org/repo.git && npm i @types/node@20.1.0 lodash@4.17.21",
+        "std::vector<int> a; x[1::2]; 12:30:45; aa:bb:cc:dd:ee:ff; localhost 127.0.0.1:8080 ::1",
+        "".join(string.printable),
+    ],
+)
+def test_scanner_is_silent_when_text_is_harmless(text: str) -> None:
+    """Order numbers, versions, digests, identifiers and placeholders aren't findings."""
+    assert compile_scanner().scan(text) == ()
