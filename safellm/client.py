@@ -51,8 +51,13 @@ class Setup:
     keys: dict[str, ResolvedKey] = field(default_factory=dict, repr=False)
     vault_problem: VaultUnavailable | None = None
 
-    def manage(self, variable: str, *, default_origins: tuple[Origin, ...]) -> str | None:
-        """Return a placeholder for the key of this provider, or None when there is no key anywhere.
+    def manage(self, name: str, variable: str, *, default_origins: tuple[Origin, ...]) -> str | None:
+        """Return a placeholder for a key, or None when there is no key anywhere.
+
+        Args:
+            name: The key's provider, and its name in the vault unless the policy gives another.
+            variable: The provider's variable for it.
+            default_origins: Where a key from the variable may go.
 
         Raises:
             ConfigurationError: there is a key that may not be used here.
@@ -60,7 +65,7 @@ class Setup:
         try:
             key = resolve_key(
                 self.policy,
-                provider=self.adapter.name,
+                provider=name,
                 variable=variable,
                 default_origins=default_origins,
                 environ=self.environ,
@@ -172,8 +177,7 @@ def register_secret(*values: str) -> None:
     """
     global _registered  # noqa: PLW0603 - one register for each process
     with _lock:
-        known = _registered.values if _registered is not None else ()
-        _registered = RegisteredSecrets((*known, *values))
+        _registered = (_registered or RegisteredSecrets()).with_values(values)
 
 
 def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str]) -> Tools:

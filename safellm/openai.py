@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 import openai as _openai
-from openai import *  # noqa: F403 - the drop-in is the whole public face of the SDK
+
+if TYPE_CHECKING:
+    # Type checkers keep the first binding of a name, the interpreter the last: ours stand before and after the star.
+    from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
+    from safellm_openai.clients import OpenAI as OpenAI
+
+from openai import *  # type: ignore[assignment]  # noqa: F403 - the drop-in is the whole public face of the SDK
 from safellm_openai.clients import AsyncAzureOpenAI as AsyncAzureOpenAI
 from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
 from safellm_openai.clients import AzureOpenAI as AzureOpenAI

@@ -11,7 +11,6 @@ from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
-
 from safellm_openai.endpoints import find_route
 from safellm_openai.stream import OpenAIStreamReader
 from safellm_openai.table import TABLE
@@ -89,10 +88,11 @@ class OpenAIAdapter:
             return
         inner = answer.get("response")
         whole = inner if isinstance(inner, dict) else answer
-        if isinstance(whole.get("model"), str) and whole["model"]:
-            seen.model = whole["model"]
-        if isinstance(whole.get("id"), str) and seen.id is None:
-            seen.id = whole["id"]
+        model, name = whole.get("model"), whole.get("id")
+        if isinstance(model, str) and model:
+            seen.model = model
+        if isinstance(name, str) and seen.id is None:
+            seen.id = name
         usage = whole.get("usage")
         if isinstance(usage, dict):
             seen.usage = _usage(usage)

@@ -15,9 +15,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safellm.errors import ConfigurationError, Reason, Refused
-
 import openai
+from safellm.errors import ConfigurationError, Reason, Refused
 from safellm_openai.adapter import ADAPTER
 from safellm_openai.errors import native_error
 
@@ -95,6 +94,7 @@ def _construct(
     driver: Driver | None = guard_of(http_client)
     if driver is not None:
         # A copy of a guarded client (`with_options`): same transport, same keys; the address may be another one.
+        _refuse_borrowed(settings, options)
         base.__init__(client, **options)
         bind(driver, client.base_url)
         return
@@ -126,14 +126,23 @@ def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, .
     elif azure:
         api_key, token = _AZURE_VARIABLES
         if setup.environ.get(token) and not setup.environ.get(api_key):
-            options["azure_ad_token"] = setup.manage(token, default_origins=origins)
+            options["azure_ad_token"] = setup.manage("azure", token, default_origins=origins)
         else:
-            options["api_key"] = setup.manage(api_key, default_origins=origins)
+            options["api_key"] = setup.manage("azure", api_key, default_origins=origins)
     else:
-        options["api_key"] = setup.manage("OPENAI_API_KEY", default_origins=origins)
+        options["api_key"] = setup.manage("openai", ADAPTER.key_variable, default_origins=origins)
     admin = "OPENAI_ADMIN_KEY"  # newer SDKs read it themselves
     if setup.environ.get(admin) and options.get("admin_api_key") is None and not azure and _HAS_ADMIN_KEY:
-        options["admin_api_key"] = setup.manage(admin, default_origins=origins)
+        options["admin_api_key"] = setup.manage("openai-admin", admin, default_origins=origins)
+
+
+def _refuse_borrowed(settings: Mapping[str, object] | None, options: Mapping[str, Any]) -> None:
+    keys = ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity", "admin_api_key")
+    if settings is not None or all(options.get(name) is None for name in keys):
+        raise ConfigurationError(
+            "The http_client already belongs to a guarded client, with its policy and its keys",
+            remedy="Use that client's with_options(), or give this one an http_client of its own.",
+        )
 
 
 def _refuse_unguardable(options: Mapping[str, Any]) -> None:

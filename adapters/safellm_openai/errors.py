@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from safellm.errors import GuardFailure, Refused
-
 import openai
+from safellm.errors import GuardFailure, Refused
 from safellm_openai.adapter import ADAPTER
 
 

@@ -387,8 +387,8 @@ class Exchange:
         ceiling = self._tools.adapter.ceiling(call.route, call.head.origin)
         most = None
         if ceiling is not None and isinstance(value, dict):
-            most = next((value[key] for key in ceiling.keys if isinstance(value.get(key), int)), None)
-            most = most if most is not None and 0 <= most <= MAX_INT else None
+            counts = (value.get(key) for key in ceiling.keys)
+            most = next((one for one in counts if isinstance(one, int) and 0 <= one <= MAX_INT), None)
         fields |= {
             "event.id": self.call_id,
             "decision": "modify" if call.changed else "allow",

@@ -18,6 +18,7 @@ from safellm.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from safellm._core.effects import Limit
     from safellm.stores.ledger.interface import Balance, Usage
 
 app = typer.Typer(help="Show limits and what is left of them.", invoke_without_command=True)
@@ -99,18 +100,25 @@ def balances_table(balances: Sequence[Balance]) -> Table:
     console = make_console()
     plain = not console.encoding.lower().startswith("utf")
     table = make_table("limit", "used", "held", "left", "", "resets (UTC)", numbers=("used", "held", "left"))
+    for column in table.columns:
+        column.no_wrap = column.header != "limit"
     for one in balances:
         limit, unit = one.limit, one.limit.unit.value
         left = max(0, limit.limit - one.used - one.held)
         table.add_row(
-            cell(f"{limit.name}: {amount(limit.limit, unit)} per {limit.window.value}".replace("per total", "in all")),
+            cell(limit_text(limit)),
             cell(_short(one.used, unit)),
             cell(_short(one.held, unit)),
             cell(_short(left, unit), "bold red" if left == 0 else ""),
-            bar(one.used, one.held, limit.limit, width=16, ascii_only=plain),
+            bar(one.used, one.held, limit.limit, width=12, ascii_only=plain),
             cell("never" if one.resets_at_ns is None else when(one.resets_at_ns)[:16]),
         )
     return table
+
+
+def limit_text(limit: Limit) -> str:
+    """Return a limit in words: `default $5.00/day`."""
+    return f"{limit.name} {amount(limit.limit, limit.unit.value)}/{limit.window.value}"
 
 
 def _short(number: int, unit: str) -> str:

@@ -8,7 +8,8 @@ from typing import Final
 import typer
 from rich.text import Text
 
-from safellm.cli.doctor_checks import Finding, Level, examine
+from safellm.cli.doctor_checks import examine
+from safellm.cli.doctor_finding import Finding, Level
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, print_json
 
 _STYLES: Final = {Level.OK: "green", Level.HINT: "cyan", Level.DANGER: "bold yellow", Level.BROKEN: "bold red"}

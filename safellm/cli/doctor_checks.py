@@ -11,12 +11,12 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from safellm._core.policy import Mode
+from safellm.cli.doctor_environment import environment
+from safellm.cli.doctor_finding import Finding, Level
 from safellm.cli.show import amount
 from safellm.cli.world import World, look
 from safellm.errors import ConfigurationError, SafeLLMError, VaultUnavailable
@@ -27,29 +27,8 @@ _LOW: Final = 1024 * 1024 * 1024
 _STALE_DAYS: Final = 180  # a price list older than this lacks newer models
 
 
-class Level(StrEnum):
-    """How much a finding matters; the last two end the command with exit code 1."""
-
-    OK = "ok"
-    HINT = "hint"
-    DANGER = "danger"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line of the report."""
-
-    area: str
-    level: Level
-    what: str
-    remedy: str = ""
-
-
 def examine() -> list[Finding]:
     """Return everything that was found, area by area."""
-    from safellm.cli.doctor_environment import environment
-
     found = list(_caught("Versions", _versions))
     found += _caught("Detection", _detection)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from safellm._core.origin import Origin, parse_origin
-from safellm.cli.doctor_checks import Finding, Level
+from safellm.cli.doctor_finding import Finding, Level
 from safellm.cli.world import World
 from safellm.errors import ConfigurationError, VaultUnavailable
 

@@ -85,7 +85,7 @@ def tell_error(error: SafeLLMError) -> int:
 
 def make_table(*titles: str, numbers: Sequence[str] = ()) -> Table:
     """Return a table with these columns; those in `numbers` are set to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for title in titles:
         table.add_column(title, justify="right" if title in numbers else "left", overflow="fold")
     return table

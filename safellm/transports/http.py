@@ -143,6 +143,8 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
     def failure_of(error: BaseException) -> tuple[str, bool]:
         """Return the kind of a transport error, and whether anything can have been sent."""
         name = type(error).__name__
+        if isinstance(error, Refused):
+            return "refused", True
         kind = "timeout" if "Timeout" in name else "connection" if isinstance(error, Exception) else "cancelled"
         return kind, name not in _NOT_SENT
 

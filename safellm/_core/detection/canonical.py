@@ -75,7 +75,12 @@ def canonicalise(text: str) -> Canonical:
     if not folds:
         return Canonical(text=text)
     view = _translate(text, folds)
-    resized = [(index, len(folded)) for character, folded in folds.items() if len(folded) != 1 for index in _places(text, character)]
+    resized = [
+        (index, len(folded))
+        for character, folded in folds.items()
+        if len(folded) != 1
+        for index in _places(text, character)
+    ]
     if not resized:
         return Canonical(text=view)
     starts, origins, steps = [0], [0], [1]
@@ -91,7 +96,7 @@ def canonicalise(text: str) -> Canonical:
 
 def _translate(text: str, folds: Mapping[str, str]) -> str:
     if len(folds) > _FEW:
-        return text.translate(str.maketrans(dict(folds)))
+        return text.translate(str.maketrans(dict[str, str | int | None](folds)))
     for character, folded in folds.items():  # a fold of a fold is itself, so the order doesn't matter
         text = text.replace(character, folded)
     return text
@@ -104,7 +109,7 @@ def _places(text: str, character: str) -> Iterator[int]:
         index = text.find(character, index + 1)
 
 
-def _begin(starts: list[int], origins: list[int], steps: list[int], start: int, origin: int, step: int) -> None:  # noqa: PLR0913, PLR0917 - three columns
+def _begin(starts: list[int], origins: list[int], steps: list[int], start: int, origin: int, step: int) -> None:  # noqa: PLR0913 - three columns
     if starts[-1] == start:  # the section before is empty: ignored characters in a row
         starts.pop(), origins.pop(), steps.pop()
     starts.append(start)

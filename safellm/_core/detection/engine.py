@@ -1,7 +1,7 @@
 """The matching engine: RE2 over one byte per character, and gates that say which rules need to run.
 
-Python's `re` and `regex` backtrack and are never used on a request's text (DESIGN.md 7). A plain RE2 search falls back to RE2's other
-engines when its state cache is spent, so a gate can't miss; RE2's `Set` reports that case as "no match", so it isn't used.
+Python's `re` and `regex` backtrack and are never used on a request's text (DESIGN.md 7). A plain RE2 search falls back to RE2's
+other engines when its state cache is spent, so a gate can't miss; RE2's `Set` reports that case as "no match", so it isn't used.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -43,7 +43,7 @@ codecs.register_error(_VIEW, _encode_rest)
 
 
 @cache
-def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:  # noqa: ANN401 - the binding has no types
+def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:
     """Return the compiled pattern; equal ones share one.
 
     Raises:
@@ -94,7 +94,7 @@ class Gate:
         if not self.halves:
             yield from self.rules
         for half in self.halves:
-            yield from half._opened(data, seen)  # noqa: SLF001 - same class
+            yield from half._opened(data, seen)  # noqa: SLF001 - the same class
 
 
 def build_gate(filters: Sequence[str], first: int = 0) -> Gate:

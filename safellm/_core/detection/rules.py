@@ -1,10 +1,10 @@
-"""Detection rules: what they are, and how they are read from TOML.
+r"""Detection rules: what they are, and how they are read from TOML.
 
 A rule file is a list of `[[rule]]` tables:
 
 * `id`, `type`: name of the rule, type of its findings.
 * `pattern`: RE2 syntax over one byte per character (`engine.view_bytes`). The value that is found is the group that took part,
-  else the whole match. Cased letters that aren't ASCII read as `\\xff`, any other such character as `\\xfe`.
+  else the whole match. Cased letters that aren't ASCII read as `\xff`, any other such character as `\xfe`.
 * `keywords`: literal texts, one of which stands in every match; any of them opens the rule.
 * `gate`: RE2 pattern that opens the rule instead; it must match within everything that the rule accepts. Short, and without
   counted repetitions where possible: all gates together are the one pass that a clean text costs.
@@ -64,7 +64,9 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     try:
         tables = tomllib.loads(text).get("rule", [])
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError("A rule file isn't TOML", remedy="Mend the line that is named.", where=str(error)) from None
+        raise ConfigurationError(
+            "A rule file isn't TOML", remedy="Mend the line that is named.", where=str(error)
+        ) from None
     return tuple(_rule(table) for table in tables)
 
 

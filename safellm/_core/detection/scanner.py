@@ -75,7 +75,8 @@ class RuleScanner:
     def __post_init__(self) -> None:
         rules = (*self.rules, _CANARY)
         steps = tuple(
-            _Step(rule, compile_pattern(rule.pattern, ignore_case=rule.ignore_case), CHECKS.get(rule.check)) for rule in rules
+            _Step(rule, compile_pattern(rule.pattern, ignore_case=rule.ignore_case), CHECKS.get(rule.check))
+            for rule in rules
         )
         object.__setattr__(self, "_steps", steps)
         object.__setattr__(self, "_gate", build_gate([filter_of(rule) for rule in rules]))

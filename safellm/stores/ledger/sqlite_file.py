@@ -233,12 +233,18 @@ def _create(path: Path) -> None:
 
 
 def _check_header(database: sqlite3.Connection, path: Path) -> None:
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION and application == APPLICATION_ID:
+    database.execute("BEGIN")  # one snapshot: another process may be making the ledger at this moment
+    try:
+        application = database.execute("PRAGMA application_id").fetchone()[0]
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    finally:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+    if application == APPLICATION_ID and version > SCHEMA_VERSION:
         raise refused(path, "a newer safellm made it", remedy="Update safellm, or use another ledger file.")
-    fresh = application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not fresh and (application != APPLICATION_ID or version != SCHEMA_VERSION):
+    is_ours = application == APPLICATION_ID and version == SCHEMA_VERSION
+    if not is_ours and (application or version or tables):
         raise refused(path, "it is the database of another program", remedy="Name another file for the ledger.")
 
 

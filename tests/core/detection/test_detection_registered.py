@@ -7,12 +7,12 @@ import base64
 import copy
 import json
 import pickle
+from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.registered import RegisteredSecrets
 
@@ -58,7 +58,9 @@ def test_r_1_value_is_found_when_inside_base64(encode: type, value: str, before:
 @given(value=st.text("abcdefghij0123456789-_", min_size=8, max_size=30), data=st.data())
 def test_r_1_value_is_found_when_invisible_characters_are_inside(value: str, data: st.DataObject) -> None:
     """Invisible characters inside a value don't hide it."""
-    fillings = data.draw(st.lists(st.sampled_from(["", "\u200b", "\u00ad", "\U000e0041"]), min_size=len(value), max_size=len(value)))
+    fillings = data.draw(
+        st.lists(st.sampled_from(["", "\u200b", "\u00ad", "\U000e0041"]), min_size=len(value), max_size=len(value))
+    )
     text = "a " + "".join(map("".join, zip(value, [*fillings[1:], ""], strict=True))) + " b"
     (finding,) = RegisteredSecrets([value]).find(text)
     assert canonicalise(text[finding.start : finding.end]).text == value
@@ -68,7 +70,7 @@ def test_r_1_value_is_found_when_invisible_characters_are_inside(value: str, dat
 def test_findings_are_apart_when_text_is_any(values: list[str], text: str) -> None:
     """For any text: no crash, spans ordered and without overlap."""
     findings = RegisteredSecrets(values).find(text + "".join(values) * 2)
-    assert all(left.end <= right.start for left, right in zip(findings, findings[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(findings))
     assert bool(findings) == bool(values)
 
 

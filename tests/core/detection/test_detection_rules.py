@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import pytest
-
 from safellm._core.detection.engine import compile_pattern
 from safellm._core.detection.rules import Rule, load_rules, parse_rules
 from safellm._core.detection.scanner import compile_scanner, filter_of
 from safellm.errors import ConfigurationError
 
 RULES = load_rules()
-MATCHES = [pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.matches)]
-IGNORES = [pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.ignores)]
+MATCHES = [
+    pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.matches)
+]
+IGNORES = [
+    pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.ignores)
+]
 
 
 @pytest.mark.parametrize(("rule", "text"), MATCHES)
@@ -25,7 +28,9 @@ def test_rule_finds_example_when_alone(rule: Rule, text: str) -> None:
 def test_scanner_finds_example_when_all_rules_run(rule: Rule, text: str) -> None:
     """All rules together name each example with the type of its rule, or cover it with a longer find."""
     (alone,) = compile_scanner([rule]).scan(text)
-    covering = [finding for finding in compile_scanner().scan(text) if finding.start <= alone.start and alone.end <= finding.end]
+    covering = [
+        finding for finding in compile_scanner().scan(text) if finding.start <= alone.start and alone.end <= finding.end
+    ]
     assert [finding.type for finding in covering] == [rule.type]
 
 

@@ -1,0 +1,58 @@
+"""What stands around a match: glued letters, words before it, versions and decimals. Windows are bounded."""
+
+# ruff: noqa: SIM905 - lists of words read best as text
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Spans = Sequence[
+    tuple[int, int]
+]  # what holds of a match: none, the same, narrower or wider; in indexes of the canonical text
+REACH = 48  # characters before a number in which its name may stand
+_ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_GLUE_LEFT, _GLUE_RIGHT = _ALNUM | set("_#$/"), _ALNUM | {"_"}
+_TO_SPACE = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalnum()), " "))
+_JOINS = frozenset("-.+*^")
+_VERSION_WORDS = frozenset(
+    "version versions ver v release releases build firmware rev revision driver upgrade upgraded upgrading downgrade downgraded "
+    "update updated bump bumped bumps section oid".split()
+)
+
+
+def is_glued(text: str, start: int, end: int) -> bool:
+    """Return whether the number goes on beyond the span, or is part of a word, path or identifier."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if (_GLUE_LEFT.issuperset(before[-1:]) and before) or (_GLUE_RIGHT.issuperset(after[:1]) and after):
+        return True
+    joined_left = len(before) == 2 and before[1] in _JOINS and _ALNUM.issuperset(before[0])  # noqa: PLR2004
+    return joined_left or (len(after) == 2 and after[0] in _JOINS and after[1].isdigit())  # noqa: PLR2004
+
+
+def is_decimal(text: str, start: int, end: int) -> bool:
+    """Return whether a decimal point joins the span to more digits."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    return (before[1:] == "." and before[0].isdigit()) or (after[:1] == "." and after[1:].isdigit())
+
+
+def is_named(text: str, start: int, names: Sequence[str], reach: int = REACH) -> bool:
+    before = text[max(0, start - reach) : start].lower()
+    return any(name in before for name in names)
+
+
+def is_said(text: str, start: int, words: frozenset[str], reach: int = REACH) -> bool:
+    return not words.isdisjoint(words_of(text[max(0, start - reach) : start]))
+
+
+def words_of(text: str) -> list[str]:
+    return text.lower().translate(_TO_SPACE).split()
+
+
+def is_version(text: str, start: int) -> bool:
+    before = text[max(0, start - REACH) : start].lower()
+    if before.rstrip(" \"'").endswith(("==", ">=", "<=", "~=", "^", "~", "@", " v", "(v", "@v")) or before == "v":
+        return True
+    words = [word for word in words_of(before) if not word.isdigit()]
+    if any(word in _VERSION_WORDS or word.endswith("version") for word in words[-2:]):
+        return True
+    return words[-1:] in (["from"], ["to"]) and not _VERSION_WORDS.isdisjoint(words[-4:])
