@@ -25,7 +25,7 @@ from safellm.stores.install_key import install_key
 from safellm.stores.journal.interface import Journal
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.places import find_places
-from safellm.stores.prices import price_micro_usd
+from safellm.stores.prices import ListedPrices
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_key
 from safellm.transports.driver import Driver
@@ -187,7 +187,8 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str]) -> Tool
         scanner=compile_scanner(),
         registered=_registered,
         key=_install_key(find_places(environ).state),
-        price=price_micro_usd,
+        prices=ListedPrices(),
+        policy_digest=policy.digest(),
     )
 
 

@@ -16,10 +16,13 @@ import openai as _openai
 
 if TYPE_CHECKING:
     # Type checkers keep the first binding of a name, the interpreter the last: ours stand before and after the star.
+    from openai import *  # noqa: F403 - the drop-in is the whole public face of the SDK
     from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
     from safellm_openai.clients import OpenAI as OpenAI
+else:
+    # The same, without the names that the SDK loads late: `__getattr__` below finds them when they are asked for.
+    globals().update({name: value for name, value in vars(_openai).items() if name in _openai.__all__})
 
-from openai import *  # type: ignore[assignment]  # noqa: F403 - the drop-in is the whole public face of the SDK
 from safellm_openai.clients import AsyncAzureOpenAI as AsyncAzureOpenAI
 from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
 from safellm_openai.clients import AzureOpenAI as AzureOpenAI

@@ -6,6 +6,7 @@ A whole text and the same text in pieces go through the same two filters, so str
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,9 +19,18 @@ from safellm._core.placeholder import PREFIX, Mapping
 from safellm._core.policy import Policy
 from safellm._core.restore import Restorer, text_position
 
+# A JSON text in which no string can need a change: printable ASCII, no escape but the commonest ones, no beginning of a
+# placeholder. It is one pass over bytes; an escaped backslash may look like another escape, which only costs the walk.
+_MAY_CHANGE = re.compile(rb"[^\x20-\x7e\r\n\t]|\\[^n\"t/\\]|" + PREFIX.encode())
+
 # Kinds whose text a program reads as text.
 _READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN})
 _WRITTEN = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT})
+
+
+def may_change(data: bytes) -> bool:
+    """Return whether any string of a JSON text could need cleaning or restoring; false is the usual, fast case."""
+    return _MAY_CHANGE.search(data) is not None
 
 
 @dataclass(slots=True)

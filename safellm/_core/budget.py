@@ -53,7 +53,7 @@ def current_window_id(window: Window, *, stored: int | None, now_ns: int) -> int
     return computed if stored is None else max(stored, computed)
 
 
-def resets_at_ns(window: Window, window_id: int) -> int | None:  # noqa: A002,RUF100 - the word of the ledger's column
+def resets_at_ns(window: Window, window_id: int) -> int | None:
     """Return the Unix time in nanoseconds at which the window after `window_id` begins; None for `total`."""
     if window is Window.TOTAL:
         return None

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from safellm._core.adapter import Adapter, Ceiling, Route
 from safellm._core.bodies import Body
@@ -47,6 +47,18 @@ class Bounds:
     managed: tuple[tuple[str, frozenset[Origin]], ...] = ()
 
 
+class Prices(Protocol):
+    """What tokens cost, in micro-US-dollars; None where no price is known."""
+
+    def bound(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> int | None:
+        """Return the most that a call can cost."""
+        ...
+
+    def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
+        """Return what a call cost; `cached` of the input tokens came from the provider's cache."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What guards work with; made once per client."""
@@ -56,7 +68,8 @@ class Tools:
     scanner: Scanner
     registered: RegisteredSecrets | None
     key: bytes = field(repr=False)  # of placeholders and content digests
-    price: Callable[[str, str, int, int], int | None]  # provider, model, input and output tokens -> micro-USD
+    prices: Prices
+    policy_digest: str
 
 
 @dataclass(slots=True, kw_only=True)

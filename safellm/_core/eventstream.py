@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from safellm._core import jsontext, sse
 from safellm._core.adapter import Adapter, Delta, EventView, Seen, StreamReader
-from safellm._core.answer import AnswerRules, Channel
+from safellm._core.answer import AnswerRules, Channel, may_change
 from safellm._core.effects import JSON
 
 _DONE = b"[DONE]"
@@ -42,6 +42,7 @@ class EventStream:
     seen: Seen
     max_depth: int
     splitter: sse.Splitter
+    ended: bool = False  # the provider said that nothing more comes
     _open: dict[tuple[str | int, ...], _Open] = field(default_factory=dict)
 
     def feed(self, data: bytes) -> bytes:
@@ -60,17 +61,19 @@ class EventStream:
         if data is None or not data.strip():
             return raw
         if data.strip() == _DONE:
+            self.ended = True
             return self._close(()) + raw
         event = jsontext.loads(data, max_depth=self.max_depth)
         self.adapter.observe(event, self.seen)
         view = self.reader.view(event)
+        self.ended |= () in view.closes
         before = b"".join([self._close(prefix, besides=view) for prefix in view.closes])
         changed = self._pieces(event, raw, view)
-        skipped = {(id(delta.container), delta.key) for delta in view.deltas}
-        if self.rules.document(
-            event, skip=lambda one: (id(one.container), one.key) in skipped, tool=self.reader.tool_of(event)
-        ):
-            changed = True
+        if may_change(data):
+            skipped = {(id(delta.container), delta.key) for delta in view.deltas}
+            tool = self.reader.tool_of(event)
+            if self.rules.document(event, skip=lambda one: (id(one.container), one.key) in skipped, tool=tool):
+                changed = True
         if view.drop:
             return before
         return before + (sse.with_data(raw, jsontext.dumps(event)) if changed else raw)

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from safellm._core import jsontext, multipart, sse
 from safellm._core.adapter import Route, Seen
-from safellm._core.answer import AnswerRules
+from safellm._core.answer import AnswerRules, may_change
 from safellm._core.bodies import Body, OpaqueBody, read_body
 from safellm._core.budget import describe_over_limit
 from safellm._core.call import Bounds, Call, RequestHead, Tools
@@ -340,7 +340,7 @@ class Exchange:
             return rules.text(data)
         value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         self._tools.adapter.observe(value, self._seen)
-        return jsontext.dumps(value) if rules.document(value) else data
+        return jsontext.dumps(value) if may_change(data) and rules.document(value) else data
 
     # -- afterwards -----------------------------------------------------------------------------------------------------
 
@@ -356,6 +356,8 @@ class Exchange:
         self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED)
         self.state = State.CLOSED
         call, rules, _ = self._parts()
+        if self._events is not None and self._events.ended and failure == "closed":
+            failure = None  # programs stop reading at the end mark; the stream was whole
         if self._seen.id is not None and len(call.mapping):
             self._remember(self._seen.id, call.mapping)
         charged: Amounts | None = None
@@ -373,10 +375,10 @@ class Exchange:
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         provider = self._tools.adapter.provider_of(call.head.origin)
-        model = self._seen.model or call.model
-        cost = self._tools.price(provider, model, usage.input_tokens, usage.output_tokens)
-        if cost is None:
-            cost = self._tools.price(provider, call.model, usage.input_tokens, usage.output_tokens)
+        counts = (usage.input_tokens, usage.output_tokens, usage.cached_input_tokens or 0)
+        cost = self._tools.prices.price(provider, self._seen.model or call.model, *counts)
+        if cost is None and self._seen.model not in (None, call.model):
+            cost = self._tools.prices.price(provider, call.model, *counts)
         return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
 
     # -- records --------------------------------------------------------------------------------------------------------

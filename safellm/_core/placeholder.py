@@ -84,9 +84,7 @@ def open_end(text: str) -> int:
     return best
 
 
-_GROWING = re.compile(
-    rf"X(?:-(?:[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?\Z"
-)
+_GROWING = re.compile(rf"X(?:-(?:[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?\Z")
 
 
 def _may_grow(tail: str) -> bool:

@@ -20,9 +20,15 @@ from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
 
+_ORDER = ("demo", "doctor", "keys", "policy", "budget", "usage", "audit")
+
 
 class _Guarded(TyperGroup):
     """Turns our errors into two sentences and an exit code; a traceback would show frames, and frames hold keys."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order of their panels."""
+        return [name for name in _ORDER if name in super().list_commands(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -57,7 +63,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:

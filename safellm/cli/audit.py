@@ -62,7 +62,10 @@ def verify(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Check that no record was edited, inserted, deleted or reordered. Exit code 1: the trail is broken."""
+    """Check that no record was edited, inserted, deleted or reordered.
+
+    Exit code 1: the trail is broken.
+    """
     from safellm.stores.journal.files import verify_directory
 
     folder = directory or look().trail
@@ -132,9 +135,7 @@ def as_json(folder: Path, found: Verification) -> dict[str, object]:
             for one in found.recovered
         ],
         "problem_count": found.problem_count,
-        "problems": [
-            {"file": one.file, "line": one.line, "seq": one.seq, "what": one.what} for one in found.problems
-        ],
+        "problems": [{"file": one.file, "line": one.line, "seq": one.seq, "what": one.what} for one in found.problems],
     }
 
 
@@ -171,8 +172,9 @@ def _print(folder: Path, found: Verification) -> None:
         if found.problem_count > _SHOWN_PROBLEMS:
             console.print(cell(f"and {found.problem_count - _SHOWN_PROBLEMS} more (--json lists up to 1000)"))
     console.print(cell(found.explain()))
-    for one in found.recovered:
-        console.print(cell(f"After a crash: {one.bytes} bytes at {one.file}:{one.line}, named by record {one.named_by_seq}."))
+    for left in found.recovered:
+        where_left = f"{left.file}:{left.line}"
+        console.print(cell(f"After a crash: {left.bytes} bytes at {where_left}, named by record {left.named_by_seq}."))
     if found.open_intents:
         console.print(cell(f"{len(found.open_intents)} call(s) without an outcome: under way, or their program died."))
     console.print(cell(f"trail  {folder}"), soft_wrap=True)

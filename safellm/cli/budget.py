@@ -49,7 +49,10 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
 
 @app.command()
 def rearm(*, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
-    """Set a damaged ledger aside and begin a new, empty one: what was spent in running windows is forgotten."""
+    """Set a damaged ledger aside and begin a new, empty one.
+
+    What was spent in running windows is forgotten then.
+    """
     from safellm.stores.ledger.sqlite_file import rearm as set_aside
 
     world = look()

@@ -29,9 +29,11 @@ def demo(
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save what is printed as a picture.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Show all guards at work: needs no key and sends nothing to the internet. Exit code 1: a claim did not hold."""
-    import openai
+    """Show all guards at work: needs no key and sends nothing to the internet.
 
+    Everything that is printed really happened. Exit code 1: one of the claims at the end did not hold.
+    """
+    import openai
     from safellm.cli.demo_run import run
     from safellm.cli.demo_show import show
     from safellm.cli.demo_stage import open_stage
@@ -71,7 +73,9 @@ def _save(picture: str, file: Path) -> None:
         file.write_text(picture, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
-            f"The picture can't be written: {error.strerror}", remedy="Name a file in a folder of yours.", where=str(file)
+            f"The picture can't be written: {error.strerror}",
+            remedy="Name a file in a folder of yours.",
+            where=str(file),
         ) from None
 
 

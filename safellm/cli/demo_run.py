@@ -35,6 +35,8 @@ _TOOL: Final = {
         },
     },
 }
+_REFUSALS: Final = 2  # that many are tried
+_TRIES: Final = 3  # the smallest model copies about 19 placeholders of 20
 _ELSEWHERE: Final = "https://collector.example/v1/chat/completions"  # RFC 2606: belongs to nobody
 
 
@@ -73,6 +75,7 @@ class Story:
     prompt: demo_text.Prompt
     wire: Wire | None = None
     answer: str = ""
+    garbled: int = 0  # conversations in which the model did not copy the placeholder
     pieces_wire: tuple[str, ...] = ()
     pieces_got: tuple[str, ...] = ()
     tool: Tool | None = None
@@ -102,8 +105,7 @@ def run(stage: Stage) -> Story:
     """
     local = stage.model == LOCAL
     story = Story(stage=stage, prompt=demo_text.make_prompt(short=local))
-    _whole(story)
-    _streamed(story)
+    _talk(story, tries=_TRIES if local else 1)
     if not local:  # a model this small can't fill in a tool call
         _tool_call(story)
     _over_budget(story)
@@ -125,6 +127,19 @@ def _options(story: Story) -> dict[str, Any]:
     return {"temperature": 0, "max_tokens": 60} if story.stage.model == LOCAL else {}
 
 
+def _talk(story: Story, *, tries: int) -> None:
+    """Ask whole and streamed; again in a new conversation, with new placeholders, when a small model garbled one."""
+    from safellm.stores.conversations import conversation
+
+    for number in range(1, tries + 1):
+        with conversation(f"safellm demo {number}"):
+            _whole(story)
+            _streamed(story)
+        if _is_restored(story):
+            return
+        story.garbled += 1
+
+
 def _whole(story: Story) -> None:
     reply = _ask(story, story.prompt.text, **_options(story))
     story.answer = reply.choices[0].message.content or ""
@@ -133,9 +148,7 @@ def _whole(story: Story) -> None:
 
 def _streamed(story: Story) -> None:
     stream = _ask(story, story.prompt.text, stream=True, **_options(story))
-    story.pieces_got = tuple(
-        piece for chunk in stream if chunk.choices and (piece := chunk.choices[0].delta.content)
-    )
+    story.pieces_got = tuple(piece for chunk in stream if chunk.choices and (piece := chunk.choices[0].delta.content))
     story.pieces_wire = tuple(_deltas(bytes(story.stage.wires[-1].answer)))
 
 
@@ -191,15 +204,15 @@ def _refused(story: Story, tried: str, call: Any) -> None:
     except Refused as error:
         kinds = [one for one in type(error).__mro__ if one.__module__.startswith(("openai", "safellm.errors"))]
         names = tuple(f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in kinds)
-        story.refusals.append(
-            Refusal(tried=tried, error=error, kinds=names, sent=len(story.stage.wires) - before)
-        )
+        story.refusals.append(Refusal(tried=tried, error=error, kinds=names, sent=len(story.stage.wires) - before))
         return
     story.claim(f"refused: {tried}", ok=False)
 
 
 def _over_budget(story: Story) -> None:
-    limit = next(one["tokens"] for one in story.stage.settings["budget"]["limits"] if "tokens" in one and one["name"] == ACCOUNT)
+    limit = next(
+        one["tokens"] for one in story.stage.settings["budget"]["limits"] if "tokens" in one and one["name"] == ACCOUNT
+    )
     _refused(
         story,
         f"A call with max_tokens={limit:,}, more than the budget has left",
@@ -255,21 +268,29 @@ def _prove(story: Story) -> None:
     leaks = [kind for kind, value in hidden.items() if sweep(value, texts=sent)]
     story.claim("mail address, card and API key never left: not raw, not encoded", not leaks)
     story.claim("no hidden character left", demo_text.count_hidden(prompt.text) > 0 and not _hidden_in(sent))
-    kinds = sorted({demo_text.kind_of(one) for one in demo_text.placeholders(json.loads(body)["messages"][-1]["content"])})
+    kinds = sorted(
+        {demo_text.kind_of(one) for one in demo_text.placeholders(json.loads(body)["messages"][-1]["content"])}
+    )
     story.claim("each value left as a placeholder", kinds == sorted(hidden))
     story.claim("the program got the real values back", _is_restored(story))
     story.claim("streamed and whole answer are the same text", "".join(story.pieces_got) == story.answer)
     if story.tool is not None:
         story.claim(f"{DECLARED} got its value, no other parameter did", _tool_is_right(story.tool, hidden))
-    story.claim("both refused calls sent nothing", len(story.refusals) == 2 and not any(one.sent for one in story.refusals))  # noqa: PLR2004 - that many were tried
+    sent_nothing = not any(one.sent for one in story.refusals)
+    story.claim("both refused calls sent nothing", len(story.refusals) == _REFUSALS and sent_nothing)
     story.claim("each refusal is the SDK's error and safellm.Refused", all(_is_both(one) for one in story.refusals))
     charged = [one.used for one in story.balances]
-    story.claim("the ledger charged the calls, and holds nothing", min(charged, default=0) > 0 and not any(b.held for b in story.balances))
+    story.claim(
+        "the ledger charged the calls, and holds nothing",
+        min(charged, default=0) > 0 and not any(b.held for b in story.balances),
+    )
     story.claim("the audit trail is whole", story.verification is not None and story.verification.ok)
     if story.tampered is not None:
         story.claim("one changed word in a copy of it is found", not story.tampered.ok)
     if stage.home is not None:
-        story.claim("no value stands in trail or ledger", not any(sweep(value, paths=[stage.home]) for value in hidden.values()))
+        story.claim(
+            "no value stands in trail or ledger", not any(sweep(value, paths=[stage.home]) for value in hidden.values())
+        )
         header = story.wire.headers.get("authorization", "") if story.wire is not None else ""
         held = str(stage.client.api_key)
         story.claim("the provider got the key, the SDK object never had it", stage.key in header and held != stage.key)

@@ -46,7 +46,9 @@ def _parts(console: Console, story: Story) -> list[RenderableType]:
 
 
 def _panel(title: str, content: RenderableType, style: str) -> Panel:
-    return Panel(content, title=Text(title, style=f"bold {style}"), title_align="left", border_style=style, box=box.ROUNDED)
+    return Panel(
+        content, title=Text(title, style=f"bold {style}"), title_align="left", border_style=style, box=box.ROUNDED
+    )
 
 
 def _section(title: str, *content: RenderableType) -> RenderableType:
@@ -56,17 +58,18 @@ def _section(title: str, *content: RenderableType) -> RenderableType:
 def _title(story: Story) -> RenderableType:
     import openai
 
-    text = Text.assemble(
+    return Text.assemble(
         ("safellm demo", "bold"),
         f": openai SDK {openai.__version__} and {escaped(story.stage.title)}\n",
         ("from safellm import OpenAI", "bold green"),
         "   # instead of: from openai import OpenAI\n",
     )
-    return text
 
 
 def _highlighted(text: str, secrets: dict[str, str]) -> Text:
-    return Text.assemble(*((escaped(piece), _STYLES[kind]) for piece, kind in demo_text.marked(text, secrets)), overflow="fold")
+    return Text.assemble(
+        *((escaped(piece), _STYLES[kind]) for piece, kind in demo_text.marked(text, secrets)), overflow="fold"
+    )
 
 
 def _loop(console: Console, story: Story) -> list[RenderableType]:
@@ -100,7 +103,11 @@ def _loop(console: Console, story: Story) -> list[RenderableType]:
         "client.api_key is ", (escaped(str(story.stage.client.api_key)), "bold"), ": the SDK never holds the real key."
     )
     legend = Text.assemble(
-        ("secret", _STYLES["secret"]), "  ", ("placeholder", _STYLES["placeholder"]), "  ", ("invisible characters", _STYLES["hidden"])
+        ("secret", _STYLES["secret"]),
+        "  ",
+        ("placeholder", _STYLES["placeholder"]),
+        "  ",
+        ("invisible characters", _STYLES["hidden"]),
     )
     own = story.stage.home is not None
     return [grid, Padding(Columns([legend]), (0, 0, 0, 2)), *([Padding(held, (0, 0, 0, 2))] if own else [])]
@@ -121,7 +128,15 @@ def _stream(story: Story) -> RenderableType:
         (f"{len(story.pieces_got)} pieces given", story.pieces_got, _STYLES["secret"]),
     ):
         rows.add_row(Text(title), _cut(pieces, story.prompt.secrets, style))
-    return _section("Streaming: a placeholder that comes in pieces is restored before it is shown", rows)
+    lines: list[RenderableType] = [rows]
+    if story.garbled:
+        lines.append(
+            Text(
+                f"The model garbled a placeholder in {story.garbled} conversation(s); nothing is restored then.",
+                style="dim",
+            )
+        )
+    return _section("Streaming: a placeholder that comes in pieces is restored before it is shown", *lines)
 
 
 def _cut(pieces: tuple[str, ...], secrets: dict[str, str], style: str) -> Text:
@@ -188,7 +203,12 @@ def _audit(console: Console, story: Story) -> RenderableType:
     for record in story.records:
         decision = str(record.get("decision", ""))
         style = "red" if decision == "deny" else "cyan" if decision == "modify" else ""
-        row: list[Any] = [cell(record.get("seq", "?")), cell(record.get("event.name", "")), cell(decision, style), cell(what_of(record))]
+        row: list[Any] = [
+            cell(record.get("seq", "?")),
+            cell(record.get("event.name", "")),
+            cell(decision, style),
+            cell(what_of(record)),
+        ]
         table.add_row(*row, *([cell(str(record.get("hash", ""))[:8], "dim")] if wide else []))
     found, tampered = story.verification, story.tampered
     lines: list[RenderableType] = []
@@ -199,16 +219,16 @@ def _audit(console: Console, story: Story) -> RenderableType:
         first = tampered.problems[0]
         lines.append(
             Text.assemble(
-                "the same with one word changed in a copy: ", ("broken", "bold red"), f" at line {first.line}: {first.what}"
+                "the same with one word changed in a copy: ",
+                ("broken", "bold red"),
+                f" at line {first.line}: {first.what}",
             )
         )
     return _section("Audit trail: what was asked, decided and billed; no content", table, *lines)
 
 
 def _checks(story: Story) -> RenderableType:
-    lines = [
-        Text.assemble(("ok   ", _GOOD) if one.ok else ("FAIL ", "bold red"), one.claim) for one in story.checks
-    ]
+    lines = [Text.assemble(("ok   ", _GOOD) if one.ok else ("FAIL ", "bold red"), one.claim) for one in story.checks]
     held = sum(one.ok for one in story.checks)
     end = Text(f"{held} of {len(story.checks)} checks held", style=_GOOD if story.ok else "bold red")
     return _section("Checked just now, on the bytes above", *lines, end)

@@ -90,7 +90,14 @@ def open_stage(model: str | None, *, keep: bool) -> Iterator[Stage]:
         with _client(wires, settings, {}) as client:
             title = f"{model} at {client.base_url}"
             yield Stage(
-                client=client, model=model, title=title, wires=wires, provider=None, home=None, key="", settings=settings
+                client=client,
+                model=model,
+                title=title,
+                wires=wires,
+                provider=None,
+                home=None,
+                key="",
+                settings=settings,
             )
         return
     with contextlib.ExitStack() as stack:
@@ -113,13 +120,24 @@ def _temporary(home: Path, *, local: bool) -> Iterator[Stage]:
             from safellm.testing.local_model import LocalModel
 
             running = stack.enter_context(LocalModel(local_path, api_key=key))
-            base_url, model, title = running.base_url, running.model, f"{running.path.name}, a real model on this machine"
+            base_url, model, title = (
+                running.base_url,
+                running.model,
+                f"{running.path.name}, a real model on this machine",
+            )
         else:
             provider = stack.enter_context(LoopbackProvider(api_key=key))
             base_url, model, title = provider.base_url, DEFAULT_MODEL, "an echoing provider on this machine"
         client = stack.enter_context(_client(wires, settings, {"base_url": base_url}))
         yield Stage(
-            client=client, model=model, title=title, wires=wires, provider=provider, home=home, key=key, settings=settings
+            client=client,
+            model=model,
+            title=title,
+            wires=wires,
+            provider=provider,
+            home=home,
+            key=key,
+            settings=settings,
         )
         _close_stores()
 
@@ -174,9 +192,7 @@ def recording_client(kind: Any, wires: list[Wire]) -> Any:
     class Recorder(module.HTTPTransport):  # type: ignore[name-defined, misc]  # the module is known at run time
         def handle_request(self, request: Any) -> Any:
             # Read here, after the guard: these are the bytes that go out.
-            wire = Wire(
-                method=request.method, url=str(request.url), headers=dict(request.headers), body=request.read()
-            )
+            wire = Wire(method=request.method, url=str(request.url), headers=dict(request.headers), body=request.read())
             wires.append(wire)
             response = super().handle_request(request)
             wire.status = response.status_code

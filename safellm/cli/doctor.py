@@ -17,7 +17,8 @@ _INDENT: Final = 8
 
 # What passes the guard, and what is refused because it would not (DESIGN 2, THREATS E.10).
 COVERED: Final = (
-    "openai.OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI and module-level openai.*: every HTTP call, streams, uploads, retries, redirects",
+    "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI and the module-level API: every HTTP call, also streams, uploads, "
+    "retries and redirects",
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",
     "endpoints that are not in the table: all text in them is searched, and they are refused in strict mode",
@@ -36,7 +37,10 @@ UNGUARDED: Final = (
 
 
 def doctor(*, json: AsJson = False) -> None:
-    """Check that the guards work here and name what is dangerous. Exit code 1: something is broken or dangerous."""
+    """Check that the guards work here, and name what is dangerous.
+
+    Exit code 1: something is broken or dangerous.
+    """
     found = examine()
     bad = [one for one in found if one.level in (Level.DANGER, Level.BROKEN)]
     if json:

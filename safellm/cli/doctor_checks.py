@@ -71,7 +71,9 @@ def _version(name: str) -> str | None:
 def _versions() -> Iterator[Finding]:
     area = "Versions"
     own = _version("safellm") or "?"
-    yield Finding(area=area, level=Level.OK, what=f"safellm {own}, Python {platform.python_version()}, {platform.system()}")
+    yield Finding(
+        area=area, level=Level.OK, what=f"safellm {own}, Python {platform.python_version()}, {platform.system()}"
+    )
     sdk = _version("openai")
     if sdk is None:
         yield Finding(area=area, level=Level.BROKEN, what="openai is not installed", remedy="Run: pip install openai")
@@ -87,7 +89,9 @@ def _versions() -> Iterator[Finding]:
     families = [f"{name} {version}" for name in ("httpx2", "httpx") if (version := _version(name))]
     yield Finding(area=area, level=Level.OK, what=f"HTTP: {', '.join(families) or 'none'}")
     if importlib.util.find_spec("aiohttp") is not None:
-        yield Finding(area=area, level=Level.OK, what="aiohttp is installed: it is guarded as openai.DefaultAioHttpClient only")
+        yield Finding(
+            area=area, level=Level.OK, what="aiohttp is installed: it is guarded as openai.DefaultAioHttpClient only"
+        )
     prices = _version("genai-prices")
     yield Finding(area=area, level=Level.OK, what=f"price list: genai-prices {prices}")
 
@@ -101,10 +105,14 @@ def _detection() -> Iterator[Finding]:
     kinds = [one.type for one in scanner.scan(sample)]
     took = (time.perf_counter_ns() - began) // 1_000_000
     if kinds != ["EMAIL"]:
-        yield Finding(area="Detection", level=Level.BROKEN, what="the engine does not find a mail address in a plain text")
+        yield Finding(
+            area="Detection", level=Level.BROKEN, what="the engine does not find a mail address in a plain text"
+        )
         return
     rules = len(getattr(scanner, "rules", ()))
-    yield Finding(area="Detection", level=Level.OK, what=f"{rules} rules; finds its planted value ({took} ms to load and search)")
+    yield Finding(
+        area="Detection", level=Level.OK, what=f"{rules} rules; finds its planted value ({took} ms to load and search)"
+    )
 
 
 def _policy(world: World) -> Iterator[Finding]:
@@ -118,7 +126,9 @@ def _policy(world: World) -> Iterator[Finding]:
             remedy="Set SAFELLM_MODE=guard once you have seen what it finds.",
         )
     else:
-        yield Finding(area=area, level=Level.OK, what=f"mode {policy.mode.value} ({where}), digest {policy.digest()[:12]}")
+        yield Finding(
+            area=area, level=Level.OK, what=f"mode {policy.mode.value} ({where}), digest {policy.digest()[:12]}"
+        )
     for warning in loaded.warnings:
         yield Finding(area=area, level=Level.DANGER, what=warning)
     relaxed = {
@@ -173,7 +183,11 @@ def _ledger(world: World) -> Iterator[Finding]:
         days = {one.day for one in ledger.usage()}
     finally:
         ledger.close()
-    yield Finding(area=area, level=Level.OK, what=f"{world.ledger}: opened, usage of {len(days)} day{'' if len(days) == 1 else 's'}")
+    yield Finding(
+        area=area,
+        level=Level.OK,
+        what=f"{world.ledger}: opened, usage of {len(days)} day{'' if len(days) == 1 else 's'}",
+    )
     for one in balances:
         if one.used + one.held >= one.limit.limit:
             what = f"the limit {amount(one.limit.limit, one.limit.unit.value)} per {one.limit.window.value} is used up"

@@ -34,7 +34,9 @@ def environment(environ: Mapping[str, str], world: World | None) -> list[Finding
     """
     found = [*_addresses(environ, world), *_keys(environ, world), *_connection(environ), *_leaks(environ)]
     if not any(one.level is Level.DANGER for one in found):
-        found.insert(0, Finding(area=AREA, level=Level.OK, what="no variable redirects calls, shows them or weakens TLS"))
+        found.insert(
+            0, Finding(area=AREA, level=Level.OK, what="no variable redirects calls, shows them or weakens TLS")
+        )
     return found
 
 
@@ -104,13 +106,28 @@ def _connection(environ: Mapping[str, str]) -> Iterator[Finding]:
                 "Unset it unless the proxy is yours; set NO_PROXY for the provider's host to keep it for others.",
             )
     for name in _CERTIFICATES:
-        if environ.get(name):
+        if environ.get(name) and _is_of_the_system(environ[name]):
+            yield _hint(f"{name} names the system's or this Python's own certificates")
+        elif environ.get(name):
             yield _danger(
                 f"{name} decides which certificates count: who made that file can read calls and keys",
                 f"Unset {name}, or make sure that it is your organisation's own.",
             )
     if environ.get("SSLKEYLOGFILE"):
         yield _danger("SSLKEYLOGFILE writes the keys of every TLS connection to a file", "Unset SSLKEYLOGFILE.")
+
+
+def _is_of_the_system(path: str) -> bool:
+    """Return whether a path is where OpenSSL looks anyway, or inside this Python's folder (as conda sets it)."""
+    import ssl
+    import sys
+    from pathlib import Path
+
+    paths = ssl.get_default_verify_paths()
+    usual = {Path(one).resolve() for one in (paths.openssl_cafile, paths.openssl_capath) if one}
+    usual |= {one / "ca-certificates.crt" for one in usual}  # Debian's bundle of the same folder
+    found = Path(path).resolve()
+    return found in usual or found.is_relative_to(Path(sys.prefix).resolve())
 
 
 def _leaks(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -139,5 +156,7 @@ def _log_level(level: str) -> Finding:
     except (importlib.metadata.PackageNotFoundError, ValueError):
         major = 0
     if major >= _QUIET_SDK or level == "info":
-        return _hint(f"OPENAI_LOG={level} logs methods, paths and request ids; this SDK logs no bodies or keys at that level")
+        return _hint(
+            f"OPENAI_LOG={level} logs methods, paths and request ids; this SDK logs no bodies or keys at that level"
+        )
     return _danger("OPENAI_LOG=debug logs whole prompts, before anything is hidden in them", "Unset OPENAI_LOG.")

@@ -20,6 +20,7 @@ from safellm.cli.world import World, look
 from safellm.errors import ConfigurationError, Refused
 
 if TYPE_CHECKING:
+    from safellm._core.effects import JSON
     from safellm.stores.vault.interface import StoredKey, Vault
 
 app = typer.Typer(help="Store provider keys in this system's key store.", no_args_is_help=True)
@@ -66,7 +67,10 @@ def import_(
     origin: _Origins = None,
     yes: _Yes = False,
 ) -> None:
-    """Store the key that is in a variable such as OPENAI_API_KEY, and say how to get rid of the variable."""
+    """Store the key that is in a variable such as OPENAI_API_KEY.
+
+    Then says how to get rid of the variable.
+    """
     world = look()
     chosen = variable or next((one for one in VARIABLES if world.environ.get(one, "").strip()), None)
     secret = Secret(world.environ.get(chosen or "", "").strip())
@@ -131,7 +135,10 @@ def list_(*, json: AsJson = False) -> None:
 
 @app.command()
 def remove(name: _Name) -> None:
-    """Remove a key. Exit code 1: there was none."""
+    """Remove a key.
+
+    Exit code 1: there was none.
+    """
     world = look()
     vault = _open(world)
     was_there = vault.remove(name)
@@ -142,9 +149,12 @@ def remove(name: _Name) -> None:
     say(f"Removed {name!r} from {vault.label}.")
 
 
-@app.command()
-def test(name: _Name = OPENAI, *, json: AsJson = False) -> None:
-    """Ask the bound origin for its models with this key, through the guard. Costs nothing. Exit code 1: it failed."""
+@app.command("test")
+def try_(name: _Name = OPENAI, *, json: AsJson = False) -> None:
+    """Ask the bound origin for its models with this key; costs nothing.
+
+    The call passes the guard and is recorded. Exit code 1: it failed.
+    """
     world = look()
     key = _open(world).get(name)
     if key is None:
@@ -167,7 +177,6 @@ def test(name: _Name = OPENAI, *, json: AsJson = False) -> None:
 def _ask(name: str, origin: Origin) -> tuple[bool, str]:
     """Return whether one origin took the key, and what it said in few words; never its own text."""
     import openai
-
     from safellm.openai import OpenAI as Guarded
 
     settings = {"keys": {"name": name, "environment": False}}
@@ -198,7 +207,8 @@ def _origins(texts: list[str] | None, provider: str) -> tuple[Origin, ...]:
         return tuple(dict.fromkeys(parse_origin(text) for text in texts))
     if provider != OPENAI:
         raise ConfigurationError(
-            f"The addresses of {provider!r} are not known", remedy="Say where the key may be sent: --origin https://host."
+            f"The addresses of {provider!r} are not known",
+            remedy="Say where the key may be sent: --origin https://host.",
         )
     from safellm_openai.adapter import ADAPTER
 
@@ -228,7 +238,7 @@ def _read_key(*, stdin: bool) -> Secret:
     return Secret(str(typer.prompt("Key (not shown)", hide_input=True, err=True)).strip())
 
 
-def _store(  # noqa: PLR0913, PLR0917 - the parts of a key
+def _store(  # noqa: PLR0913 - the parts of a key
     world: World, vault: Vault, name: str, provider: str, origins: tuple[Origin, ...], secret: Secret
 ) -> None:
     from safellm.stores.vault.interface import StoredKey
@@ -236,13 +246,13 @@ def _store(  # noqa: PLR0913, PLR0917 - the parts of a key
 
     check_name(name)
     check_secret(secret)
-    bound = [str(one) for one in origins]
+    bound: list[JSON] = [str(one) for one in origins]
     # Recorded first: a binding without a record must not be possible.
     world.record(
         "key.bind", {"safellm.key.ref": f"vault:{name}", "safellm.key.origins": bound, "safellm.key.provider": provider}
     )
     vault.set(StoredKey(name=name, provider=provider, origins=origins, created_ns=time.time_ns(), secret=secret))
-    say(f"Stored {name!r} in {vault.label}, bound to {', '.join(bound)}.")
+    say(f"Stored {name!r} in {vault.label}, bound to {', '.join(map(str, origins))}.")
 
 
 def _unset(variable: str) -> str:

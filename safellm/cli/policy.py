@@ -17,7 +17,9 @@ app = typer.Typer(help="Show the policy in force, or check a policy file.", no_a
 @app.command()
 def show(
     *,
-    file: Annotated[Path | None, typer.Option("--file", help="Use this policy file instead of yours.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Use this policy file instead of yours.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Show every setting with its value and where it comes from."""
@@ -47,11 +49,14 @@ def show(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The policy file.")],
+    file: Annotated[Path, typer.Argument(help="The policy file.", exists=True, dir_okay=False)],
     *,
     json: AsJson = False,
 ) -> None:
-    """Check a policy file. Exit code 1: it has problems; each is named with its line."""
+    """Check a policy file; each problem is named with its line.
+
+    Exit code 1: it has problems.
+    """
     from safellm.stores.settings import check_file
 
     problems = check_file(file)

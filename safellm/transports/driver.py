@@ -96,7 +96,7 @@ class Driver:
             case Reserve():
                 return self.ledger.reserve(effect, now_ns=now)
             case Record(event=event, fields=fields):
-                fields = {**fields, "policy.digest": self.tools.policy.digest(), "safellm.version": __version__}
+                fields = {**fields, "policy.digest": self.tools.policy_digest, "safellm.version": __version__}
                 return self.journal.append(event, fields, time_ns=now)
             case Settle(id=name, amounts=amounts, model=model):
                 return self.ledger.settle(name, amounts, now_ns=now, model=model)

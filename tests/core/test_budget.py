@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, OverLimit, Unit, Window
 from safellm._core.tokens import TOKENS_PER_MESSAGE, TOKENS_PER_REQUEST, input_bound

@@ -39,9 +39,16 @@ class WordScanner:
         return tuple(sorted(found, key=lambda one: one.start))
 
 
-def price(provider: str, model: str, inputs: int, outputs: int) -> int | None:
+class Prices:
     """Two micro-dollars a token for models that are known."""
-    return None if model == "unknown" else 2 * (inputs + outputs)
+
+    def bound(self, provider: str, model: str, inputs: int, outputs: int) -> int | None:
+        """Return the most."""
+        return None if model == "unknown" else 2 * (inputs + outputs)
+
+    def price(self, provider: str, model: str, inputs: int, outputs: int, cached: int) -> int | None:
+        """Return the price."""
+        return self.bound(provider, model, inputs, outputs)
 
 
 @dataclass
@@ -63,7 +70,8 @@ class World:
             scanner=self.scanner,
             registered=None,
             key=KEY,
-            price=price,
+            prices=Prices(),
+            policy_digest="0" * 64,
         )
         return Exchange(
             tools=tools,

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safellm._core.detection.context import REACH, Spans, is_decimal, is_glued, is_named, is_said, is_version
+from safellm._core.detection.context import (
+    REACH,
+    Spans,
+    is_after_escape,
+    is_decimal,
+    is_glued,
+    is_named,
+    is_said,
+    is_version,
+)
 
 _PHONE_LENGTH = 60  # characters: 15 digits with three separators each
 _PHONE_WORDS = frozenset(
@@ -18,17 +27,17 @@ _PHONE_WORDS = frozenset(
     "contact kontakt kontaktnummer ligue ligar numerem zadzwoń chiamare chiama bel телефон тел "
     "позвоните τηλ τηλέφωνο هاتف فون phonenumber".split()
 )
-_PHONE_PARTS = ("phone", "telef", "电话", "手机", "致电", "拨打", "電話", "携帯", "전화", "फ़ोन", "फोन", "โทร", "هاتف")
+_PHONE_PARTS = ("phone", "telef", "电话", "手机", "致电", "拨打", "電話", "携帯", "전화", "फोन", "โทร", "هاتف")
 _OTHER_WORDS = frozenset(
     "order invoice account acct ticket isbn issn serial tracking id ids ref reference sku zip card iban "
     "passport license licence ssn bank uuid hash version port case vin routing aba npi tax nhs mrn "
     "medical patient member policy document item part model bytes timestamp epoch size count total lines "
     "line page pages pid seed width height".split()
 )
+# Endings of file and unit names that aren't top-level domains; .rs, .py, .md, .sh and .zip are, and have mail.
 _FILE_ENDINGS = frozenset(
-    "png jpg jpeg gif svg webp ico bmp css scss js mjs cjs ts tsx jsx json html htm xml yaml yml toml txt "
-    "md py rb php java go rs c h cpp hpp cs kt swift sh bat ps1 service socket timer target mount path "
-    "slice scope lock log pdf zip gz tar tgz whl min".split()
+    "png jpg jpeg gif svg webp ico bmp css scss js mjs cjs ts tsx jsx json html htm xml yaml yml toml txt rb php java go cpp hpp "
+    "cs kt swift bat service socket timer mount path slice scope lock log pdf gz tar tgz whl min".split()
 )
 
 
@@ -36,13 +45,15 @@ def email(text: str, start: int, end: int) -> Spans:
     """Reject what only looks like an address: file names, user info of URLs, version-control remotes."""
     value = text[start:end]
     local, _, domain = value.rpartition("@")
-    while local and local[0] in ".-'+%&=":  # a query's separator or a quote
+    while local and local[0] in ".-'+%":  # a quote or a dash before it
+        start, local = start + 1, local[1:]
+    if is_after_escape(text, start + 1) and len(local) > 1:
         start, local = start + 1, local[1:]
     if not local or ".." in domain or domain.rsplit(".", 1)[-1].lower() in _FILE_ENDINGS:
         return ()
     before, after = text[max(0, start - REACH) : start], text[end : end + 1]
-    token = before.split()[-1] if before and not before[-1].isspace() else ""
-    if "://" in token and "?" not in token and not token.endswith("mailto:"):
+    _, scheme, authority = before.rpartition("://")
+    if scheme and not any(character in "/?" or character.isspace() for character in authority):
         return ()  # user or password of a URL; the password has its own rule
     if local.lower() in {"git", "hg", "svn"} and after in {":", "/"}:
         return ()

@@ -13,6 +13,7 @@ REACH = 48  # characters before a number in which its name may stand
 _ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _GLUE_LEFT, _GLUE_RIGHT = _ALNUM | set("_#$/"), _ALNUM | {"_"}
 _TO_SPACE = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalnum()), " "))
+_COLOUR = 20  # characters of the longest usual colour sequence
 _JOINS = frozenset("-.+*^")
 _VERSION_WORDS = frozenset(
     "version versions ver v release releases build firmware rev revision driver upgrade upgraded upgrading downgrade downgraded "
@@ -23,10 +24,21 @@ _VERSION_WORDS = frozenset(
 def is_glued(text: str, start: int, end: int) -> bool:
     """Return whether the number goes on beyond the span, or is part of a word, path or identifier."""
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
-    if (_GLUE_LEFT.issuperset(before[-1:]) and before) or (_GLUE_RIGHT.issuperset(after[:1]) and after):
+    if after and (after[0] in _GLUE_RIGHT or (len(after) == 2 and after[0] in _JOINS and after[1].isdigit())):  # noqa: PLR2004
         return True
-    joined_left = len(before) == 2 and before[1] in _JOINS and _ALNUM.issuperset(before[0])  # noqa: PLR2004
-    return joined_left or (len(after) == 2 and after[0] in _JOINS and after[1].isdigit())  # noqa: PLR2004
+    if not before or is_after_escape(text, start):
+        return False
+    return before[-1] in _GLUE_LEFT or (len(before) == 2 and before[1] in _JOINS and before[0] in _ALNUM)  # noqa: PLR2004
+
+
+def is_after_escape(text: str, start: int) -> bool:
+    """Return whether the letter before is the end of an escape (JSON within JSON) or of a terminal's colour sequence."""
+    if text[max(0, start - 2) : start] in {"\\n", "\\r", "\\t"}:
+        return True
+    sequence = text[max(0, start - _COLOUR) : start].rpartition("[")
+    return (
+        text[max(0, start - 1) : start] == "m" and bool(sequence[1]) and not set(sequence[2][:-1]) - set("0123456789;")
+    )
 
 
 def is_decimal(text: str, start: int, end: int) -> bool:

@@ -42,7 +42,7 @@ def guard(call: Call) -> None:
         return
     output = _output_bound(call, bool(limited))
     tokens = _input_bound(call)
-    cost = call.tools.price(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
+    cost = call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
     if cost is None and Unit.MICRO_USD in limited and not call.policy.observes:
         raise Refused(
             f"No price is known for the model {call.model!r}, and a money limit is set",

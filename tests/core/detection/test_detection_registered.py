@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.registered import RegisteredSecrets
 

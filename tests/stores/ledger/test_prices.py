@@ -9,6 +9,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safellm.stores import prices
 from safellm.stores.prices import bound_micro_usd, price_micro_usd
 

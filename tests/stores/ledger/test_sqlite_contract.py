@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from safellm.stores.ledger.sqlite import HOUR_NS, SQLiteLedger
 from safellm.testing.ledger_contract import LedgerContract, MakeLedger
 

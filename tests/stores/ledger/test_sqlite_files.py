@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
 from safellm.errors import GuardFailure, Reason
 from safellm.stores.ledger import sqlite_file

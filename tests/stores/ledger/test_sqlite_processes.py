@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
 from safellm.errors import GuardFailure
 from safellm.stores.ledger.sqlite import HOUR_NS, SQLiteLedger

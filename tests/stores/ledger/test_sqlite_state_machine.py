@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
 from safellm.stores.ledger.sqlite import SQLiteLedger
