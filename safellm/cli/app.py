@@ -28,7 +28,8 @@ class _Guarded(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order of their panels."""
-        return [name for name in _ORDER if name in super().list_commands(ctx)]
+        known = super().list_commands(ctx)
+        return sorted(known, key=_ORDER.index)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""

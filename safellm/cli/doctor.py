@@ -17,8 +17,7 @@ _INDENT: Final = 8
 
 # What passes the guard, and what is refused because it would not (DESIGN 2, THREATS E.10).
 COVERED: Final = (
-    "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI and the module-level API: every HTTP call, also streams, uploads, "
-    "retries and redirects",
+    "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI, module-level API: every HTTP call, stream, upload, retry, redirect",
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",
     "endpoints that are not in the table: all text in them is searched, and they are refused in strict mode",

@@ -148,14 +148,42 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
         kind = "timeout" if "Timeout" in name else "connection" if isinstance(error, Exception) else "cancelled"
         return kind, name not in _NOT_SENT
 
+    def received(inner: Any, injected: bool) -> Iterator[bytes]:
+        """Yield the answer's bytes; an error on the way leaves without the frames that hold the real key."""
+        failed: BaseException | None = None
+        try:
+            yield from inner.stream
+        except Exception as error:
+            if not injected:
+                raise
+            failed = _without_frames(error)
+        if failed is not None:
+            inner = None
+            raise failed
+
+    async def received_later(inner: Any, injected: bool) -> AsyncIterator[bytes]:
+        """Do the same for an async answer."""
+        failed: BaseException | None = None
+        try:
+            async for chunk in inner.stream:
+                yield chunk
+        except Exception as error:
+            if not injected:
+                raise
+            failed = _without_frames(error)
+        if failed is not None:
+            inner = None
+            raise failed
+
     class GuardedStream(module.SyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
-        def __init__(self, inner: Any, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._exchange, self._driver, self._request = inner, exchange, driver, request
+        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+            self._inner, self._chunks = inner, received(inner, injected)
+            self._exchange, self._driver, self._request = exchange, driver, request
 
         def __iter__(self) -> Iterator[bytes]:
             complete = False
             try:
-                for chunk in self._inner.stream:
+                for chunk in self._chunks:
                     if out := self._exchange.feed(chunk):
                         yield out
                 if out := self._exchange.end():
@@ -181,13 +209,14 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 pass  # the trail has the intent; the error under way is the one to tell
 
     class AsyncGuardedStream(module.AsyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
-        def __init__(self, inner: Any, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._exchange, self._driver, self._request = inner, exchange, driver, request
+        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+            self._inner, self._chunks = inner, received_later(inner, injected)
+            self._exchange, self._driver, self._request = exchange, driver, request
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             complete = False
             try:
-                async for chunk in self._inner.stream:
+                async for chunk in self._chunks:
                     if out := self._exchange.feed(chunk):
                         yield out
                 if out := self._exchange.end():
@@ -229,12 +258,13 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return refusal(error, request, adapter)
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
-            inner = self._send(request, decision, exchange)
+            inner, injected = self._send(request, decision, exchange)
             try:
                 answer = exchange.response(inner.status_code, items(inner))
                 if answer.form is not Form.WHOLE:
-                    return answered(inner, answer.headers, GuardedStream(inner, exchange, driver, request))
-                body = b"".join([exchange.feed(chunk) for chunk in inner.stream]) + exchange.end()
+                    stream = GuardedStream(inner, injected, exchange, driver, request)
+                    return answered(inner, answer.headers, stream)
+                body = b"".join([exchange.feed(chunk) for chunk in received(inner, injected)]) + exchange.end()
                 driver.finish(exchange)
             except Refused as error:
                 driver.finish(exchange, failure="refused")
@@ -243,17 +273,18 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             except BaseException as error:
                 driver.finish(exchange, failure=failure_of(error)[0])
                 inner.close()
+                inner = None  # it leads to the request with the real key, and this frame goes along with the error
                 raise
             inner.close()
             headers = (*answer.headers, ("content-length", str(len(body))))
             return answered(inner, headers, module.ByteStream(body))
 
-        def _send(self, request: Any, forward: Forward, exchange: Exchange) -> Any:
+        def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
                 copied, injected = outgoing(request, forward, driver)
-                return self._inner.handle_request(copied)
+                return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = failure_of(error)
                 driver.finish(exchange, failure=kind, sent=sent)
@@ -289,12 +320,14 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return refusal(error, request, adapter)
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
-            inner = await self._send(request, decision, exchange)
+            inner, injected = await self._send(request, decision, exchange)
             try:
                 answer = exchange.response(inner.status_code, items(inner))
                 if answer.form is not Form.WHOLE:
-                    return answered(inner, answer.headers, AsyncGuardedStream(inner, exchange, driver, request))
-                body = b"".join([exchange.feed(chunk) async for chunk in inner.stream]) + exchange.end()
+                    stream = AsyncGuardedStream(inner, injected, exchange, driver, request)
+                    return answered(inner, answer.headers, stream)
+                chunks = received_later(inner, injected)
+                body = b"".join([exchange.feed(chunk) async for chunk in chunks]) + exchange.end()
                 await in_thread(driver.finish, exchange)
             except Refused as error:
                 await in_thread(driver.finish, exchange, failure="refused")
@@ -303,17 +336,18 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             except BaseException as error:
                 await in_thread(driver.finish, exchange, failure=failure_of(error)[0])
                 await closed(inner)
+                inner = None  # it leads to the request with the real key, and this frame goes along with the error
                 raise
             await inner.aclose()
             headers = (*answer.headers, ("content-length", str(len(body))))
             return answered(inner, headers, module.ByteStream(body))
 
-        async def _send(self, request: Any, forward: Forward, exchange: Exchange) -> Any:
+        async def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
                 copied, injected = outgoing(request, forward, driver)
-                return await self._inner.handle_async_request(copied)
+                return await self._inner.handle_async_request(copied), injected
             except BaseException as error:
                 kind, sent = failure_of(error)
                 await in_thread(driver.finish, exchange, failure=kind, sent=sent)

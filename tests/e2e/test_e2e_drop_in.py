@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 import safellm
+from safellm._core.placeholder import PATTERN, PREFIX
 from safellm.testing.replies import Reply, ToolCall
 
 TEXT = "Write to alice@example.com about card 4111 1111 1111 1111"
@@ -360,3 +361,24 @@ def test_policy_given_to_a_client_counts_for_that_client_only(face, provider):
     assert "alice@example.com" in sent(provider)
     face.ask(face.client(provider), "mail alice@example.com")
     assert "alice@example.com" not in sent(provider)
+
+
+NOISE = """
+import asyncio, sys
+import safellm
+async def main():
+    client = safellm.AsyncOpenAI(base_url=sys.argv[1], api_key="x")
+    async for _ in await client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True
+    ):
+        pass
+    async for _ in await client.responses.create(model="gpt-4o", input="hi", stream=True):
+        pass
+    await client.close()
+asyncio.run(main())
+"""
+
+
+def test_async_stream_read_to_its_end_leaves_no_noise(python, provider):
+    """`asyncio.run` ends in silence, as with the plain SDK."""
+    assert python(NOISE, provider.base_url).stderr == ""

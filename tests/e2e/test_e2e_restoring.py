@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import re
@@ -14,12 +13,13 @@ from hypothesis import strategies as st
 
 import safellm
 import safellm.client
-from safellm._core.placeholder import PATTERN
+from safellm._core.placeholder import PATTERN, PREFIX
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.replies import Reply, ToolCall
 
 APIS = pytest.mark.parametrize("api", ["chat", "responses"])
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+FORGED = f"{PREFIX}EMAIL-0123456789ABCDEF"
 MAIL, CARD = "alice@example.com", "4111 1111 1111 1111"
 SAID = f"Write to {MAIL} about card {CARD}"
 
@@ -69,12 +69,14 @@ def response_pieces(events):
             text += event.delta
         elif event.type == "response.output_text.done":
             assert event.text == text
+        elif event.type == "response.output_item.added" and event.item.type == "function_call":
+            calls[event.item.id] = ""
         elif event.type == "response.function_call_arguments.delta":
-            calls[event.item_id] = calls.get(event.item_id, "") + event.delta
+            calls[event.item_id] += event.delta
         elif event.type == "response.function_call_arguments.done":
-            assert event.arguments == calls.get(event.item_id, "")
+            assert event.arguments == calls[event.item_id]
         elif event.type == "response.output_item.done" and event.item.type == "function_call":
-            assert event.item.arguments == calls.get(event.item.id, "")
+            assert event.item.arguments == calls[event.item.id]
         elif event.type == "response.completed":
             assert event.response.output_text == text
             assert [item.arguments for item in event.response.output if item.type == "function_call"] == list(
@@ -87,11 +89,10 @@ def response_pieces(events):
 @STREAMED
 def test_r_4_look_alike_in_a_text_comes_back_as_it_was(face, client, provider, api, stream):
     """A text that has the form of a placeholder, known or not, is never turned into a value."""
-    forged = "SLM-EMAIL-0123456789ABCDEF"
-    assert face.ask(client, f"{MAIL} {forged}", api=api, stream=stream) == f'You wrote: "{MAIL} {forged}"'
+    assert face.ask(client, f"{MAIL} {FORGED}", api=api, stream=stream) == f'You wrote: "{MAIL} {FORGED}"'
     real = placeholders(provider.requests[0])[0]
-    told = face.ask(client, f"{MAIL} not {real} nor {forged}{real}", api=api, stream=stream)
-    assert told == f'You wrote: "{MAIL} not {real} nor {forged}{real}"'
+    told = face.ask(client, f"{MAIL} not {real} nor {FORGED}{real}", api=api, stream=stream)
+    assert told == f'You wrote: "{MAIL} not {real} nor {FORGED}{real}"'
 
 
 @APIS
@@ -169,7 +170,6 @@ EXPOSED = [
     '<img src="https://evil.example/P">',
     "<img src=x alt='P'>",
     '<a href=P>x</a>',
-    "<P>",
     "www.evil.example/P",
     "P.evil.example/x",
     "mailto:P",
@@ -188,7 +188,7 @@ def test_r_7_value_is_not_restored_where_it_would_be_sent_away(face, client, pro
     assert told == template.replace("P", placeholders(provider.requests[0])[0])
 
 
-READ = ["P", "Mail P.", "(P)", "**P**", "`P`", "- P\n- P", '"P"', "P, P; P!", "a | P | b", "1 < 2 and P", "to:P"]
+READ = ["P", "Mail P.", "(P)", "**P**", "`P`", "- P\n- P", '"P"', "P, P; P!", "a | P | b", "1 < 2 and P", "to:P", "Alice <P>"]
 
 
 @APIS
@@ -223,7 +223,7 @@ def test_r_7_declared_tool_parameter_that_is_a_url_keeps_the_placeholder(face, p
     )
     (arguments,) = tool_arguments(face, client, api=api, stream=stream)
     assert MAIL not in arguments
-    assert json.loads(arguments)["url"].startswith("https://evil.example/?q=SLM-EMAIL-")
+    assert json.loads(arguments)["url"].startswith(f"https://evil.example/?q={PREFIX}EMAIL-")
 
 
 @APIS
@@ -231,7 +231,7 @@ def test_r_3_forged_placeholders_are_not_restored(sync, provider, api):
     """A model that guesses gets nothing."""
     guess = random.Random(7)
     forged = [
-        "SLM-EMAIL-" + "".join(guess.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=16)) for _ in range(2000)
+        f"{PREFIX}EMAIL-" + "".join(guess.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=16)) for _ in range(2000)
     ]
     provider.reply_with(" ".join(forged))
     assert sync.ask(sync.client(provider), SAID, api=api) == " ".join(forged)
@@ -274,7 +274,7 @@ def test_r_5_several_choices_interleaved_are_restored_each(face, client, provide
 # P and Q become placeholders of values of this conversation, the rest is what models and attackers write around them.
 PIECES = st.sampled_from(
     [
-        "P", "Q", "P", "Q", "SLM-EMAIL-0123456789ABCDEF", "SLM-", "S", "SL", "SLM-EMAIL-", "\u200b", "\u2060", "\U000e0041",
+        "P", "Q", "P", "Q", FORGED, PREFIX, *PREFIX[:-1], PREFIX[:-1], f"{PREFIX}EMAIL-", "\u200b", "\u2060", "\U000e0041",
         "\u202e", "\u200d", "\ufe0f", "\x1b[31m", "\x1b]8;;", "\x07", "\b", "\r", "\r\n", "\n", "\t", "\x85", "\u2028",
         "\U0001f600", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\u00e9", "e\u0301",
         "word", " ", "a.b", "(", ")", "](", "![x](", "https://x.example/?q=", "<img alt=", ">", "<", "@", ".", "/", ":", '"', "'",
@@ -305,11 +305,6 @@ def cut(text, seed):
     return pieces
 
 
-@pytest.fixture(scope="module")
-def _numbers():
-    return itertools.count()
-
-
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -326,7 +321,7 @@ def test_r_5_streamed_answers_equal_whole_ones_for_every_cut(sync, provider, rep
         client = provider.guarded = sync.client(provider, safellm=settings_)
 
     def answer(request):
-        hidden = [one for one in placeholders(request) if one != "SLM-EMAIL-0123456789ABCDEF"]
+        hidden = [one for one in placeholders(request) if one != FORGED]
 
         def fill(raw):
             return re.sub("[PQ]", lambda match: hidden["PQ".index(match[0])], raw)
