@@ -33,8 +33,13 @@ class Prompt:
     order: str
 
 
-def make_prompt(*, short: bool = False) -> Prompt:
-    """Return the prompt; `short` asks one question that a very small model can answer."""
+def make_prompt(*, short: bool = False, first: bool = False) -> Prompt:
+    """Return the prompt.
+
+    Args:
+        short: Ask one question that a very small model can answer.
+        first: Ask for the address, which a large model could leave out of its draft.
+    """
     mail = "anna.meyer" + "@" + "example.com"
     card = "4111" + " 1111" * 3  # the card networks' published test number
     key = "sk-" + "proj-" + "".join(secrets.choice(_LETTERS) for _ in range(40))
@@ -45,6 +50,7 @@ def make_prompt(*, short: bool = False) -> Prompt:
         text = f"{begin}Our customer's email address is {mail}. What is the email address of our cus\u200btomer?"
     else:
         text = f"Draft a mail to {mail}: card {card} was charged tw\u200bice.{hidden} Our API key is {key}."
+        text += " Begin with a line that holds the address." if first else ""
     return Prompt(
         text=text, visible=_RUN.sub("", text), secrets={"EMAIL": mail, "CREDIT_CARD": card, "SECRET": key}, order=order
     )

@@ -148,55 +148,48 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
         kind = "timeout" if "Timeout" in name else "connection" if isinstance(error, Exception) else "cancelled"
         return kind, name not in _NOT_SENT
 
-    def received(inner: Any, injected: bool) -> Iterator[bytes]:
-        """Yield the answer's bytes; an error on the way leaves without the frames that hold the real key."""
-        failed: BaseException | None = None
-        try:
-            yield from inner.stream
-        except Exception as error:
-            if not injected:
-                raise
-            failed = _without_frames(error)
-        if failed is not None:
-            inner = None
-            raise failed
-
-    async def received_later(inner: Any, injected: bool) -> AsyncIterator[bytes]:
-        """Do the same for an async answer."""
-        failed: BaseException | None = None
-        try:
-            async for chunk in inner.stream:
-                yield chunk
-        except Exception as error:
-            if not injected:
-                raise
-            failed = _without_frames(error)
-        if failed is not None:
-            inner = None
-            raise failed
-
     class GuardedStream(module.SyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
+        """An answer's bytes, treated as they come. An iterator, not a generator: leaving it early runs no code by surprise."""
+
         def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._chunks = inner, received(inner, injected)
+            self._inner, self._injected, self._over = inner, injected, False
             self._exchange, self._driver, self._request = exchange, driver, request
+            self._source = iter(inner.stream)
 
         def __iter__(self) -> Iterator[bytes]:
-            complete = False
+            return self
+
+        def __next__(self) -> bytes:
+            failed: BaseException | None = None
             try:
-                for chunk in self._chunks:
-                    if out := self._exchange.feed(chunk):
-                        yield out
-                if out := self._exchange.end():
-                    yield out
-                complete = True
-                self._driver.finish(self._exchange)
+                while not self._over:
+                    if out := self._piece():
+                        return out
             except Refused as error:
+                self._over = True
+                self._abandon("refused")
                 raise raised(error, self._request, self._driver) from None
-            finally:
-                if not complete:
-                    self._abandon(failure_of(sys.exc_info()[1] or GeneratorExit())[0])
+            except BaseException as error:
+                self._over = True
+                self._abandon(failure_of(error)[0])
+                if not self._injected:
+                    raise
+                failed = _without_frames(error)
+            if failed is not None:
+                raise failed
+            raise StopIteration
+
+        def _piece(self) -> bytes:
+            chunk = next(self._source, None)
+            if chunk is not None:
+                return self._exchange.feed(chunk)
+            self._over = True
+            out = self._exchange.end()
+            self._driver.finish(self._exchange)
+            return out
 
         def close(self) -> None:
+            self._over = True
             try:
                 self._abandon("closed")
             finally:
@@ -209,27 +202,47 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 pass  # the trail has the intent; the error under way is the one to tell
 
     class AsyncGuardedStream(module.AsyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
-        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._chunks = inner, received_later(inner, injected)
-            self._exchange, self._driver, self._request = exchange, driver, request
+        """The same for an async answer."""
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            complete = False
+        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+            self._inner, self._injected, self._over = inner, injected, False
+            self._exchange, self._driver, self._request = exchange, driver, request
+            self._source = aiter(inner.stream)
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            failed: BaseException | None = None
             try:
-                async for chunk in self._chunks:
-                    if out := self._exchange.feed(chunk):
-                        yield out
-                if out := self._exchange.end():
-                    yield out
-                complete = True
-                await in_thread(self._driver.finish, self._exchange)
+                while not self._over:
+                    if out := await self._piece():
+                        return out
             except Refused as error:
+                self._over = True
+                await self._abandon("refused")
                 raise raised(error, self._request, self._driver) from None
-            finally:
-                if not complete:
-                    await self._abandon(failure_of(sys.exc_info()[1] or GeneratorExit())[0])
+            except BaseException as error:
+                self._over = True
+                await self._abandon(failure_of(error)[0])
+                if not self._injected:
+                    raise
+                failed = _without_frames(error)
+            if failed is not None:
+                raise failed
+            raise StopAsyncIteration
+
+        async def _piece(self) -> bytes:
+            chunk = await anext(self._source, None)
+            if chunk is not None:
+                return self._exchange.feed(chunk)
+            self._over = True
+            out = self._exchange.end()
+            await in_thread(self._driver.finish, self._exchange)
+            return out
 
         async def aclose(self) -> None:
+            self._over = True
             try:
                 await self._abandon("closed")
             finally:
@@ -258,13 +271,14 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return refusal(error, request, adapter)
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
+            failed: BaseException | None = None
             inner, injected = self._send(request, decision, exchange)
             try:
                 answer = exchange.response(inner.status_code, items(inner))
                 if answer.form is not Form.WHOLE:
                     stream = GuardedStream(inner, injected, exchange, driver, request)
                     return answered(inner, answer.headers, stream)
-                body = b"".join([exchange.feed(chunk) for chunk in received(inner, injected)]) + exchange.end()
+                body = b"".join([exchange.feed(chunk) for chunk in inner.stream]) + exchange.end()
                 driver.finish(exchange)
             except Refused as error:
                 driver.finish(exchange, failure="refused")
@@ -273,8 +287,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             except BaseException as error:
                 driver.finish(exchange, failure=failure_of(error)[0])
                 inner.close()
+                if not injected:
+                    raise
+                failed = _without_frames(error)
+            if failed is not None:
                 inner = None  # it leads to the request with the real key, and this frame goes along with the error
-                raise
+                raise failed
             inner.close()
             headers = (*answer.headers, ("content-length", str(len(body))))
             return answered(inner, headers, module.ByteStream(body))
@@ -320,14 +338,14 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return refusal(error, request, adapter)
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
+            failed: BaseException | None = None
             inner, injected = await self._send(request, decision, exchange)
             try:
                 answer = exchange.response(inner.status_code, items(inner))
                 if answer.form is not Form.WHOLE:
                     stream = AsyncGuardedStream(inner, injected, exchange, driver, request)
                     return answered(inner, answer.headers, stream)
-                chunks = received_later(inner, injected)
-                body = b"".join([exchange.feed(chunk) async for chunk in chunks]) + exchange.end()
+                body = b"".join([exchange.feed(chunk) async for chunk in inner.stream]) + exchange.end()
                 await in_thread(driver.finish, exchange)
             except Refused as error:
                 await in_thread(driver.finish, exchange, failure="refused")
@@ -336,8 +354,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             except BaseException as error:
                 await in_thread(driver.finish, exchange, failure=failure_of(error)[0])
                 await closed(inner)
+                if not injected:
+                    raise
+                failed = _without_frames(error)
+            if failed is not None:
                 inner = None  # it leads to the request with the real key, and this frame goes along with the error
-                raise
+                raise failed
             await inner.aclose()
             headers = (*answer.headers, ("content-length", str(len(body))))
             return answered(inner, headers, module.ByteStream(body))

@@ -180,9 +180,12 @@ def test_demo_with_a_named_model_is_charged_and_recorded_at_home(
     provider.reply_with(model)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "own" * 10)
     monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+    monkeypatch.setenv("SAFELLM_BUDGET_USD", "3/month")
     result = safellm("demo", "--model", "gpt-4o-mini")
     assert result.exit_code == 0, result.stdout + result.stderr
     assert len(provider.requests) == 3
     assert "sk-own" not in result.stdout
     assert safellm("audit", "verify").exit_code == 0
     assert json.loads(safellm("usage", "--json").stdout)["requests"] == 3
+    (limit,) = json.loads(safellm("budget", "--json").stdout)["limits"]
+    assert limit["used"] > 0
