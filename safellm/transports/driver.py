@@ -6,11 +6,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from safellm._core.call import Bounds, RequestHead, Tools
-from safellm._core.effects import Decision, Effect, Record, Release, Reserve, Settle
+from safellm._core.effects import JSON, Decision, Effect, Record, Release, Reserve, Settle
 from safellm._core.exchange import Exchange
 from safellm._core.secret import Secret
 from safellm._version import __version__
@@ -60,6 +61,12 @@ class Driver:
             Refused: what happened could not be settled or recorded.
         """
         self._run(exchange.finish(failure=failure, sent=sent))
+
+    def deny(self, error: Refused) -> None:
+        """Record a refusal of a request whose head can't be read: there is no call to speak of."""
+        fields: dict[str, JSON] = {"decision": "deny", "reason": str(error.reason), "safellm.guard": error.guard}
+        with suppress(Refused):  # it is refused already, and the first reason is the one to tell
+            self._do(Record(event="policy.deny", fields=fields))
 
     def with_credentials(self, headers: tuple[tuple[str, str], ...]) -> tuple[list[tuple[str, str]], bool]:
         """Return the headers with managed keys in place of their placeholders, and whether there was any."""

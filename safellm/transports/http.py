@@ -17,7 +17,7 @@ from typing import Any
 from safellm._core.adapter import Adapter
 from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
-from safellm._core.exchange import Exchange, Form
+from safellm._core.exchange import Exchange, Form, State
 from safellm._core.origin import make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
 from safellm.transports.driver import Driver
@@ -196,6 +196,8 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 self._inner.close()
 
         def _abandon(self, failure: str) -> None:
+            if self._exchange.state is State.CLOSED:
+                return
             try:
                 self._driver.finish(self._exchange, failure=failure)
             except Refused:
@@ -249,6 +251,8 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 await self._inner.aclose()
 
         async def _abandon(self, failure: str) -> None:
+            if self._exchange.state is State.CLOSED:
+                return
             try:
                 await in_thread(self._driver.finish, self._exchange, failure=failure)
             except Refused:
@@ -266,9 +270,10 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             adapter = driver.tools.adapter
             try:
                 head = read_head(request)
-                exchange, decision = driver.begin(head, request.read())
             except Refused as error:
+                driver.deny(error)
                 return refusal(error, request, adapter)
+            exchange, decision = driver.begin(head, request.read())
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
             failed: BaseException | None = None
@@ -332,10 +337,10 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             adapter = driver.tools.adapter
             try:
                 head = read_head(request)
-                body = await request.aread()
-                exchange, decision = await in_thread(driver.begin, head, body)
             except Refused as error:
+                await in_thread(driver.deny, error)
                 return refusal(error, request, adapter)
+            exchange, decision = await in_thread(driver.begin, head, await request.aread())
             if isinstance(decision, Refuse):
                 return refusal(decision.error, request, adapter)
             failed: BaseException | None = None

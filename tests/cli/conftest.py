@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
 from safellm.cli.app import app
 from safellm.stores.vault.keyring_vault import KeyringVault
 from safellm.stores.vault.remembered import RememberedVault
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.provider import LoopbackProvider
-from typer.testing import CliRunner
 
 Command = Callable[..., Any]
 

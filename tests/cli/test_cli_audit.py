@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safellm import OpenAI
 from safellm.stores.journal.jsonl import JsonlJournal
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safellm._core.placeholder import PATTERN
 from safellm.cli import demo_run, demo_text
 from safellm.cli.demo_stage import open_stage
@@ -136,9 +137,7 @@ def test_demo_finishes_in_seconds(home: Path) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_demo_names_the_commands_when_the_local_model_is_missing(
-    safellm: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_names_the_commands_when_the_local_model_is_missing(safellm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages the two commands that install them are printed, and the exit code is 2."""
     monkeypatch.setattr("safellm.testing.local_model.MODEL_PACKAGE", "no_such_package_of_ours")
     result = safellm("demo", "--model", "local")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safellm import OpenAI, client
 from safellm.cli import doctor_environment
 from safellm.testing.canary import sweep

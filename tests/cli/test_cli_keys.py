@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safellm._core.origin import parse_origin
 from safellm.testing.canary import sweep
 

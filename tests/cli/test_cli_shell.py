@@ -66,7 +66,9 @@ def test_help_lists_every_command_in_groups(safellm: Any) -> None:
         assert f" {command} " in text
 
 
-@pytest.mark.parametrize("command", [["nonsense"], ["demo", "--nonsense"], ["keys", "set"], ["audit", "tail", "-n", "0"]])
+@pytest.mark.parametrize(
+    "command", [["nonsense"], ["demo", "--nonsense"], ["keys", "set"], ["audit", "tail", "-n", "0"]]
+)
 def test_wrong_use_exits_2(safellm: Any, command: list[str]) -> None:
     """What typer refuses has the same exit code as our own configuration errors."""
     assert safellm(*command).exit_code == 2
@@ -102,7 +104,9 @@ def test_interrupt_is_clean(home: Path) -> None:
 
 def test_pipe_gets_no_escape_codes(home: Path) -> None:
     """Into a pipe there are no escape codes, whatever the terminal can do."""
-    done = subprocess.run([*MAIN, "demo"], capture_output=True, check=False, env={**os.environ, "TERM": "xterm-256color"})
+    done = subprocess.run(
+        [*MAIN, "demo"], capture_output=True, check=False, env={**os.environ, "TERM": "xterm-256color"}
+    )
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout
 

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -142,6 +143,13 @@ def family(request: pytest.FixtureRequest) -> Any:
 def faults() -> Iterator[FaultServer]:
     with FaultServer(stall_seconds=20) as server:
         yield server
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @pytest.fixture

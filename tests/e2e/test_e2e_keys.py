@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pickle
-import socket
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -86,15 +85,14 @@ CASES = {
 
 @STREAMED
 @pytest.mark.parametrize("case", CASES)
-def test_k_4_managed_key_shows_nowhere(face, provider, faults, home, env_key, debug_logs, case, stream):
+def test_k_4_managed_key_shows_nowhere(face, provider, faults, home, env_key, free_port, debug_logs, case, stream):
     """Success, errors of every kind, refusal: the provider gets the real key, and nothing else holds it."""
     settings = {"redaction.types": {"EMAIL": "block"}} if case == "refusal" else None
     base_url = provider.base_url
     if case in ("401", "500"):
         provider.reply_with(Reply(status=int(case)))
     elif case == "refused":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            base_url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+        base_url = f"http://127.0.0.1:{free_port}/v1"
     elif case not in ("success", "refusal"):
         base_url = faults.base_url(case)
     client = face.client(base_url=base_url, timeout=0.4, safellm=settings)

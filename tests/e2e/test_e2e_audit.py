@@ -1,0 +1,225 @@
+"""No record, no call; and no content in any record (L.5, L.6, P8)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import openai
+import pytest
+
+import safellm
+import safellm.client
+from safellm.testing.canary import make_canary, sweep
+from safellm.testing.http_server import LoopbackServer
+from safellm.testing.replies import Reply, ToolCall
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes, limits and users of POSIX systems")
+
+# Runs as a user without rights, first with everything in order, then with `spoil` done to the folder.
+CHILD = """
+import os, resource, signal, sys
+from pathlib import Path
+import safellm, safellm.openai, safellm.client, openai
+import safellm.stores.ledger.sqlite, safellm.stores.journal.jsonl, safellm.transports.http, genai_prices, re2
+base_url, home, spoil = sys.argv[1:4]
+if os.getuid() == 0 and spoil != "disk is full":
+    os.setgid(65534); os.setuid(65534)
+def ask(client):
+    try:
+        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
+        print("answered")
+    except openai.APIStatusError as error:
+        print(isinstance(error, safellm.GuardFailure), error.reason, error.guard, bool(error.remedy))
+    except safellm.ConfigurationError as error:
+        print("configuration", bool(error.remedy))
+def make():
+    return safellm.OpenAI(base_url=base_url, api_key="x", max_retries=3)
+home = Path(home)
+if spoil == "new home is read-only":
+    home.parent.chmod(0o500)
+    try:
+        ask(make())
+    except safellm.ConfigurationError as error:
+        print("configuration", bool(error.remedy))
+    home.parent.chmod(0o700)
+    sys.exit()
+client = make()
+ask(client)
+if spoil == "audit folder is read-only":
+    for file in (home / "audit").iterdir(): file.chmod(0o400)
+    (home / "audit").chmod(0o500)
+    client = None
+    safellm.client._open_journal.cache_clear()
+    client = make()
+elif spoil == "audit folder is gone":
+    (home / "audit").rename(home / "moved")
+    (home / "audit").write_text("a file in its place")
+elif spoil == "ledger is read-only":
+    for file in home.glob("ledger*"): file.chmod(0o400)
+    home.chmod(0o500)
+    safellm.client._open_ledger.cache_clear()
+    client = make()
+elif spoil == "disk is full":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = max(file.stat().st_size for file in (home / "audit").glob("trail-*.jsonl"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
+ask(client)
+home.chmod(0o700)
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that a user without rights may enter; pytest's own is closed."""
+    folder = Path(tempfile.mkdtemp(prefix="safellm-audit-"))
+    if os.getuid() == 0:
+        os.chown(folder, 65534, 65534)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("spoil", "first", "then"),
+    [
+        ("new home is read-only", None, "configuration True"),
+        ("audit folder is read-only", "answered", "True audit.unavailable audit True"),
+        ("audit folder is gone", "answered", "True audit.unavailable audit True"),
+        ("ledger is read-only", "answered", "True budget.unavailable budget True"),
+        ("disk is full", "answered", None),
+    ],
+)
+def test_l_5_call_that_can_not_be_recorded_is_not_sent(python, provider, open_folder, spoil, first, then):
+    """P8: the provider sees nothing of it, the error names guard and remedy; even with retries."""
+    home = open_folder / "home"
+    done = python(
+        CHILD, provider.base_url, home, spoil, env={**os.environ, "SAFELLM_HOME": str(home), "HOME": str(open_folder)}
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:-1] == ([first] if first else [])
+    if then is not None:
+        assert lines[-1] == then
+    else:  # ledger or trail: whichever meets the full disk first
+        assert lines[-1] in {"True audit.unavailable audit True", "True budget.unavailable budget True"}
+    assert len(provider.requests) == (1 if first else 0)
+
+
+def test_l_5_best_effort_goes_on_without_a_trail(face, provider, home):
+    """The mode that says so sends without a record, and warns."""
+    home.mkdir()
+    (home / "audit").write_text("a file in its place")
+    client = face.client(provider, safellm={"audit.mode": "best_effort"})
+    try:
+        with pytest.warns(Warning):
+            assert face.ask(client) == 'You wrote: "hello"'
+    except pytest.fail.Exception:
+        pass  # it may say so in a log instead
+    assert len(provider.requests) >= 1
+
+
+def secret_like():
+    """Return a value that the scanner takes for a secret, unknown to anything else."""
+    return "sk-" + "proj-" + make_canary() + make_canary()
+
+
+def test_l_6_no_content_in_any_file(face, provider, home, debug_logs, monkeypatch):
+    """Values in every field of requests and answers: no file under the home folder, no log of ours and no sent byte has them."""
+    plain, secret, mail = make_canary(), secret_like(), f"{make_canary()}@example.com".lower()
+    monkeypatch.setattr(safellm.client, "_registered", None)
+    client = face.client(provider)
+    everywhere = f"{plain} {secret} {mail}\n\x1b[31m\u200b"
+    tool = {"type": "function", "function": {"name": "t", "description": everywhere, "parameters": {"type": "object", "properties": {"x": {"type": "string", "description": everywhere}}}}}  # fmt: skip
+    provider.reply_with(
+        lambda _: Reply(
+            text=f"answer {plain}", refusal=f"no {plain}", tool_calls=(ToolCall(name=plain, arguments={"a": plain}),)
+        )
+    )
+    for stream in (False, True):
+        face.ask(client, everywhere, stream=stream, tools=[tool], user=mail, metadata={"k": everywhere})
+        face.ask(client, everywhere, api="responses", stream=stream, instructions=everywhere)
+    face.run(client.embeddings.create(model="m", input=[everywhere]))
+    face.run(client.files.create(file=("note.txt", everywhere.encode()), purpose="assistants"))
+    for case in ({"model": secret, "messages": []}, {"model": "m", "messages": [], "stop": [secret]}):
+        face.run(client.chat.completions.create(**case))
+    for attempt in (
+        lambda: client.files.retrieve(secret),
+        lambda: client.models.list(extra_query={"k": secret}),
+        lambda: client.post(f"https://{plain.lower()}.example/x", cast_to=object, body={"a": plain}),
+        lambda: client.chat.completions.create(model="m", messages=[], extra_headers={"X-Own": secret, "Host": "x"}),
+    ):
+        with pytest.raises(openai.APIStatusError):
+            face.run(attempt())
+    provider.reply_with(Reply(status=400, text=f"echo of {plain} {secret}"))
+    with pytest.raises(openai.BadRequestError):
+        face.ask(client, everywhere)
+    ours = [line for line in debug_logs if "safellm" in line or "call." in line]
+    for value in (secret, mail):
+        bodies = [request.body for request in provider.requests]
+        assert sweep(value, paths=[home], texts=[*bodies, *ours]) == []
+    # A host name that a program tries is recorded on purpose: it is where the call would have gone.
+    texts = [line.replace(f"{plain.lower()}.example", "") for line in read_lines(home)]
+    assert sweep(plain, texts=texts) == []
+
+
+def read_lines(home):
+    return [
+        file.read_bytes().decode("utf-8", "replace")
+        for file in sorted(home.rglob("*"))
+        if file.is_file()
+    ]
+
+
+def test_l_6_hostile_names_stay_inside_their_record(face, provider, records):
+    """Line ends and control characters in a model's name or an answer's id don't make new lines."""
+    provider.reply_with(lambda _: "x")
+    client = face.client(provider)
+    model = 'gpt"\n{"event.name":"forged"}\r\u2028\x1b[2J'
+    face.run(client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}]))
+    assert {one["event.name"] for one in records()} == {"call.intent", "call.outcome"}
+    assert {one["gen_ai.request.model"] for one in records()} == {model}
+
+
+def test_records_name_what_was_hidden_and_cost(face, provider, records):
+    """One record before and one after, with OpenTelemetry's names."""
+    face.ask(face.client(provider), "mail alice@example.com, bob@example.com", max_tokens=50)
+    intent, outcome = records()
+    assert intent["safellm.redaction.counts"] == {"EMAIL": 2}
+    assert intent["decision"] == "modify"
+    assert intent["gen_ai.request.model"] == "gpt-4o"
+    assert intent["gen_ai.request.max_tokens"] == 50
+    assert intent["gen_ai.operation.name"] == "chat"
+    assert intent["server.port"] == provider.port
+    assert outcome["event.parent"] == intent["event.id"]
+    assert outcome["gen_ai.response.finish_reasons"] == ["stop"]
+    assert outcome["safellm.output.actions"] == {"restored": 2}
+    assert outcome["gen_ai.usage.input_tokens"] > 0
+    assert set(outcome["safellm.budget.charged"]) == {"input_tokens", "output_tokens", "micro_usd"}
+
+
+class OneAnswer(LoopbackServer):
+    """Answers everything with one body."""
+
+    def serve(self, request, connection):
+        from safellm.testing.endpoints import ok
+
+        body = {"id": "x\n" + "y" * 9000, "object": "chat.completion", "created": 1, "model": "m" * 9000, "choices": []}
+        connection.send_answer(ok(body | {"usage": {"prompt_tokens": 10**400, "completion_tokens": 1.5}}))
+        return True
+
+
+def test_l_6_absurd_values_of_an_answer_keep_the_trail_sound(face, outcome):
+    """Huge ids, models and numbers of a hostile provider: the trail verifies and stays small."""
+    with OneAnswer() as server:
+        client = face.client(base_url=f"{server.origin}/v1", api_key="x")
+        try:
+            face.run(client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "x"}]))
+        except openai.APIStatusError as error:
+            assert isinstance(error, safellm.Refused)
+    assert len(json.dumps(outcome())) < 40_000
+    assert sys.platform  # the same on every system
