@@ -14,13 +14,60 @@ from typing import Any as _Any
 
 import openai as _openai
 
+# The public face of the SDK: spelt out for type checkers, taken as it is by the interpreter, whatever the SDK's version. Names
+# that the SDK loads late are found by `__getattr__` below when they are asked for.
 if TYPE_CHECKING:
-    # Type checkers keep the first binding of a name, the interpreter the last: ours stand before and after the star.
-    from openai import *  # noqa: F403 - the drop-in is the whole public face of the SDK
-    from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
-    from safellm_openai.clients import OpenAI as OpenAI
+    from openai import DEFAULT_CONNECTION_LIMITS as DEFAULT_CONNECTION_LIMITS
+    from openai import DEFAULT_MAX_RETRIES as DEFAULT_MAX_RETRIES
+    from openai import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
+    from openai import NOT_GIVEN as NOT_GIVEN
+    from openai import APIConnectionError as APIConnectionError
+    from openai import APIError as APIError
+    from openai import APIResponseValidationError as APIResponseValidationError
+    from openai import APIStatusError as APIStatusError
+    from openai import APITimeoutError as APITimeoutError
+    from openai import AsyncComputerDriver as AsyncComputerDriver
+    from openai import AsyncComputerToolset as AsyncComputerToolset
+    from openai import AsyncStream as AsyncStream
+    from openai import AuthenticationError as AuthenticationError
+    from openai import BadRequestError as BadRequestError
+    from openai import BaseModel as BaseModel
+    from openai import ComputerDriver as ComputerDriver
+    from openai import ComputerToolset as ComputerToolset
+    from openai import ConflictError as ConflictError
+    from openai import ContentFilterFinishReasonError as ContentFilterFinishReasonError
+    from openai import DataResidency as DataResidency
+    from openai import DefaultAioHttpClient as DefaultAioHttpClient
+    from openai import DefaultAsyncHttpx2Client as DefaultAsyncHttpx2Client
+    from openai import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
+    from openai import DefaultHttpx2Client as DefaultHttpx2Client
+    from openai import DefaultHttpxClient as DefaultHttpxClient
+    from openai import InternalServerError as InternalServerError
+    from openai import InvalidWebhookSignatureError as InvalidWebhookSignatureError
+    from openai import LengthFinishReasonError as LengthFinishReasonError
+    from openai import NoneType as NoneType
+    from openai import NotFoundError as NotFoundError
+    from openai import NotGiven as NotGiven
+    from openai import OAuthError as OAuthError
+    from openai import Omit as Omit
+    from openai import OpenAIError as OpenAIError
+    from openai import PermissionDeniedError as PermissionDeniedError
+    from openai import ProxiesTypes as ProxiesTypes
+    from openai import RateLimitError as RateLimitError
+    from openai import ReconnectingEvent as ReconnectingEvent
+    from openai import ReconnectingOverrides as ReconnectingOverrides
+    from openai import RequestOptions as RequestOptions
+    from openai import Stream as Stream
+    from openai import Timeout as Timeout
+    from openai import Transport as Transport
+    from openai import UnprocessableEntityError as UnprocessableEntityError
+    from openai import WebSocketConnectionClosedError as WebSocketConnectionClosedError
+    from openai import WebSocketQueueFullError as WebSocketQueueFullError
+    from openai import file_from_path as file_from_path
+    from openai import not_given as not_given
+    from openai import omit as omit
+    from openai import types as types
 else:
-    # The same, without the names that the SDK loads late: `__getattr__` below finds them when they are asked for.
     globals().update({name: value for name, value in vars(_openai).items() if name in _openai.__all__})
 
 from safellm_openai.clients import AsyncAzureOpenAI as AsyncAzureOpenAI
@@ -50,10 +97,10 @@ if TYPE_CHECKING:
     from openai import videos as videos
     from openai import webhooks as webhooks
 
-Client = OpenAI  # type: ignore[misc]  # the star import named the SDK's own
-AsyncClient = AsyncOpenAI  # type: ignore[misc]  # the same
-BedrockOpenAI = _refuse_bedrock  # type: ignore[misc, assignment]  # a refusal in place of a class
-AsyncBedrockOpenAI = _refuse_bedrock  # type: ignore[misc, assignment]  # the same
+Client = OpenAI
+AsyncClient = AsyncOpenAI
+BedrockOpenAI = _refuse_bedrock
+AsyncBedrockOpenAI = _refuse_bedrock
 
 # -- module-level API ---------------------------------------------------------------------------------------------------
 

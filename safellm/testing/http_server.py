@@ -347,7 +347,7 @@ def cut_body(body: bytes | Iterable[bytes], cut: Callable[[bytes], Iterable[byte
     return _pieces(cut(whole), whole)
 
 
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json(body: bytes) -> Any:
     """Return the parsed body, or None if it isn't JSON."""
     try:
         return json.loads(body) if body else None

@@ -10,7 +10,7 @@ two programs that share a ledger. The fixture closes what it has made.
 """
 
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: PLR2004 - the numbers of an example stand where they are checked
+
 from __future__ import annotations
 
 import threading

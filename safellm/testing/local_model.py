@@ -184,7 +184,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _serve(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - a native type without stubs
+def _serve(settings: dict[str, Any]) -> Any:
     # Here and not above: heavy native code, wanted in the child only.
     import xllamacpp  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
 

@@ -105,7 +105,7 @@ def count_tokens(text: str) -> int:
     return len(tokens_of(text))
 
 
-def count_request_tokens(body: Any) -> int:  # noqa: ANN401 - any JSON value
+def count_request_tokens(body: Any) -> int:
     """Return the tokens of all texts that a request gives to the model."""
     parts = [body.get(name) for name in ("instructions", "messages", "input", "prompt", "tools")]
     return sum(count_tokens(text) for part in parts for text in _texts(part))
@@ -143,7 +143,7 @@ def at_limit(reply: Reply, body: Mapping[str, Any]) -> Reply:
     return replace(reply, text="".join(tokens_of(reply.text)[:limit]), chunks=None, finish_reason="length")
 
 
-def last_user_text(body: Any) -> str:  # noqa: ANN401 - any JSON value
+def last_user_text(body: Any) -> str:
     """Return the text of the last message of the user, whichever of the three request forms is used."""
     turns = body.get("messages", body.get("input", body.get("prompt", "")))
     if isinstance(turns, str):
@@ -158,7 +158,7 @@ def last_user_text(body: Any) -> str:  # noqa: ANN401 - any JSON value
     return ""
 
 
-def example_of(schema: Any, text: str) -> Any:  # noqa: ANN401 - JSON schema in, JSON value out
+def example_of(schema: Any, text: str) -> Any:
     """Return a value that fits a JSON schema (as structured outputs allow it), with `text` in every free string."""
     root = schema if isinstance(schema, dict) else {}
     return _example(root, root, text, 0)
@@ -166,7 +166,7 @@ def example_of(schema: Any, text: str) -> Any:  # noqa: ANN401 - JSON schema in,
 
 def _example(  # noqa: PLR0911 - one return for each kind of schema
     schema: dict[str, Any], root: dict[str, Any], text: str, depth: int
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     if "$ref" in schema:
         target: Any = root
         for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
@@ -191,7 +191,7 @@ def _example(  # noqa: PLR0911 - one return for each kind of schema
     return {"boolean": True, "null": None}.get(kind, text)
 
 
-def _arguments(schema: Any, text: str) -> str:  # noqa: ANN401 - JSON schema
+def _arguments(schema: Any, text: str) -> str:
     return json.dumps(example_of(schema, text), ensure_ascii=False)
 
 
@@ -207,7 +207,7 @@ def _forced_function(body: Mapping[str, Any]) -> tuple[str, Any] | None:
     return None
 
 
-def _answer_schema(body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON schema
+def _answer_schema(body: Mapping[str, Any]) -> Any:
     wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
     if wanted.get("type") == "json_schema":
         return wanted.get("json_schema", wanted).get("schema", {})
@@ -216,14 +216,14 @@ def _answer_schema(body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON schem
     return None
 
 
-def _content_texts(content: Any) -> Iterator[str]:  # noqa: ANN401 - JSON value
+def _content_texts(content: Any) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
         yield from (part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
-def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON value
+def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -57,12 +57,19 @@ def test_values_are_hidden_in_every_place_of_the_body() -> None:
         "user": mail,
         "metadata": {mail: mail},
         "stop": [mail],
-        "tools": [{"type": "function", "function": {"name": "f", "description": mail, "parameters": {"default": mail}}}],
+        "tools": [
+            {"type": "function", "function": {"name": "f", "description": mail, "parameters": {"default": mail}}}
+        ],
         "unknown_field": [{"deep": [mail]}],
     }
     for role in ("system", "developer", "assistant", "tool"):
         body["messages"].append({"role": role, "content": [{"type": "text", "text": mail}]})
-    body["messages"].append({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"to":"alice\\u0040example.com"}'}}]})
+    body["messages"].append(
+        {
+            "role": "assistant",
+            "tool_calls": [{"function": {"name": "f", "arguments": '{"to":"alice\\u0040example.com"}'}}],
+        }
+    )
     _, decision = World().begin(body)
     assert isinstance(decision, Forward)
     assert decision.body is not None
@@ -75,7 +82,13 @@ def test_values_are_hidden_in_every_place_of_the_body() -> None:
 def test_opaque_values_and_base64_are_left_alone() -> None:
     """One changed byte of a signed value would break the next turn."""
     body = chat("hi")
-    body["input"] = [{"type": "reasoning", "encrypted_content": "alice@example.com", "image_url": "data:image/png;base64,alice@example.com"}]
+    body["input"] = [
+        {
+            "type": "reasoning",
+            "encrypted_content": "alice@example.com",
+            "image_url": "data:image/png;base64,alice@example.com",
+        }
+    ]
     _, decision = World().begin(body)
     assert isinstance(decision, Forward)
     assert decision.body is None
@@ -104,7 +117,9 @@ def test_a_secret_in_the_url_stops_the_call() -> None:
 
 
 @pytest.mark.parametrize("kind", [Reserve, Record])
-@pytest.mark.parametrize("error", [OSError("disk"), GuardFailure("x", guard="audit", reason=Reason.AUDIT_UNAVAILABLE, remedy="y")])
+@pytest.mark.parametrize(
+    "error", [OSError("disk"), GuardFailure("x", guard="audit", reason=Reason.AUDIT_UNAVAILABLE, remedy="y")]
+)
 def test_p_8_a_failing_store_refuses_the_call(kind: type, error: Exception) -> None:
     """P8: whatever the ledger or the trail throws, nothing is forwarded and a hold is given back."""
     world = World(answers={kind: error})
@@ -177,10 +192,17 @@ def test_the_reservation_bounds_every_choice() -> None:
     ("settings", "body", "path", "reason"),
     [
         ({"limits": [{"usd": "1"}]}, chat("x", model="unknown"), "/v1/chat/completions", Reason.BUDGET_UNPRICED),
-        ({"limits": [{"usd": "1"}]}, {"model": "dall-e", "prompt": "x"}, "/v1/images/generations", Reason.BUDGET_UNBOUNDED),
+        (
+            {"limits": [{"usd": "1"}]},
+            {"model": "dall-e", "prompt": "x"},
+            "/v1/images/generations",
+            Reason.BUDGET_UNBOUNDED,
+        ),
     ],
 )
-def test_b_6_what_can_not_be_bounded_is_refused_under_a_money_limit(settings: Any, body: Any, path: str, reason: Reason) -> None:
+def test_b_6_what_can_not_be_bounded_is_refused_under_a_money_limit(
+    settings: Any, body: Any, path: str, reason: Reason
+) -> None:
     """B.6: an unknown price or an unknown measure is a refusal, not a guess."""
     _, decision = World({"budget": settings}).begin(body, path)
     assert isinstance(decision, Refuse)
@@ -193,8 +215,18 @@ def test_usage_of_streams_is_asked_for_and_hidden_again() -> None:
     world = World()
     exchange, decision = world.begin(chat("x", stream=True))
     assert sent(decision, None)["stream_options"] == {"include_usage": True}
-    piece = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}], "usage": None}
-    last = {"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    piece = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"content": "hi"}}],
+        "usage": None,
+    }
+    last = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
     raw = b"".join(f"data: {json.dumps(one)}\n\n".encode() for one in (piece, last)) + b"data: [DONE]\n\n"
     out = answer(exchange, [raw], "text/event-stream")
     assert out.count(b"data:") == 2
@@ -266,7 +298,10 @@ def test_egress_is_decided_first(origin: Origin, headers: Any, extensions: Any, 
     """E.1-E.5: another origin, another Host or an extension that redirects ends the call before a byte is read."""
     world = World()
     _, decision = world.begin(
-        b"not json", origin=origin, headers=(("content-type", "application/json"), *headers), extensions=frozenset(extensions)
+        b"not json",
+        origin=origin,
+        headers=(("content-type", "application/json"), *headers),
+        extensions=frozenset(extensions),
     )
     assert isinstance(decision, Refuse)
     assert decision.error.reason is reason
@@ -289,7 +324,11 @@ def test_plain_http_is_for_this_machine_only() -> None:
     """E.1: an origin without encryption is refused unless it is loopback or the policy allows it."""
     far, near = Origin("http", "gpu.example", 80), Origin("http", "127.0.0.1", 8000)
     bounds = Bounds(origins=frozenset({far, near}))
-    for world, origin, allowed in ((World(), far, False), (World(), near, True), (World({"egress": {"allow_http": True}}), far, True)):
+    for world, origin, allowed in (
+        (World(), far, False),
+        (World(), near, True),
+        (World({"egress": {"allow_http": True}}), far, True),
+    ):
         _, decision = world.begin(chat("x"), exchange=world.exchange(bounds), origin=origin)
         assert isinstance(decision, Forward) is allowed
 

@@ -38,8 +38,16 @@ def test_no_terminal_control_survives(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "low, high",
-    [(0x200B, 0x200B), (0x2060, 0x2064), (0x202A, 0x202E), (0x2066, 0x2069), (0xE0000, 0xE007F), (0xE0100, 0xE01EF), (0xFEFF, 0xFEFF)],
+    ("low", "high"),
+    [
+        (0x200B, 0x200B),
+        (0x2060, 0x2064),
+        (0x202A, 0x202E),
+        (0x2066, 0x2069),
+        (0xE0000, 0xE007F),
+        (0xE0100, 0xE01EF),
+        (0xFEFF, 0xFEFF),
+    ],
 )
 def test_o_4_every_code_point_of_the_classes_is_removed(low: int, high: int) -> None:
     """O.4: zero-width, bidi, tag and variation-selector-supplement characters go, wherever they stand."""
@@ -52,7 +60,9 @@ def test_variation_selectors_as_data_are_removed_when_repeated() -> None:
     assert clean("x" + "\ufe01\ufe02\ufe0f\ufe0e") == "x\ufe0f"
 
 
-@pytest.mark.parametrize("text", ["👨\u200d👩\u200d👧", "❤\ufe0f\u200d🔥", "می\u200cخواهم", FLAG, "क्\u200dष", "plain\n\ttext\r\n", "🏴"])
+@pytest.mark.parametrize(
+    "text", ["👨\u200d👩\u200d👧", "❤\ufe0f\u200d🔥", "می\u200cخواهم", FLAG, "क्\u200dष", "plain\n\ttext\r\n", "🏴"]
+)
 def test_what_scripts_and_emoji_need_stays(text: str) -> None:
     """Joiners between letters of joining scripts, emoji sequences and flags pass unchanged."""
     assert clean(text) == text

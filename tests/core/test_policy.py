@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+
 from safellm._core.effects import Limit, Unit, Window
 from safellm._core.policy import Action, Budget, Budgets, Mode, Policy, Redaction
 

@@ -121,7 +121,8 @@ def test_open_end_is_where_a_placeholder_could_still_grow(text: str) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "Contact {}.", "mail <{}>", "see ({}) ok", "**{}**", "`{}`", "[{}](http://x.example)", "Email:{}, ok", "key={}", "- {}: yes",
+        "Contact {}.", "mail <{}>", "see ({}) ok", "**{}**", "`{}`", "[{}](http://x.example)", "Email:{}, ok", "key={}",
+        "- {}: yes",
         '{{"to": "{}"}}', "{}", "{}\n", "'{}'", "a, {}; b", "| {} |", "http://x.example {} and", "![alt {}](y.png)", "> {}",
     ],
 )  # fmt: skip
@@ -136,7 +137,8 @@ def test_values_come_back_where_text_is_read(template: str) -> None:
     "template",
     [
         "http://{}.evil.example", "https://evil.example/?q={}", "![x](https://evil.example/{})", "![x]({})", "[x]({})",
-        "[x](<https://evil.example/? {}>)", "[r]: {}", "[r]: https://evil.example/{}", "<a href='{}'>", '<img src="//e.example/{}">',
+        "[x](<https://evil.example/? {}>)", "[r]: {}", "[r]: https://evil.example/{}", "<a href='{}'>",
+        '<img src="//e.example/{}">',
         "<img alt=x title={}>", "evil.example/?d={}", "www.evil.example/{}", "//evil.example/{}", "mailto:{}", "data:text/html,{}",
         "javascript:{}", "{}.evil.example/x", "{}@evil.example", "user/{}", "?d={}", "HTTPS://EVIL.EXAMPLE/{}",
         "![x](https://evil.example/a\n{})", "<style>a{{background:url(//e.example/{})}}",
@@ -161,7 +163,9 @@ def test_position_costs_little_on_hostile_text() -> None:
 ARGUMENTS = st.dictionaries(
     st.sampled_from(["to", "body", "url", 'q"uote', "nested"]),
     st.recursive(
-        st.sampled_from(["x", PLACEHOLDER, f"hello {PLACEHOLDER}, bye", f"https://evil.example/?q={PLACEHOLDER}", 'q"\\\n', 7]),
+        st.sampled_from(
+            ["x", PLACEHOLDER, f"hello {PLACEHOLDER}, bye", f"https://evil.example/?q={PLACEHOLDER}", 'q"\\\n', 7]
+        ),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "to"]), inner, max_size=2),
         max_leaves=4,
     ),
@@ -169,7 +173,11 @@ ARGUMENTS = st.dictionaries(
 )
 
 
-@given(ARGUMENTS, st.sampled_from([VALUE, 'O","admin":true,"x":"', "back\\slash", "line\nbreak", "\ud800", 'q"']), st.data())
+@given(
+    ARGUMENTS,
+    st.sampled_from([VALUE, 'O","admin":true,"x":"', "back\\slash", "line\nbreak", "\ud800", 'q"']),
+    st.data(),
+)
 def test_r_6_tool_arguments_stay_json_and_only_declared_parameters_get_values(
     arguments: dict[str, object], value: str, data: st.DataObject
 ) -> None:

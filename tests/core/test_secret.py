@@ -12,6 +12,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safellm._core.secret import Secret
 
 # Long enough that no fragment of it turns up in a repr by chance.

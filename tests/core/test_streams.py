@@ -32,7 +32,9 @@ def replies(draw: Any) -> Reply:
     data = draw(st.data())
     text = draw(TEXTS)
     arguments = {"to": draw(TEXTS), "body": draw(TEXTS)}
-    calls = (ToolCall(name=draw(st.sampled_from(["send", "other"])), arguments=arguments),) if draw(st.booleans()) else ()
+    calls = (
+        (ToolCall(name=draw(st.sampled_from(["send", "other"])), arguments=arguments),) if draw(st.booleans()) else ()
+    )
     return Reply(
         text=text,
         chunks=pieces_of(text, data) if text else None,
@@ -158,11 +160,21 @@ def test_a_truncated_event_is_not_handed_on() -> None:
 def test_legacy_completions_and_assistants_stream_too() -> None:
     """The older forms go through the same filters."""
     half, rest = PLACEHOLDER[:9], PLACEHOLDER[9:]
-    legacy = [{"choices": [{"index": 0, "text": half, "finish_reason": None}]}, {"choices": [{"index": 0, "text": rest + "!", "finish_reason": "stop"}]}]
+    legacy = [
+        {"choices": [{"index": 0, "text": half, "finish_reason": None}]},
+        {"choices": [{"index": 0, "text": rest + "!", "finish_reason": "stop"}]},
+    ]
     raw = b"".join(wire.sse(event) for event in legacy)
     out = treat({"model": "gpt-4o", "prompt": "x", "stream": True}, "/v1/completions", [raw], "text/event-stream")
     assert "".join(event["choices"][0]["text"] for event in events_of(out)) == VALUE + "!"
-    parts = [{"object": "thread.message.delta", "id": "m", "delta": {"content": [{"index": 0, "type": "text", "text": {"value": one}}]}} for one in (half, rest)]
+    parts = [
+        {
+            "object": "thread.message.delta",
+            "id": "m",
+            "delta": {"content": [{"index": 0, "type": "text", "text": {"value": one}}]},
+        }
+        for one in (half, rest)
+    ]
     raw = b"".join(wire.sse(event, "thread.message.delta") for event in parts)
     out = treat({"assistant_id": "a", "stream": True}, "/v1/threads/t/runs", [raw], "text/event-stream")
     assert "".join(event["delta"]["content"][0]["text"]["value"] for event in events_of(out)) == VALUE

@@ -34,12 +34,27 @@ def test_public_names_are_real() -> None:
 def test_typing_marker_is_there() -> None:
     """Type checkers read our annotations (PEP 561)."""
     assert (ROOT / "safellm" / "py.typed").exists()
-    assert all((path / "py.typed").exists() for path in (ROOT / "adapters").iterdir() if path.is_dir() and path.name[0] != "_")
+    assert all(
+        (path / "py.typed").exists() for path in (ROOT / "adapters").iterdir() if path.is_dir() and path.name[0] != "_"
+    )
 
 
 def test_importing_touches_nothing() -> None:
     """`import safellm` loads no SDK, no key store, no database, no logging library and reads no variable of ours."""
     code = "import sys, safellm; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"openai", "httpx", "httpx2", "keyring", "cryptography", "tiktoken", "structlog", "sqlite3", "re2", "rich", "typer", "pydantic"}
+    heavy = {
+        "openai",
+        "httpx",
+        "httpx2",
+        "keyring",
+        "cryptography",
+        "tiktoken",
+        "structlog",
+        "sqlite3",
+        "re2",
+        "rich",
+        "typer",
+        "pydantic",
+    }
     assert not heavy & set(loaded)

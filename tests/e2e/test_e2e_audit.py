@@ -21,32 +21,34 @@ from safellm.testing.replies import Reply, ToolCall
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes, limits and users of POSIX systems")
 
-# Runs as a user without rights, first with everything in order, then with `spoil` done to the folder.
+# Warmed up with a folder of its own, because a user without rights may be unable to read this installation. Then, as such
+# a user: first with everything in order, then with `spoil` done to the folder.
 CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
-import safellm, safellm.openai, safellm.client, openai
-import safellm.stores.ledger.sqlite, safellm.stores.journal.jsonl, safellm.transports.http, genai_prices, re2
+import openai
+import safellm, safellm.client
 base_url, home, spoil = sys.argv[1:4]
-if os.getuid() == 0 and spoil != "disk is full":
-    os.setgid(65534); os.setuid(65534)
 def ask(client):
     try:
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
         print("answered")
     except openai.APIStatusError as error:
         print(isinstance(error, safellm.GuardFailure), error.reason, error.guard, bool(error.remedy))
-    except safellm.ConfigurationError as error:
-        print("configuration", bool(error.remedy))
 def make():
     return safellm.OpenAI(base_url=base_url, api_key="x", max_retries=3)
+os.environ["SAFELLM_HOME"] = home + " warm"
+ask(make())
+os.environ["SAFELLM_HOME"] = home
+if os.getuid() == 0 and spoil != "disk is full":
+    os.setgid(65534); os.setuid(65534)
 home = Path(home)
 if spoil == "new home is read-only":
     home.parent.chmod(0o500)
     try:
         ask(make())
-    except safellm.ConfigurationError as error:
-        print("configuration", bool(error.remedy))
+    except safellm.SafeLLMError as error:
+        print("no client", bool(error.remedy))
     home.parent.chmod(0o700)
     sys.exit()
 client = make()
@@ -88,7 +90,7 @@ def open_folder():
 @pytest.mark.parametrize(
     ("spoil", "first", "then"),
     [
-        ("new home is read-only", None, "configuration True"),
+        ("new home is read-only", None, "no client True"),
         ("audit folder is read-only", "answered", "True audit.unavailable audit True"),
         ("audit folder is gone", "answered", "True audit.unavailable audit True"),
         ("ledger is read-only", "answered", "True budget.unavailable budget True"),
@@ -102,12 +104,12 @@ def test_l_5_call_that_can_not_be_recorded_is_not_sent(python, provider, open_fo
         CHILD, provider.base_url, home, spoil, env={**os.environ, "SAFELLM_HOME": str(home), "HOME": str(open_folder)}
     )
     lines = done.stdout.splitlines()
-    assert lines[:-1] == ([first] if first else [])
+    assert lines[:-1] == ["answered", *([first] if first else [])]
     if then is not None:
         assert lines[-1] == then
     else:  # ledger or trail: whichever meets the full disk first
         assert lines[-1] in {"True audit.unavailable audit True", "True budget.unavailable budget True"}
-    assert len(provider.requests) == (1 if first else 0)
+    assert len(provider.requests) == len(lines[:-1])
 
 
 def test_l_5_best_effort_goes_on_without_a_trail(face, provider, home):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -34,7 +35,7 @@ def charged(usage):
 
 def test_b_1_threads_never_spend_more_than_the_limit(sync, provider, usage):
     """Eight threads call until the budget refuses: what the provider billed stays within it, and the ledger has all of it."""
-    limit = 4000
+    limit = 1500
     client = sync.client(provider, safellm=limited(tokens=limit))
     billed, refused, wrong = [], [], []
 
@@ -126,7 +127,7 @@ def test_b_3_second_smaller_usage_does_not_lower_the_charge(face, faults, outcom
 
 
 @STREAMED
-@pytest.mark.parametrize("fault", ["reset-mid-body", "stall-mid-body", "half-event", "length-long", "invalid-json"])
+@pytest.mark.parametrize("fault", ["reset-mid-body", "stall-mid-body", "half-event", "invalid-json"])
 def test_b_3_answer_that_breaks_off_charges_the_hold(face, faults, outcome, records, fault, stream):
     """An aborted answer was billed, as far as anyone knows."""
     client = face.client(base_url=faults.base_url(fault), api_key="x", timeout=0.5)
@@ -193,6 +194,7 @@ def test_left_stream_is_settled_when_it_is_dropped(sync, provider, outcome):
         model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True, max_tokens=44
     ):
         break
+    gc.collect()  # the SDK's stream is a reference cycle
     assert outcome()["error.type"] == "closed"
     assert outcome()["safellm.budget.charged"]["output_tokens"] == 44
 

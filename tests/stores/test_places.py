@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from safellm.errors import ConfigurationError
 from safellm.stores.places import Places, ensure_private, find_places
 

@@ -94,7 +94,9 @@ class World:
         except StopIteration as done:
             return done.value
 
-    def begin(self, body: Any, path: str = "/v1/chat/completions", exchange: Exchange | None = None, **head: Any) -> tuple[Exchange, Decision]:
+    def begin(
+        self, body: Any, path: str = "/v1/chat/completions", exchange: Exchange | None = None, **head: Any
+    ) -> tuple[Exchange, Decision]:
         """Run `begin` for a JSON body."""
         exchange = exchange or self.exchange()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -12,9 +12,9 @@ import time
 import zlib
 from collections.abc import Iterator
 
-import openai
 import pytest
 
+import openai
 from safellm.testing import faults
 from safellm.testing.faults import TEXT, Fault, FaultServer
 from safellm.testing.sink import Sink
@@ -204,7 +204,7 @@ def test_e_9_half_event_ends_in_good_order(server: FaultServer) -> None:
 @pytest.mark.parametrize("fault", [Fault.INVALID_UTF8, Fault.INVALID_JSON])
 def test_e_9_unreadable_bodies_are_errors(server: FaultServer, fault: Fault, kind: str) -> None:
     """Bytes that aren't UTF-8 or aren't JSON are an error in the SDK: the fault is a real one."""
-    with client_for(server, fault) as client, pytest.raises(ValueError):  # noqa: PT011 - two subclasses
+    with client_for(server, fault) as client, pytest.raises(ValueError):
         ask(client, kind)
 
 

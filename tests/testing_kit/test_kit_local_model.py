@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import openai
 import pytest
 
+import openai
 from safellm.errors import ConfigurationError
 from safellm.testing.local_model import INSTALL_COMMANDS, LocalModel, find_model
 

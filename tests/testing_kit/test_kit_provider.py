@@ -7,12 +7,12 @@ import base64
 import json
 from collections.abc import Iterator
 
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+import openai
 from safellm.testing.http_server import SeenRequest
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.replies import Reply, ToolCall, count_tokens, tokens_of

@@ -1,0 +1,1 @@
+"""The durable audit trail, and the event pipeline beside it."""

@@ -192,7 +192,7 @@ def escaped(text: str) -> str:
     )
 
 
-def _send(logger: Any, event: str, fields: Mapping[str, JSON], time_ns: int) -> None:  # noqa: ANN401 - structlog's own type
+def _send(logger: Any, event: str, fields: Mapping[str, JSON], time_ns: int) -> None:
     # One argument instead of many keywords: a field may be called like a parameter.
     getattr(logger, "warning" if _level(fields) == logging.WARNING else "info")(event, safellm=(fields, time_ns))
 
@@ -210,7 +210,7 @@ def _printable(_: object, __: str, event_dict: MutableMapping[str, Any]) -> Muta
     return {escaped(str(name)): _clean(value) for name, value in event_dict.items()}
 
 
-def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return escaped(value)
     if isinstance(value, Mapping):

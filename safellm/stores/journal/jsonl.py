@@ -230,7 +230,7 @@ class JsonlJournal:
             head = _Head(uid=uid or file.uid8 + os.urandom(12).hex(), seq=0, hash=GENESIS)
         return self._stand(file, descriptor, identity, size, head, end)
 
-    def _stand(  # noqa: PLR0913, PLR0917 - the parts of a place
+    def _stand(  # noqa: PLR0913 - the parts of a place
         self, file: TrailFile, descriptor: int, identity: tuple[int, int], size: int, head: _Head, end: End
     ) -> _Place:
         self._place = _Place(

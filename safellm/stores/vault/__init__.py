@@ -1,0 +1,1 @@
+"""Keys at rest, each with the origins that it may be sent to."""

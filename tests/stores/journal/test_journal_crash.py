@@ -26,7 +26,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and users
 
 def _run(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     program = [*prefix, sys.executable, "-c", textwrap.dedent(code), *arguments]
-    return subprocess.run(program, check=False, capture_output=True, text=True, timeout=120)  # noqa: S603 - our own
+    return subprocess.run(program, check=False, capture_output=True, text=True, timeout=120)
 
 
 _MORTAL_WRITER = """
@@ -56,9 +56,7 @@ while True:
 def test_l_5_sixteen_writers_killed_at_random(tmp_path: Path) -> None:
     """Every record that a killed writer was told of is there, and the check explains every byte of the rest."""
     writers = [
-        subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-c", _MORTAL_WRITER, str(tmp_path), str(number)], stdout=subprocess.PIPE
-        )
+        subprocess.Popen([sys.executable, "-c", _MORTAL_WRITER, str(tmp_path), str(number)], stdout=subprocess.PIPE)
         for number in range(16)
     ]
     told: dict[int, str] = {}
@@ -187,7 +185,7 @@ def _strace(*inject: str) -> tuple[str, ...]:
     if program is None:
         pytest.skip("strace is not installed: the failing disk is not tested")
     prefix = (program, "-f", "-qq", "-o", os.devnull, *inject)
-    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:  # noqa: S603 - our own
+    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
         pytest.skip("strace may not trace here: the failing disk is not tested")
     return prefix
 
@@ -280,7 +278,7 @@ def test_l_5_threads_that_wait_together_are_all_told_of_a_failed_sync(
     tickets = []
     for _ in range(3):  # written, and not yet waited for
         journal.append("call.outcome", {}, time_ns=TIME_NS)
-        tickets.append(journal._written)  # noqa: SLF001 - what a thread between write and wait holds
+        tickets.append(journal._written)
 
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
@@ -292,6 +290,6 @@ def test_l_5_threads_that_wait_together_are_all_told_of_a_failed_sync(
     assert journal.append("call.intent", {}, time_ns=TIME_NS).seq == 6
     for ticket in tickets:
         with pytest.raises(OSError, match="error"):
-            journal._wait(ticket)  # noqa: SLF001 - the second half of `append`
-    journal._wait(1)  # noqa: SLF001
-    journal._wait(6)  # noqa: SLF001
+            journal._wait(ticket)
+    journal._wait(1)
+    journal._wait(6)

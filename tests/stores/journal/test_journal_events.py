@@ -155,7 +155,7 @@ def test_logging_without_handlers_stays_silent() -> None:
         "LoggingSink().emit('policy.deny', {'decision': 'deny'}, time_ns=1)\n"
         "assert logging.getLogger().handlers == [] and logging.getLogger().level == logging.WARNING\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

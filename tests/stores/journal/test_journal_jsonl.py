@@ -136,10 +136,7 @@ for number in range(int(sys.argv[2])):
 
 def test_l_8_rotation_under_concurrent_writers(tmp_path: Path) -> None:
     """Six processes write while files are changed every few records: nothing is lost and the chain is whole."""
-    writers = [
-        subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), "60", "4000"])  # noqa: S603 - our own program
-        for _ in range(6)
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), "60", "4000"]) for _ in range(6)]
     while any(writer.poll() is None for writer in writers):
         if find(tmp_path):
             during = verify_directory(tmp_path)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from safellm._core.origin import Origin, make_origin
 from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from safellm._core.origin import Origin
 from safellm._core.policy import Keys, Mode, Policy
 from safellm._core.secret import Secret

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from safellm._core.policy import Policy
 from safellm.errors import VaultUnavailable
 from safellm.stores.vault.backends import Done, Failed, allowed_kinds, bounded, choose_backend
@@ -156,6 +157,7 @@ def test_k_1_allow_list_holds_only_real_key_stores() -> None:
 def test_k_1_properties_from_the_environment_do_not_reach_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """`KEYRING_PROPERTY_*` sets attributes of plain keyring backends, and none of ours."""
     from keyring.backends.SecretService import Keyring
+
     from safellm.stores.vault.backends import _instance
 
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/attacker")
