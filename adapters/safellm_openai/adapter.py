@@ -95,7 +95,8 @@ class OpenAIAdapter:
             seen.id = name
         usage = whole.get("usage")
         if isinstance(usage, dict):
-            seen.usage = _usage(usage)
+            # A second usage can't lower what was said before (THREATS B.3).
+            seen.usage = _usage(usage).at_least(seen.usage)
         for choice in _list(whole.get("choices")):
             if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
                 seen.finish_reasons.append(choice["finish_reason"])

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from safellm._core.adapter import Billing, Route
@@ -56,6 +56,7 @@ def _route(method: str, template: str) -> Route:
     )
 
 
+@lru_cache(maxsize=512)
 def find_route(method: str, path: str) -> Route:
     """Return the endpoint that a request's path ends with, or an unknown one."""
     segments = [part for part in path.split("/") if part]

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Protocol
 
@@ -50,6 +50,15 @@ class UsageSeen:
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+    def at_least(self, other: UsageSeen | None) -> UsageSeen:
+        """Return the larger of both, number by number."""
+        if other is None:
+            return self
+        pairs = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        return UsageSeen(
+            **{name: max((x for x in pair if x is not None), default=None) for name, pair in pairs.items()}
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from safellm.errors import GuardFailure, Reason
+from safellm.errors import ConfigurationError
 
 _SIZE = 32
 _NAME = "install.key"
@@ -23,7 +23,7 @@ def install_key(state: Path) -> bytes:
         state: The user's state folder.
 
     Raises:
-        GuardFailure: the folder can't be written, or the file is not a key.
+        ConfigurationError: the folder can't be written, or the file is not a key.
     """
     from safellm.stores.durable import private_folder  # noqa: PLC0415 - platform calls only when a client is made
 
@@ -65,10 +65,8 @@ def _create(path: Path) -> None:
         aside.unlink()
 
 
-def _unusable(why: str) -> GuardFailure:
-    return GuardFailure(
+def _unusable(why: str) -> ConfigurationError:
+    return ConfigurationError(
         f"The installation key in the state folder can't be used: {why}",
-        guard="redaction",
-        reason=Reason.GUARD_ERROR,
         remedy="Make the folder writable, or set SAFELLM_HOME to one that is.",
     )

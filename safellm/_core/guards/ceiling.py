@@ -55,9 +55,13 @@ def guard(call: Call) -> None:
 
 
 def _input_bound(call: Call) -> int:
-    texts = sum(len(one.text.encode("utf-8", "surrogatepass")) for one in call.fields if one.kind is not Kind.DATA)
+    texts = sum(_size(one.text) for one in call.fields if one.kind is not Kind.DATA)
     # Images and audio: one token for each byte is far above what any provider bills.
     return input_bound(texts + call.body.binary_bytes, len(call.fields))
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _output_bound(call: Call, limited: bool) -> int:

@@ -16,7 +16,9 @@ def guard(call: Call) -> None:
     if call.policy.input.hidden_characters == "pass":
         return
     for one in call.fields:
-        if one.trust is Trust.UNTRUSTED and one.kind in _KINDS and not one.is_key and needs_cleaning(one.text):
+        if one.text.isascii() or one.trust is Trust.OWN or one.kind not in _KINDS or one.is_key:
+            continue  # no ASCII character is hidden
+        if needs_cleaning(one.text):
             cleaner = CharacterFilter(hidden=True, terminal=False)
             text = cleaner.feed(one.text) + cleaner.finish()
             if cleaner.removed:
