@@ -82,6 +82,10 @@ class OpenAIAdapter:
         known_as = named or body.get("previous_response_id")
         return (known_as if isinstance(known_as, str) else None), _first_user_text(body)
 
+    def keeps_conversation(self, route: Route) -> bool:
+        """Return whether the provider keeps what was said, so that a later request may refer to it."""
+        return route.template.startswith(("/responses", "/conversations", "/threads"))
+
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note what an answer or a stream event says of itself."""
         if not isinstance(answer, dict):

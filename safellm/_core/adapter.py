@@ -146,6 +146,10 @@ class Adapter(Protocol):
         """Return (name that the provider knows this conversation by, text it began with); None where unknown."""
         ...
 
+    def keeps_conversation(self, route: Route) -> bool:
+        """Return whether a later request may name this call's answer instead of sending the history again."""
+        ...
+
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note usage, model, id and finish reasons of an answer or of one stream event."""
         ...

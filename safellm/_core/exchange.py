@@ -355,10 +355,10 @@ class Exchange:
             return
         self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED)
         self.state = State.CLOSED
-        call, rules, _ = self._parts()
+        call, rules, route = self._parts()
         if self._events is not None and self._events.ended and failure == "closed":
             failure = None  # programs stop reading at the end mark; the stream was whole
-        if self._seen.id is not None and len(call.mapping):
+        if self._seen.id is not None and len(call.mapping) and self._tools.adapter.keeps_conversation(route):
             self._remember(self._seen.id, call.mapping)
         charged: Amounts | None = None
         if not sent:

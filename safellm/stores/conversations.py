@@ -52,9 +52,10 @@ class Conversations:
             return self._get(f"named:{name}")
         if known_as is not None:
             return self._get(f"id:{known_as}")
-        # Two conversations that begin with the same text share placeholders; the provider sees the same text twice anyway.
+        # The request brings its whole history along, so nothing is kept for it: values of one user can't come back to another
+        # who began with the same words. Placeholders are the same for both; the provider sees the same text twice anyway.
         digest = hashlib.sha256((began_with or "").encode("utf-8", "surrogatepass")).hexdigest()
-        return self._get(f"text:{digest}")
+        return Mapping(f"text:{digest}")
 
     def remember(self, known_as: str, mapping: Mapping) -> None:
         """Note that the provider will call this conversation by another name from now on."""

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -62,6 +63,7 @@ def test_demo_keep_says_where(safellm: Any) -> None:
     trail = Path(found[1]) / "audit"
     assert safellm("audit", "verify", str(trail)).exit_code == 0
     assert "verified: 8 records" in safellm("audit", "verify", str(trail)).stdout
+    shutil.rmtree(found[1])
 
 
 def test_demo_without_keep_leaves_nothing(safellm: Any) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def test_set_list_test_remove_from_the_shell(session: dict[str, str], provider: 
 def test_k_4_typed_key_is_not_echoed(session: dict[str, str]) -> None:
     """On a terminal the key is asked for unseen: what the terminal shows never holds it."""
     import pty
+    import select
+    import termios
 
     secret = make_canary()
     script = f"{UNLOCK}; exec {SAFELLM} keys set openai"
@@ -70,8 +73,13 @@ def test_k_4_typed_key_is_not_echoed(session: dict[str, str]) -> None:
         stdin=slave, stdout=slave, stderr=slave, env=session | {"TERM": "xterm"},
     )  # fmt: skip
     os.close(slave)
-    shown, typed = b"", False
-    while True:
+    shown, typed, deadline = b"", False, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not typed and b"not shown" in shown and not termios.tcgetattr(master)[3] & termios.ECHO:
+            os.write(master, secret.encode() + b"\n")  # only now: what is typed before the echo is off is thrown away
+            typed = True
+        if not select.select([master], [], [], 0.05)[0]:
+            continue
         try:
             piece = os.read(master, 65536)
         except OSError:  # the other side is closed
@@ -79,9 +87,6 @@ def test_k_4_typed_key_is_not_echoed(session: dict[str, str]) -> None:
         if not piece:
             break
         shown += piece
-        if not typed and b"not shown" in shown:
-            os.write(master, secret.encode() + b"\n")
-            typed = True
     os.close(master)
     assert child.wait(30) == 0, shown
     assert b"Stored 'openai'" in shown

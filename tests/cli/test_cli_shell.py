@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ pty_only = pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals
 def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -> tuple[int, bytes]:
     """Run a command on a pseudo-terminal; return its exit code and all that it printed there."""
     import pty
+    import select
 
     environment = {**os.environ, "TERM": "xterm-256color", **variables}
     master, slave = pty.openpty()
@@ -26,8 +28,10 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
         preexec_fn=_own_terminal,
     )  # fmt: skip
     os.close(slave)
-    out = b""
-    while True:
+    out, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([master], [], [], 0.1)[0]:
+            continue
         try:
             piece = os.read(master, 65536)
         except OSError:  # the other side is closed

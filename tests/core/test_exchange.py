@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from exchanges import ORIGIN, WordScanner, World, answer, chat, sent
+from exchanges import KEY, ORIGIN, WordScanner, World, answer, chat, sent
 
 from safellm._core.call import Bounds
 from safellm._core.effects import Amounts, Forward, Limit, OverLimit, Record, Refuse, Reserve, Settle, Unit, Window
 from safellm._core.exchange import State
 from safellm._core.origin import Origin
+from safellm._core.placeholder import make_placeholder
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 
 COMPLETION = {
@@ -434,10 +435,27 @@ def test_out_of_order_calls_are_misuse() -> None:
 def test_answers_are_remembered_under_the_provider_s_name() -> None:
     """R.8: the next turn may name the previous answer instead of sending the history."""
     world = World()
-    exchange, _ = world.begin(chat("alice@example.com"))
-    answer(exchange, [json.dumps(COMPLETION).encode()])
-    world.run(exchange.finish())
-    assert world.remembered == ["chatcmpl-1"]
+    for path, expected in (("/v1/chat/completions", []), ("/v1/responses", ["chatcmpl-1"])):
+        exchange, _ = world.begin(chat("alice@example.com"), path)
+        answer(exchange, [json.dumps(COMPLETION).encode()])
+        world.run(exchange.finish())
+        assert world.remembered == expected
+
+
+def test_r_3_look_alikes_are_hidden_and_own_placeholders_stay() -> None:
+    """A tool's result may hold this conversation's placeholder; anything else of that form is hidden like a value."""
+    mail = "alice@example.com"
+    own = make_placeholder(KEY, "test", "EMAIL", mail)
+    foreign = make_placeholder(KEY, "other", "EMAIL", mail)
+    world = World()
+    _, decision = world.begin(
+        {"messages": [{"role": "tool", "content": f"sent to {own} and {foreign}"}, {"role": "user", "content": mail}]}
+    )
+    first, second = (message["content"] for message in sent(decision, None)["messages"])
+    assert second == own
+    assert first.startswith(f"sent to {own} and X-TEXT-")
+    hidden = first.rpartition(" ")[2]
+    assert world.values.value_of(hidden) == foreign
 
 
 def test_records_hold_no_content() -> None:

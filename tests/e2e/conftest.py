@@ -224,7 +224,7 @@ def debug_logs() -> Iterator[list[str]]:
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(f"{record.getMessage()} {record.args!r} {record.exc_text or ''}")
+            lines.append(f"{record.name}: {record.getMessage()} {record.args!r}")
 
     keep = Keep(level=logging.DEBUG)
     loggers = [

@@ -186,17 +186,47 @@ def test_b_7_ceiling_is_put_into_a_request_that_has_none(face, provider):
     assert "max_tokens" not in provider.requests[-1].json
 
 
-def test_left_stream_is_settled_when_it_is_dropped(sync, provider, outcome):
+def test_left_stream_is_settled_when_it_is_dropped(face, client, provider, outcome):
     """`break` out of a loop over a stream that nobody keeps: settled and recorded."""
     provider.reply_with("word " * 300)
-    client = sync.client(provider)
-    for _ in client.chat.completions.create(
-        model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True, max_tokens=44
-    ):
-        break
+    call = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 44}
+
+    async def leave():
+        async for _ in await client.chat.completions.create(**call):
+            break
+        gc.collect()
+        await asyncio.sleep(0.2)  # the loop closes what was collected
+
+    if face.is_async:
+        face.run(leave())
+    else:
+        for _ in client.chat.completions.create(**call):
+            break
     gc.collect()  # the SDK's stream is a reference cycle
     assert outcome()["error.type"] == "closed"
     assert outcome()["safellm.budget.charged"]["output_tokens"] == 44
+
+
+@pytest.mark.parametrize("fault", ["stall-before-headers", "stall-mid-body"])
+@STREAMED
+def test_b_3_cancelled_task_is_settled_and_recorded(faults, outcome, usage, fault, stream):
+    """`asyncio.wait_for` cancels the call: the hold is charged, the trail says so, the cancellation goes on."""
+
+    async def main():
+        async with safellm.AsyncOpenAI(base_url=faults.base_url(fault), api_key="x", max_retries=0) as client:
+
+            async def ask():
+                made = await client.chat.completions.create(
+                    model="gpt-4o", messages=[{"role": "user", "content": "x"}], stream=stream, max_tokens=12
+                )
+                return [chunk async for chunk in made]
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ask(), 0.3)
+
+    asyncio.run(main())
+    assert outcome()["error.type"] in {"cancelled", "closed"}
+    assert sum(one.output_tokens for one in usage()) == 12
 
 
 CHILD = """

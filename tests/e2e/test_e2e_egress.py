@@ -170,3 +170,28 @@ def test_e_5_extensions_that_move_a_request_are_refused(sync, provider, sink):
         assert json.loads(answer.text)["error"]["code"] == "egress.request"
     assert guard_of(http) is not None
     assert provider.requests == []
+
+
+def test_strict_mode_takes_no_key_and_no_address_from_code_or_variables(face, provider, env_key):
+    """Vault keys and bound origins only: everything else is an error with a remedy when the client is made."""
+    strict = {"mode": "strict"}
+    for options in ({"api_key": "x"}, {"base_url": provider.base_url, "api_key": "x"}, {}):
+        with pytest.raises(safellm.ConfigurationError) as caught:
+            face.client(safellm=strict, **options)
+        assert caught.value.remedy
+        assert env_key not in str(caught.value)
+    assert provider.requests == []
+
+
+def test_k_9_unknown_endpoint_is_walked_or_refused_as_the_policy_says(face, provider):
+    """A path that nobody knows: its texts are guarded all the same; with `deny` nothing leaves."""
+    body = {"deep": [{"note": "mail alice@example.com"}], "alice@example.com": 1}
+    with pytest.raises(openai.NotFoundError):
+        face.run(face.client(provider).post("/brand/new", cast_to=object, body=body))
+    assert b"alice@example.com" not in provider.received[0]
+    with pytest.raises(safellm.Refused) as caught:
+        face.run(
+            face.client(provider, safellm={"unknown_endpoints": "deny"}).post("/brand/new", cast_to=object, body=body)
+        )
+    assert caught.value.reason == "mediation.unknown"
+    assert len(provider.requests) == 1

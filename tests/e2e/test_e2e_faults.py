@@ -89,7 +89,7 @@ import resource, sys, json
 import safellm
 base_url, stream = sys.argv[1], sys.argv[2] == "streamed"
 client = safellm.OpenAI(base_url=base_url, api_key="x", max_retries=0, timeout=20,
-    safellm={"limits.response_bytes": 16 << 20, "limits.event_bytes": 4 << 20})
+    safellm={"limits.response_bytes": 6 << 20, "limits.event_bytes": 2 << 20})
 def ask():
     made = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=stream)
     for _ in made: pass
@@ -114,4 +114,4 @@ def test_e_9_memory_stays_bounded(python, faults, fault, stream):
     how = "streamed" if stream else "plain"
     reason, grown = json.loads(python(BOMB, faults.base_url(fault), how).stdout)
     assert reason == "shape.limit"
-    assert grown < 150 << 20
+    assert grown < 100 << 20

@@ -95,8 +95,11 @@ class Proxy(LoopbackServer):
     """A plain-http proxy that answers by itself and keeps what it got."""
 
     def serve(self, request, connection):
-        from safellm.testing.endpoints import ok
+        from safellm.testing.endpoints import error, ok
 
+        if request.method == "CONNECT":
+            connection.send_answer(error(403, "no way out"))
+            return False
         answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
         message = {"role": "assistant", "content": "from the proxy"}
         connection.send_answer(ok(answer | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}))

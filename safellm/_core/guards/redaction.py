@@ -1,7 +1,8 @@
 """Stage 7: secrets, personal data and registered values are hidden before a byte leaves (promise P6; THREATS R.1-R.4).
 
 Each finding's type has an action: mask (reversible), remove, block or allow. A text that looks like a placeholder is hidden
-like a value, so nothing in the program's own text can be restored into something else.
+like a value, so nothing in the program's own text can be restored into something else. A placeholder of this very conversation
+stays: a tool that was given one sends it back in its result, and the model has to recognise it.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -30,15 +31,17 @@ def guard(call: Call) -> None:
     _check_target(call)
     if not call.policy.redaction.enabled and call.tools.registered is None:
         return
-    for one in call.fields:
-        if one.kind in _UNSEARCHED or not one.text:
-            continue
-        pieces = _pieces(call, one)
-        if pieces:
-            _replace(call, one, pieces)
+    fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
+    # Values first: which placeholders belong to this conversation is known only when all of its values are.
+    for one in fields:
+        if found := _found(call, one):
+            _replace(call, one, found)
+    for one in fields:
+        if look_alikes := _look_alikes(call, one):
+            _replace(call, one, look_alikes)
 
 
-def _pieces(call: Call, one: Field) -> list[Finding]:
+def _found(call: Call, one: Field) -> list[Finding]:
     found: list[Finding] = []
     if call.tools.registered is not None:
         found += call.tools.registered.find(one.text)
@@ -46,9 +49,15 @@ def _pieces(call: Call, one: Field) -> list[Finding]:
         found += call.tools.scanner.scan(one.text)
     if one.kind in _SECRETS_ONLY:
         found = [finding for finding in found if finding.type in _SECRET_TYPES]
-    for match in find_placeholders(one.text):
-        found.append(Finding(type=LOOK_ALIKE_TYPE, rule="placeholder", start=match.start(), end=match.end()))
     return _without_overlaps(found)
+
+
+def _look_alikes(call: Call, one: Field) -> list[Finding]:
+    return [
+        Finding(type=LOOK_ALIKE_TYPE, rule="placeholder", start=match.start(), end=match.end())
+        for match in find_placeholders(one.text)
+        if call.mapping.value_of(match[0]) is None
+    ]
 
 
 def _without_overlaps(found: list[Finding]) -> list[Finding]:
