@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safellm._core.adapter import Adapter
-from safellm._core.call import Bounds, Tools
+from safellm._core.call import Bounds, ManagedKey, Tools
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.detection.scanner import compile_scanner
 from safellm._core.origin import Origin, make_origin, parse_origin
@@ -48,6 +48,7 @@ class Setup:
     adapter: Adapter
     policy: Policy
     environ: Mapping[str, str]
+    sdk: str
     keys: dict[str, ResolvedKey] = field(default_factory=dict, repr=False)
     vault_problem: VaultUnavailable | None = None
 
@@ -99,10 +100,13 @@ class Setup:
             raise _unbound(origin, "it comes from the environment")
         bounds = Bounds(
             origins=frozenset({origin, *self._policy_origins()}),
-            managed=tuple((placeholder, self._bound(key, origin, in_code)) for placeholder, key in self.keys.items()),
+            managed=tuple(
+                ManagedKey(placeholder=placeholder, ref=key.ref, origins=self._bound(key, origin, in_code))
+                for placeholder, key in self.keys.items()
+            ),
         )
         return Driver(
-            tools=_tools(self.policy, self.adapter, self.environ),
+            tools=_tools(self.policy, self.adapter, self.environ, self.sdk),
             bounds=bounds,
             ledger=_ledger(self.environ),
             journal=_journal(self.policy, self.environ),
@@ -125,12 +129,13 @@ class Setup:
         return {*self.adapter.origins, *self._policy_origins(), *bound}
 
 
-def prepare(adapter: Adapter, settings: Mapping[str, object] | None) -> Setup:
+def prepare(adapter: Adapter, settings: Mapping[str, object] | None, *, sdk: str) -> Setup:
     """Load the policy for one client.
 
     Args:
         adapter: The provider's dialect.
         settings: Policy values given in code.
+        sdk: Name and version of the SDK, for records.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -138,7 +143,7 @@ def prepare(adapter: Adapter, settings: Mapping[str, object] | None) -> Setup:
     environ = dict(os.environ)
     loaded = load_policy(environ=environ, overrides=settings)
     _refuse_credential_headers(environ)
-    return Setup(adapter=adapter, policy=loaded.policy, environ=environ)
+    return Setup(adapter=adapter, policy=loaded.policy, environ=environ, sdk=sdk)
 
 
 def bind(driver: Driver, url: Any) -> None:
@@ -180,7 +185,7 @@ def register_secret(*values: str) -> None:
         _registered = (_registered or RegisteredSecrets()).with_values(values)
 
 
-def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str]) -> Tools:
+def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: str) -> Tools:
     return Tools(
         policy=policy,
         adapter=adapter,
@@ -189,6 +194,7 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str]) -> Tool
         key=_install_key(find_places(environ).state),
         prices=ListedPrices(),
         policy_digest=policy.digest(),
+        sdk=sdk,
     )
 
 

@@ -7,6 +7,8 @@ Classes, errors, types and helpers are the SDK's own objects. The clients are gu
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import inspect as _inspect
+import os as _os
 import threading as _threading
 from functools import cached_property as _cached_property
 from typing import TYPE_CHECKING
@@ -71,10 +73,11 @@ else:
     globals().update({name: value for name, value in vars(_openai).items() if name in _openai.__all__})
 
 from safellm_openai.clients import AsyncAzureOpenAI as AsyncAzureOpenAI
+from safellm_openai.clients import AsyncBedrockOpenAI as AsyncBedrockOpenAI
 from safellm_openai.clients import AsyncOpenAI as AsyncOpenAI
 from safellm_openai.clients import AzureOpenAI as AzureOpenAI
+from safellm_openai.clients import BedrockOpenAI as BedrockOpenAI
 from safellm_openai.clients import OpenAI as OpenAI
-from safellm_openai.clients import refuse_bedrock as _refuse_bedrock
 
 if TYPE_CHECKING:
     from openai import audio as audio
@@ -99,8 +102,6 @@ if TYPE_CHECKING:
 
 Client = OpenAI
 AsyncClient = AsyncOpenAI
-BedrockOpenAI = _refuse_bedrock
-AsyncBedrockOpenAI = _refuse_bedrock
 
 # -- module-level API ---------------------------------------------------------------------------------------------------
 
@@ -119,6 +120,12 @@ _SETTINGS = {
     "http_client": None,
 }
 _AZURE_SETTINGS = ("api_version", "azure_endpoint", "azure_ad_token", "azure_ad_token_provider")
+# Newer SDKs complain about a missing key at the first call of the module-level API that needs one.
+_LATE: dict[str, _Any] = (
+    {"_enforce_credentials": False}
+    if "_enforce_credentials" in _inspect.signature(_openai.OpenAI.__init__).parameters
+    else {}
+)
 
 api_key: str | None = None
 admin_api_key: str | None = None
@@ -133,7 +140,9 @@ default_query: _Any = None
 http_client: _Any = None
 api_type: _Any = _openai.api_type
 api_version: str | None = _openai.api_version
-azure_endpoint: str | None = _openai.azure_endpoint
+# Not read from their variables here: an address from the environment is not one that the program gives (THREATS E.1). The
+# client reads the variables itself, and knows them as such.
+azure_endpoint: str | None = None
 azure_ad_token: str | None = None
 azure_ad_token_provider: _Any = None
 
@@ -142,21 +151,32 @@ _client: _Any = None
 _client_settings: tuple[_Any, ...] | None = None
 
 
+class _ModuleClient(OpenAI):
+    """The client of the module-level API."""
+
+
+class _AzureModuleClient(AzureOpenAI):
+    """The client of the module-level API on Azure."""
+
+
 def _load_client() -> _Any:
     """Return the client of the module-level API, made anew when a setting has changed since."""
     global _client, _client_settings  # noqa: PLW0603 - it is the module's client
     here = globals()
     names = [*_SETTINGS, *_AZURE_SETTINGS, "api_type"]
-    settings = tuple(here[name] for name in names)
     with _lock:
+        kind = _kind()
+        settings = tuple(here[name] for name in names)
         if _client is None or settings != _client_settings:
             options = {name: here[name] for name in _SETTINGS if here[name] is not None or name == "timeout"}
-            if _is_azure():
+            if kind == "azure":
                 options.pop("admin_api_key", None)
                 options |= {name: here[name] for name in _AZURE_SETTINGS if here[name] is not None}
-                _client = AzureOpenAI(**options)
+                _client = _AzureModuleClient(**options)
+            elif kind == "amazon-bedrock":
+                _client = BedrockOpenAI()  # says why not
             else:
-                _client = OpenAI(**options)
+                _client = _ModuleClient(**options, **_LATE)
             _client_settings = settings
         return _client
 
@@ -166,10 +186,19 @@ def _reset_client() -> None:
     _client = None
 
 
-def _is_azure() -> bool:
-    if api_type is not None:
-        return bool(api_type == "azure")
-    return azure_endpoint is not None or azure_ad_token is not None or azure_ad_token_provider is not None
+def _kind() -> _Any:
+    """Return `api_type`, decided at the first use from settings and variables as the SDK does, and kept."""
+    global api_type  # noqa: PLW0603 - a setting of the module
+    if api_type is None:
+        key = _os.environ.get("AZURE_OPENAI_API_KEY")
+        tokens = (azure_ad_token, azure_ad_token_provider, _os.environ.get("AZURE_OPENAI_AD_TOKEN"))
+        has_token = any(one is not None for one in tokens)
+        has_azure = any(one is not None for one in (azure_endpoint, _os.environ.get("AZURE_OPENAI_ENDPOINT"), key))
+        has_openai = _os.environ.get("OPENAI_API_KEY") is not None
+        if (has_openai and (has_azure or has_token)) or (has_token and key is not None):
+            raise _openai._AmbiguousModuleClientUsageError  # noqa: SLF001 - the SDK's own complaint
+        api_type = "azure" if has_azure or has_token else "openai"
+    return api_type
 
 
 def __getattr__(name: str) -> _Any:

@@ -11,9 +11,10 @@ What differs from the SDK, and why:
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import openai
 from safellm.errors import ConfigurationError, Reason, Refused
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from safellm._core.origin import Origin
     from safellm.client import Setup
     from safellm.transports.driver import Driver
+
+_Client = TypeVar("_Client", bound="type[_Guarded]")
 
 # Given to copies so that the SDK doesn't read the refusing property below; nothing ever connects to it.
 _NO_WEBSOCKETS = "wss://websockets-are-refused.invalid"
@@ -53,6 +56,21 @@ class _Guarded:
     def websocket_base_url(self, value: object) -> None:
         # The SDK's constructor sets it; no connection will ever use it.
         pass
+
+    @property
+    def base_url(self) -> Any:
+        """Where the client sends. Another address that the program sets here is bound like one given as an argument."""
+        return super().base_url  # type: ignore[misc]  # the SDK's property
+
+    @base_url.setter
+    def base_url(self, url: Any) -> None:
+        from safellm.client import bind  # noqa: PLC0415
+        from safellm.transports.http import guard_of  # noqa: PLC0415
+
+        super(_Guarded, type(self)).base_url.fset(self, url)  # type: ignore[misc]  # the SDK's property
+        driver = guard_of(getattr(self, "_client", None))  # none yet while the SDK's constructor runs
+        if driver is not None:
+            bind(driver, self.base_url)
 
     def _configure_realtime(self, *_: object, **__: object) -> NoReturn:
         # The Azure clients build a websocket address here instead.
@@ -98,11 +116,13 @@ def _construct(
         base.__init__(client, **options)
         bind(driver, client.base_url)
         return
-    setup = prepare(ADAPTER, settings)
+    setup = prepare(ADAPTER, settings, sdk=f"openai {openai.__version__}")
     address_keys = ("base_url", "azure_endpoint", "data_residency")
     in_code = any(_is_given(options.get(key)) for key in address_keys)
     origins: tuple[Origin, ...] = () if azure else ADAPTER.origins
     _manage_keys(setup, options, origins, azure=azure)
+    if setup.vault_problem is not None:
+        options.pop("_enforce_credentials", None)  # a missing key is told now, with the reason why there is none
     try:
         base.__init__(client, **options)
     except openai.OpenAIError as error:
@@ -170,6 +190,27 @@ def _is_given(value: object) -> bool:
     return value is not None and not isinstance(value, openai.NotGiven)
 
 
+def _like(sdk: Any) -> Callable[[_Client], _Client]:
+    """Give a guarded class the signatures of the SDK's class, for programs and editors that inspect them."""
+
+    def dress(made: _Client) -> _Client:
+        init: Any = made.__init__
+        own = inspect.signature(init).parameters["safellm"]
+        functools.update_wrapper(init, sdk.__init__)
+        theirs = inspect.signature(sdk.__init__)
+        init.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), own])
+
+        @functools.wraps(sdk.copy)
+        def copy(self: Any, **options: Any) -> Any:
+            return _Guarded.copy(self, **options)
+
+        made.copy = made.with_options = copy  # type: ignore[method-assign]  # the same method, with another face
+        return made
+
+    return dress
+
+
+@_like(openai.OpenAI)
 class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.OpenAI`, guarded. Takes the SDK's arguments and `safellm=`, a mapping of policy values for this client."""
 
@@ -177,6 +218,7 @@ class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_b
         _construct(self, openai.OpenAI, safellm, options, azure=False)
 
 
+@_like(openai.AsyncOpenAI)
 class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
@@ -184,6 +226,7 @@ class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):  # type: ignore[misc]  # its `w
         _construct(self, openai.AsyncOpenAI, safellm, options, azure=False)
 
 
+@_like(openai.AzureOpenAI)
 class AzureOpenAI(_Guarded, openai.AzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
@@ -191,6 +234,7 @@ class AzureOpenAI(_Guarded, openai.AzureOpenAI):  # type: ignore[misc]  # its `w
         _construct(self, openai.AzureOpenAI, safellm, options, azure=True)
 
 
+@_like(openai.AsyncAzureOpenAI)
 class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncAzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
@@ -198,13 +242,27 @@ class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):  # type: ignore[misc]
         _construct(self, openai.AsyncAzureOpenAI, safellm, options, azure=True)
 
 
-def refuse_bedrock(*_: object, **__: object) -> NoReturn:
-    """Refuse: AWS signs the body before a transport sees it, so redaction would break the signature.
+class _Bedrock:
+    """Refuses: AWS signs the body before a transport sees it, so redaction would break the signature."""
 
-    Raises:
-        ConfigurationError: always.
-    """
-    raise ConfigurationError(
-        "Bedrock clients sign requests before the guard sees them",
-        remedy="Use Bedrock's OpenAI-compatible endpoint with base_url and a bearer key.",
-    )
+    def __init__(self, *_: object, **__: object) -> None:
+        raise ConfigurationError(
+            "Bedrock clients sign requests before the guard sees them",
+            remedy="Use Bedrock's OpenAI-compatible endpoint with base_url and a bearer key.",
+        )
+
+
+if TYPE_CHECKING:
+    from openai import AsyncBedrockOpenAI as _SDKAsyncBedrock
+    from openai import BedrockOpenAI as _SDKBedrock
+else:  # older SDKs have none
+    _SDKBedrock = getattr(openai, "BedrockOpenAI", openai.OpenAI)
+    _SDKAsyncBedrock = getattr(openai, "AsyncBedrockOpenAI", openai.AsyncOpenAI)
+
+
+class BedrockOpenAI(_Bedrock, _SDKBedrock):
+    """In the place of `openai.BedrockOpenAI`, for `isinstance` and annotations; making one is refused."""
+
+
+class AsyncBedrockOpenAI(_Bedrock, _SDKAsyncBedrock):
+    """In the place of `openai.AsyncBedrockOpenAI`, for `isinstance` and annotations; making one is refused."""

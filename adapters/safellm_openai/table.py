@@ -12,8 +12,9 @@ _IDENTIFIERS = (
     "file_id", "file_ids", "vector_store_ids", "vector_store_id", "container_id", "assistant_id", "thread_id", "run_id",
     "session_id", "batch_id", "input_file_id", "output_file_id", "error_file_id", "approval_request_id", "conversation",
     "connector_id", "completion_window", "voice", "size", "quality", "background", "prompt_cache_retention",
+    "system_fingerprint", "obfuscation", "md5",
 )  # fmt: skip
-_NAMES = ("name", "filename", "file_name", "user", "safety_identifier", "user_id", "city", "region", "path")
+_NAMES = ("name", "filename", "file_name", "user", "safety_identifier", "prompt_cache_key", "user_id", "city", "region", "path")
 _URLS = (
     "url",
     "server_url",
@@ -32,12 +33,9 @@ _DATA = (
     "input_audio.data",
     "audio.data",
     "source.data",
-    "sdp",
 )
-_OPAQUE = (
-    "encrypted_content", "prompt_cache_key", "system_fingerprint", "obfuscation", "fingerprint", "signature", "md5",
-    "thought_signature",
-)  # fmt: skip
+# The last two are what compatible servers add. A connection offer is plain text, but it is signed by what it says.
+_OPAQUE = ("encrypted_content", "fingerprint", "sdp", "signature", "thought_signature")
 _CREDENTIALS = (
     "authorization", "access_token", "refresh_token", "client_secret", "signing_secret", "headers.Authorization",
 )  # fmt: skip
@@ -58,9 +56,9 @@ TABLE = Table(
         "logprobs.token": Kind.TOKEN,
         "logprobs.tokens": Kind.TOKEN,
         "domain_secrets.value": Kind.CREDENTIAL,
-        # `metadata` is the caller's own map: keys in it mean nothing to the provider.
-        **{f"metadata.{key}": Kind.TEXT for key in (*_IDENTIFIERS, *_URLS, *_OPAQUE, *_CREDENTIALS)},
     },
     own_roles=frozenset({"system", "developer"}),
     own_keys=frozenset({"instructions", "tools", "functions", "response_format"}),
+    # The caller's own maps and schemas: what stands in them is named by the program, not by the provider.
+    free_keys=frozenset({"metadata", "attributes", "variables", "parameters", "schema"}),
 )

@@ -23,8 +23,8 @@ from safellm._core.restore import Restorer, text_position
 # placeholder. It is one pass over bytes; an escaped backslash may look like another escape, which only costs the walk.
 _MAY_CHANGE = re.compile(rb"[^\x20-\x7e\r\n\t]|\\[^n\"t/\\]|" + PREFIX.encode())
 
-# Kinds whose text a program reads as text.
-_READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN})
+# Kinds whose text a program may show: no identifier or address needs a control or a hidden character.
+_READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN, Kind.IDENTIFIER, Kind.URL})
 _WRITTEN = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT})
 
 

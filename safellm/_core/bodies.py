@@ -9,7 +9,11 @@ from typing import Protocol
 
 from safellm._core import jsontext, multipart
 from safellm._core.effects import JSON
-from safellm._core.fields import Document, Field, Kind, Table, Trust, open_arguments, read
+from safellm._core.fields import PLAIN, Document, Field, Kind, Table, Trust, open_arguments, read
+
+
+_UNSAID = ("", "application/octet-stream")
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Body(Protocol):
@@ -113,6 +117,7 @@ class MultipartBody:
     parts: list[multipart.Part]
     boundary: bytes
     texts: list[tuple[multipart.Part, TextBody]]
+    heads: list[str]  # of each part: they hold its name and the file's
     value: JSON = None
 
     @property
@@ -123,11 +128,17 @@ class MultipartBody:
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
+        for index, head in enumerate(self.heads):
+            yield Field(
+                container=self.heads, key=index, text=head, kind=Kind.NAME, trust=Trust.UNTRUSTED, path=(index, "head")
+            )
         for _, text in self.texts:
             yield from text.fields()
 
     def encode(self) -> bytes:
         """Return the bytes after changes."""
+        for part, head in zip(self.parts, self.heads, strict=True):
+            part.head = head.encode("utf-8", "surrogateescape")
         for part, text in self.texts:
             part.content = text.encode()
         return multipart.join(self.parts, self.boundary)
@@ -145,18 +156,27 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
         return OpaqueBody(b"")
     if kind in ("application/json", "") or kind.endswith("+json"):
         document = read(jsontext.loads(data, max_depth=max_depth), table)
-        open_arguments(document, table, max_depth=max_depth)
+        open_arguments(document, max_depth=max_depth)
         return JsonBody(document)
     if kind == "multipart/form-data":
         return _read_multipart(data, content_type, table, max_depth)
     if kind.startswith("text/") or kind in ("application/x-ndjson", "application/jsonl"):
         text = read_text(data, table, max_depth=max_depth)
         return OpaqueBody(data) if text is None else text
+    if kind == _FORM:
+        raise jsontext.Malformed("a form in this encoding is read by no guard")  # passing it on would leave it unsearched
     return OpaqueBody(data)
 
 
-def read_text(data: bytes, table: Table, *, max_depth: int) -> TextBody | None:
-    """Return plain text or JSON lines; None when the bytes aren't UTF-8."""
+def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -> TextBody | None:
+    """Return plain text or JSON lines; None when the bytes aren't UTF-8.
+
+    Args:
+        data: The bytes.
+        table: How to read JSON that the provider understands.
+        max_depth: Deepest nesting of JSON that is accepted.
+        own: The program's own file: what keys are called in it means nothing, except in the lines of a batch.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -169,13 +189,18 @@ def read_text(data: bytes, table: Table, *, max_depth: int) -> TextBody | None:
             lines.append(line)
             continue
         try:
-            document = read(jsontext.loads(line.encode(), max_depth=max_depth), table)
+            value = jsontext.loads(line.encode(), max_depth=max_depth)
         except jsontext.Malformed:
             # Not JSON lines: one JSON text over several lines, or something else. Its raw text is searched all the same.
-            return _one_document(data, text, table, max_depth)
-        open_arguments(document, table, max_depth=max_depth)
+            return _one_document(data, text, PLAIN if own else table, max_depth)
+        document = read(value, PLAIN if own and not _is_call(value) else table)
+        open_arguments(document, max_depth=max_depth)
         lines.append(document)
     return TextBody(lines)
+
+
+def _is_call(value: JSON) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("body"), dict) and "custom_id" in value
 
 
 def _one_document(data: bytes, text: str, table: Table, max_depth: int) -> TextBody:
@@ -191,8 +216,14 @@ def _read_multipart(data: bytes, content_type: str, table: Table, max_depth: int
     parts = multipart.split(data, boundary)
     texts = []
     for part in parts:
-        if part.claims_text:
-            text = read_text(part.content, table, max_depth=max_depth)
+        if _is_text(part) and table.kind_of(part.name, "") is not Kind.OPAQUE:
+            text = read_text(part.content, table, max_depth=max_depth, own=part.file_name is not None)
             if text is not None:
                 texts.append((part, text))
-    return MultipartBody(parts, boundary, texts)
+    heads = [part.head.decode("utf-8", "surrogateescape") for part in parts]
+    return MultipartBody(parts, boundary, texts, heads)
+
+
+def _is_text(part: multipart.Part) -> bool:
+    # Bytes that were given without a name or a type say nothing of themselves; a zero byte says that they are no text.
+    return part.claims_text or (part.media_type in _UNSAID and b"\0" not in part.content)

@@ -33,6 +33,25 @@ class RequestHead:
         """Return the first value of a header, or an empty text."""
         return next((value for key, value in self.headers if key == name), "")
 
+    def carries(self, text: str) -> bool:
+        """Return whether a header value holds a text."""
+        return any(text in value for _, value in self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedKey:
+    """A key that the SDK doesn't hold.
+
+    Attributes:
+        placeholder: What the SDK holds instead.
+        ref: Where the key comes from, for records: `vault:openai`, `env:OPENAI_API_KEY`.
+        origins: The only ones that it is sent to (promise P1).
+    """
+
+    placeholder: str
+    ref: str
+    origins: frozenset[Origin]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -40,11 +59,11 @@ class Bounds:
 
     Attributes:
         origins: Origins that the client was made for: the provider's own, those of the policy, the one given in code.
-        managed: Per managed key (the placeholder that the SDK holds): the origins it is bound to (promise P1).
+        managed: The keys that the transport puts in.
     """
 
     origins: frozenset[Origin]
-    managed: tuple[tuple[str, frozenset[Origin]], ...] = ()
+    managed: tuple[ManagedKey, ...] = ()
 
 
 class Prices(Protocol):
@@ -70,6 +89,7 @@ class Tools:
     key: bytes = field(repr=False)  # of placeholders and content digests
     prices: Prices
     policy_digest: str
+    sdk: str  # name and version, for records
 
 
 @dataclass(slots=True, kw_only=True)

@@ -361,11 +361,15 @@ class Exchange:
         if self._seen.id is not None and len(call.mapping) and self._tools.adapter.keeps_conversation(route):
             self._remember(self._seen.id, call.mapping)
         charged: Amounts | None = None
-        if not sent:
-            yield Release(id=self.call_id)
-        else:
-            charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
-        yield Record(event="call.outcome", fields=self._outcome(call, rules, charged, failure))
+        try:
+            if not sent:
+                yield Release(id=self.call_id)
+            else:
+                charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
+            yield Record(event="call.outcome", fields=self._outcome(call, rules, charged, failure))
+        except Refused as error:
+            error.sent = sent
+            raise
 
     def _billed(self, call: Call) -> Amounts | None:
         """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
@@ -400,6 +404,7 @@ class Exchange:
             "safellm.budget.reserved": _amounts(call.amounts),
         }
         optional: dict[str, JSON] = {
+            "safellm.key.ref": self._key_ref(call.head),
             "gen_ai.request.model": _plain(call.model),
             "gen_ai.request.max_tokens": most,
             "safellm.redaction.counts": dict(sorted(call.findings.items())),
@@ -454,6 +459,11 @@ class Exchange:
             "safellm.guard": error.guard,
         }
 
+    def _key_ref(self, head: RequestHead) -> str | None:
+        """Return where the call's key comes from; a key that the program gave itself has no name."""
+        managed = (key.ref for key in self._bounds.managed if head.carries(key.placeholder))
+        return next(managed, "code" if head.header("authorization") or head.header("api-key") else None)
+
     def _common(self, head: RequestHead) -> dict[str, JSON]:
         operation = self._route.operation if self._route is not None else head.method.lower()
         return {
@@ -461,6 +471,7 @@ class Exchange:
             "gen_ai.provider.name": self._tools.adapter.provider_of(head.origin),
             "server.address": head.origin.host,
             "server.port": head.origin.port,
+            "safellm.sdk": self._tools.sdk,
         }
 
     # -- small ----------------------------------------------------------------------------------------------------------

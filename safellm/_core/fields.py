@@ -7,6 +7,7 @@ says which strings are something else than text (an identifier, a URL, base64 da
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -46,16 +47,26 @@ class Table:
         kinds: Kind by key name, or by `parent.key` where the name alone would say too much. Others are TEXT.
         own_roles: Roles whose text the program wrote itself.
         own_keys: Keys below which everything is the program's own (instructions, tool definitions).
+        free_keys: Keys below which names are the program's own and mean nothing to the provider: all is TEXT there.
     """
 
     kinds: Mapping[str, Kind]
     own_roles: frozenset[str]
     own_keys: frozenset[str]
+    free_keys: frozenset[str] = frozenset()
 
     def kind_of(self, key: str, parent: str) -> Kind:
         """Return what the string under `key` of an object under `parent` is."""
         found = self.kinds.get(f"{parent}.{key}")
         return found if found is not None else self.kinds.get(key, Kind.TEXT)
+
+
+# For JSON that the program made up: a file, a tool's arguments. A key named "signature" says nothing there.
+PLAIN = Table(kinds={}, own_roles=frozenset(), own_keys=frozenset())
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*+={0,2}+\s*+")
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_LONGEST_NAME = 15  # a longer key can be a secret that has the form of a name, such as a token with underscores
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,7 +141,7 @@ def read(value: JSON, table: Table, *, trust: Trust = Trust.UNTRUSTED) -> Docume
     return Document(value, fields)
 
 
-def open_arguments(document: Document, table: Table, *, max_depth: int) -> None:
+def open_arguments(document: Document, *, max_depth: int) -> None:
     """Parse JSON that stands inside strings (tool arguments), so that escapes can't hide a value from the search.
 
     A string that is no JSON stays one text field.
@@ -141,7 +152,7 @@ def open_arguments(document: Document, table: Table, *, max_depth: int) -> None:
                 value = jsontext.loads(one.text.encode("utf-8", "surrogatepass"), max_depth=max_depth)
             except jsontext.Malformed:
                 continue
-            document.nested.append((one, read(value, table, trust=one.trust)))
+            document.nested.append((one, read(value, PLAIN, trust=one.trust)))
 
 
 def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
@@ -163,7 +174,7 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
         for child_key, child in value.items():
             child_path = (*path, child_key)
             child_trust = Trust.OWN if child_key in table.own_keys else trust
-            if not child_key.isidentifier():
+            if len(child_key) > _LONGEST_NAME or not child_key.isidentifier():
                 fields.append(
                     Field(
                         container=value, key=child_key, text=child_key, kind=Kind.NAME, trust=trust, path=child_path,
@@ -178,7 +189,8 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
                     )
                 )  # fmt: skip
             elif isinstance(child, (dict, list)):
-                _walk(child, table, child_trust, child_path, key, child_key, fields, tool)
+                below = PLAIN if child_key in table.free_keys else table
+                _walk(child, below, child_trust, child_path, key, child_key, fields, tool)
     elif isinstance(value, list):
         for index, child in enumerate(value):
             if isinstance(child, str):
@@ -194,6 +206,13 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
 
 def _kind(table: Table, key: str, parent: str, text: str) -> Kind:
     kind = table.kind_of(key, parent)
-    if kind is Kind.URL and text[:5].lower() == "data:":
+    if kind is Kind.URL and _DATA_URL.match(text):
         return Kind.DATA
+    if kind is Kind.DATA and not _BASE64.fullmatch(text, _data_start(text)):
+        return Kind.TEXT  # what isn't base64 can be read, whatever it is called
     return kind
+
+
+def _data_start(text: str) -> int:
+    found = _DATA_URL.match(text)
+    return found.end() if found else 0

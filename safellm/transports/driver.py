@@ -54,13 +54,21 @@ class Driver:
         )
         return exchange, self._run(exchange.begin(head, body))
 
-    def finish(self, exchange: Exchange, *, failure: str | None = None, sent: bool = True) -> None:
-        """Settle and record. Blocks on ledger and trail.
+    def finish(self, exchange: Exchange) -> None:
+        """Settle and record a call whose answer is whole. Blocks on ledger and trail.
 
         Raises:
             Refused: what happened could not be settled or recorded.
         """
-        self._run(exchange.finish(failure=failure, sent=sent))
+        self._run(exchange.finish())
+
+    def abandon(self, exchange: Exchange, *, failure: str, sent: bool = True) -> None:
+        """Settle and record a call that ended early; nothing to do if it is over already. Blocks like `finish`.
+
+        An error of ledger or trail is not raised: the trail has the intent, and the error under way is the one to tell.
+        """
+        with suppress(Refused):
+            self._run(exchange.finish(failure=failure, sent=sent))
 
     def deny(self, error: Refused) -> None:
         """Record a refusal of a request whose head can't be read: there is no call to speak of."""

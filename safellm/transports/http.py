@@ -167,11 +167,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                         return out
             except Refused as error:
                 self._over = True
-                self._abandon("refused")
+                self._driver.abandon(self._exchange, failure="refused")
+                self._inner.close()
                 raise raised(error, self._request, self._driver) from None
             except BaseException as error:
                 self._over = True
-                self._abandon(failure_of(error)[0])
+                self._driver.abandon(self._exchange, failure=failure_of(error)[0])
                 if not self._injected:
                     raise
                 failed = _without_frames(error)
@@ -191,17 +192,13 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
         def close(self) -> None:
             self._over = True
             try:
-                self._abandon("closed")
+                self._driver.abandon(self._exchange, failure="closed")
             finally:
                 self._inner.close()
 
-        def _abandon(self, failure: str) -> None:
-            if self._exchange.state is State.CLOSED:
-                return
-            try:
-                self._driver.finish(self._exchange, failure=failure)
-            except Refused:
-                pass  # the trail has the intent; the error under way is the one to tell
+        def __del__(self) -> None:
+            # Dropped without being closed, as older SDKs do when a loop over a stream is left.
+            self._driver.abandon(self._exchange, failure="closed")
 
     class AsyncGuardedStream(module.AsyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """The same for an async answer."""
@@ -223,6 +220,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             except Refused as error:
                 self._over = True
                 await self._abandon("refused")
+                await closed(self._inner)
                 raise raised(error, self._request, self._driver) from None
             except BaseException as error:
                 self._over = True
@@ -250,13 +248,13 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
             finally:
                 await self._inner.aclose()
 
+        def __del__(self) -> None:
+            # Dropped without being closed: nobody can await any more, and the driver doesn't need it.
+            self._driver.abandon(self._exchange, failure="closed")
+
         async def _abandon(self, failure: str) -> None:
-            if self._exchange.state is State.CLOSED:
-                return
-            try:
-                await in_thread(self._driver.finish, self._exchange, failure=failure)
-            except Refused:
-                pass  # the trail has the intent; the error under way is the one to tell
+            if self._exchange.state is not State.CLOSED:  # a stream that was read to its end needs no thread
+                await in_thread(self._driver.abandon, self._exchange, failure=failure)
 
     class GuardTransport(module.BaseTransport):  # type: ignore[name-defined, misc]  # the module is a parameter
         """Guards every call of a sync client."""
@@ -286,11 +284,11 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 body = b"".join([exchange.feed(chunk) for chunk in inner.stream]) + exchange.end()
                 driver.finish(exchange)
             except Refused as error:
-                driver.finish(exchange, failure="refused")
+                driver.abandon(exchange, failure="refused")
                 inner.close()
                 return refusal(error, request, adapter)
             except BaseException as error:
-                driver.finish(exchange, failure=failure_of(error)[0])
+                driver.abandon(exchange, failure=failure_of(error)[0])
                 inner.close()
                 if not injected:
                     raise
@@ -310,7 +308,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = failure_of(error)
-                driver.finish(exchange, failure=kind, sent=sent)
+                driver.abandon(exchange, failure=kind, sent=sent)
                 if not injected:
                     raise
                 copied = None
@@ -353,11 +351,11 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 body = b"".join([exchange.feed(chunk) async for chunk in inner.stream]) + exchange.end()
                 await in_thread(driver.finish, exchange)
             except Refused as error:
-                await in_thread(driver.finish, exchange, failure="refused")
+                await in_thread(driver.abandon, exchange, failure="refused")
                 await inner.aclose()
                 return refusal(error, request, adapter)
             except BaseException as error:
-                await in_thread(driver.finish, exchange, failure=failure_of(error)[0])
+                await in_thread(driver.abandon, exchange, failure=failure_of(error)[0])
                 await closed(inner)
                 if not injected:
                     raise
@@ -377,7 +375,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 return await self._inner.handle_async_request(copied), injected
             except BaseException as error:
                 kind, sent = failure_of(error)
-                await in_thread(driver.finish, exchange, failure=kind, sent=sent)
+                await in_thread(driver.abandon, exchange, failure=kind, sent=sent)
                 if not injected:
                     raise
                 copied = None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from exchanges import KEY, ORIGIN, WordScanner, World, answer, chat, sent
 
-from safellm._core.call import Bounds
+from safellm._core.call import Bounds, ManagedKey
 from safellm._core.effects import Amounts, Forward, Limit, OverLimit, Record, Refuse, Reserve, Settle, Unit, Window
 from safellm._core.exchange import State
 from safellm._core.origin import Origin
@@ -311,7 +311,10 @@ def test_egress_is_decided_first(origin: Origin, headers: Any, extensions: Any, 
 def test_a_managed_key_goes_to_its_own_origins_only() -> None:
     """P1: even an origin that the client may use gets no key that is bound elsewhere."""
     other = Origin("https", "proxy.example", 443)
-    bounds = Bounds(origins=frozenset({ORIGIN, other}), managed=(("ph-1", frozenset({ORIGIN})),))
+    bounds = Bounds(
+        origins=frozenset({ORIGIN, other}),
+        managed=(ManagedKey(placeholder="ph-1", ref="vault:openai", origins=frozenset({ORIGIN})),),
+    )
     world = World()
     headers = (("content-type", "application/json"), ("authorization", "Bearer ph-1"))
     _, decision = world.begin(chat("x"), exchange=world.exchange(bounds), origin=other, headers=headers)
@@ -319,6 +322,7 @@ def test_a_managed_key_goes_to_its_own_origins_only() -> None:
     assert decision.error.reason is Reason.KEY_UNBOUND
     _, decision = world.begin(chat("x"), exchange=world.exchange(bounds), headers=headers)
     assert isinstance(decision, Forward)
+    assert world.record("call.intent")["safellm.key.ref"] == "vault:openai"
 
 
 def test_plain_http_is_for_this_machine_only() -> None:

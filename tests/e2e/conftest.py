@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.stores.journal.files import find, verify_directory
 from safellm.testing.faults import FaultServer
@@ -26,7 +26,9 @@ from safellm.testing.provider import LoopbackProvider
 SDK = tuple(int(part) for part in openai.VERSION.split(".")[:2])
 # From 3.0 on the SDK speaks httpx2, and takes clients of httpx as well where that is installed.
 NATIVE = "httpx2" if SDK >= (3, 0) else "httpx"
-FAMILIES = [name for name in ("httpx2", "httpx") if name == NATIVE or (SDK >= (3, 0) and importlib.util.find_spec(name))]
+FAMILIES = [
+    name for name in ("httpx2", "httpx") if name == NATIVE or (SDK >= (3, 0) and importlib.util.find_spec(name))
+]
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +81,7 @@ class Face:
 
     def leave(self, manager: Any) -> None:
         self.run(
-            manager.__aexit__(None, None, None)
-            if hasattr(manager, "__aexit__")
-            else manager.__exit__(None, None, None)
+            manager.__aexit__(None, None, None) if hasattr(manager, "__aexit__") else manager.__exit__(None, None, None)
         )
 
     def close(self, thing: Any) -> None:

@@ -11,9 +11,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import openai
 import pytest
 
+import openai
 import safellm
 import safellm.client
 from safellm.testing.canary import make_canary, sweep
@@ -132,7 +132,8 @@ def test_l_5_answer_whose_outcome_can_not_be_kept_is_an_error(face, provider, ho
 
     provider.reply_with(answer)
     with pytest.raises(safellm.GuardFailure) as caught:
-        face.ask(client, stream=stream)
+        # Not chat: after its [DONE] the SDK swallows what happens at the end of the body.
+        face.ask(client, api="responses", stream=stream)
     assert isinstance(caught.value, openai.APIStatusError)
     assert caught.value.guard == ("audit" if store == "audit" else "budget")
     assert caught.value.sent
@@ -179,7 +180,14 @@ def test_l_6_no_content_in_any_file(face, provider, home, debug_logs, monkeypatc
     monkeypatch.setattr(safellm.client, "_registered", None)
     client = face.client(provider)
     everywhere = f"{plain} {secret} {mail}\n\x1b[31m\u200b"
-    tool = {"type": "function", "function": {"name": "t", "description": everywhere, "parameters": {"type": "object", "properties": {"x": {"type": "string", "description": everywhere}}}}}  # fmt: skip
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "t",
+            "description": everywhere,
+            "parameters": {"type": "object", "properties": {"x": {"type": "string", "description": everywhere}}},
+        },
+    }
     provider.reply_with(
         lambda _: Reply(
             text=f"answer {plain}", refusal=f"no {plain}", tool_calls=(ToolCall(name=plain, arguments={"a": plain}),)
@@ -214,11 +222,7 @@ def test_l_6_no_content_in_any_file(face, provider, home, debug_logs, monkeypatc
 
 
 def read_lines(home):
-    return [
-        file.read_bytes().decode("utf-8", "replace")
-        for file in sorted(home.rglob("*"))
-        if file.is_file()
-    ]
+    return [file.read_bytes().decode("utf-8", "replace") for file in sorted(home.rglob("*")) if file.is_file()]
 
 
 def test_l_6_hostile_names_stay_inside_their_record(face, provider, records):

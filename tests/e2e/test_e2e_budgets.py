@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.client import _open_ledger
 from safellm.stores.journal.files import verify_directory
@@ -243,7 +243,9 @@ for chunk in made:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize(("stage", "how"), [("stall-before-headers", "plain"), ("stall-mid-body", "plain"), ("stall-mid-body", "streamed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "how"), [("stall-before-headers", "plain"), ("stall-mid-body", "plain"), ("stall-mid-body", "streamed")]
+)
 def test_b_2_process_killed_in_a_call_is_charged_and_its_intent_stays(faults, home, usage, stage, how):
     """kill -9: the trail verifies and names the open intent; the next sweep charges the hold."""
     child = subprocess.Popen([sys.executable, "-c", CHILD, faults.base_url(stage), how], stdout=subprocess.PIPE)

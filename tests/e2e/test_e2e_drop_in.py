@@ -7,12 +7,11 @@ import copy
 import io
 import json
 
-import openai
 import pydantic
 import pytest
 
+import openai
 import safellm
-from safellm._core.placeholder import PATTERN, PREFIX
 from safellm.testing.replies import Reply, ToolCall
 
 TEXT = "Write to alice@example.com about card 4111 1111 1111 1111"
@@ -260,7 +259,10 @@ def test_timeout_is_the_sdks_own_error_and_recorded(face, faults, outcome):
     assert outcome()["error.type"] == "timeout"
 
 
-@pytest.mark.parametrize(("status", "error"), [(400, "BadRequestError"), (401, "AuthenticationError"), (404, "NotFoundError"), (500, "InternalServerError")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, "BadRequestError"), (401, "AuthenticationError"), (404, "NotFoundError"), (500, "InternalServerError")],
+)
 def test_errors_of_the_provider_are_the_sdks_own(face, client, provider, outcome, status, error):
     """A provider's error passes with its body and costs nothing."""
     provider.reply_with(Reply(status=status, text="The provider says no."))
@@ -274,9 +276,7 @@ def test_errors_of_the_provider_are_the_sdks_own(face, client, provider, outcome
 
 def test_usage_of_a_stream_is_hidden_when_the_program_did_not_ask(face, client, provider):
     """The guard asks for usage; a program that didn't gets no chunk without choices."""
-    stream = client.chat.completions.create(
-        model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True
-    )
+    stream = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True)
     chunks = face.all(face.run(stream))
     assert provider.requests[-1].json["stream_options"] == {"include_usage": True}
     assert all(chunk.choices for chunk in chunks)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import socket
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.testing.faults import FaultServer
 from safellm.testing.sink import Sink
@@ -65,7 +65,10 @@ def test_e_1_control_the_plain_sdk_goes_there(sync, monkeypatch):
         assert b"key-of-the-variable" in trap.received[0]
 
 
-@pytest.mark.parametrize("header", ["Authorization: Bearer other", "api-key: other", "X-Api-Key:other", "Cookie: a=b", "x: y\nauthorization: z"])  # fmt: skip
+@pytest.mark.parametrize(
+    "header",
+    ["Authorization: Bearer other", "api-key: other", "X-Api-Key:other", "Cookie: a=b", "x: y\nauthorization: z"],
+)
 def test_e_1_credential_header_from_a_variable_is_refused(face, provider, monkeypatch, header):
     """`OPENAI_CUSTOM_HEADERS` can't replace the key."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", header)

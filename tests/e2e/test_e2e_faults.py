@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import time
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.testing.faults import TEXT
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import importlib
 import json
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.http_server import LoopbackServer

@@ -15,7 +15,16 @@ def loaded(python, module):
 
 def test_import_of_safellm_loads_nothing_heavy(python):
     """`import safellm`: no SDK, no store, no command line."""
-    assert not loaded(python, "safellm") & {*NEVER, "openai", "httpx", "httpx2", "pydantic", "sqlite3", "anyio", "asyncio"}
+    assert not loaded(python, "safellm") & {
+        *NEVER,
+        "openai",
+        "httpx",
+        "httpx2",
+        "pydantic",
+        "sqlite3",
+        "anyio",
+        "asyncio",
+    }
 
 
 def test_import_of_the_drop_in_module_adds_nothing_heavy(python):

@@ -8,14 +8,25 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
+import openai
 from safellm._core.secret import Secret
 from safellm.testing.canary import sweep
 from safellm.testing.replies import Reply
 
-LEAVES = (str, bytes, bytearray, int, float, type(None), type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)  # fmt: skip
+LEAVES = (
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    type(None),
+    type,
+    types.FunctionType,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+)
 DEPTH = 9
 
 

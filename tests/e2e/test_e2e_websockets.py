@@ -42,7 +42,9 @@ def connects(thing, path="client", depth=0):
 def arguments(method):
     """Return what the method needs, and the model, which Azure needs."""
     known = inspect.signature(method).parameters.values()
-    needed = [one for one in known if one.kind is not one.VAR_KEYWORD and (one.default is one.empty or one.name == "model")]
+    needed = [
+        one for one in known if one.kind is not one.VAR_KEYWORD and (one.default is one.empty or one.name == "model")
+    ]
     return {one.name: NEEDED.get(one.name, "x") for one in needed}
 
 

@@ -63,6 +63,9 @@ class Filler:
             named = place.rpartition(".")[2]
             if named in self.fixed and self.fixed[named] in args:
                 return [self.fixed[named]]
+            for preferred in self.fixed.get("prefer", ()):
+                if preferred in args:
+                    return [preferred]
             return list(args) if named == "role" else [args[0]]
         if kind is str:
             return [self.text(place, "text")]
@@ -86,7 +89,11 @@ class Filler:
         if getattr(origin, "__name__", "") == "SequenceNotStr":
             return self._list(args, place)
         if typing_extensions.is_typeddict(kind):
-            return self._object(kind, _hints(kind).items(), place)
+            hints = _hints(kind)
+            if hints is None:
+                self.unknown.add(f"{place}: {kind!r}")
+                return []
+            return self._object(kind, hints.items(), place)
         if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
             fields = kind.model_fields.items()
             return self._object(kind, [((one.alias or name) if self.wire else name, one.annotation) for name, one in fields], place)
@@ -154,11 +161,11 @@ class Filler:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any] | None:
     try:
         return dict(typing_extensions.get_type_hints(kind))
-    except NameError as error:  # a name that the SDK imports for type checkers only: then anything goes in
-        return dict(typing_extensions.get_type_hints(kind, localns={str(error.name): object}))
+    except NameError:  # names that the SDK imports for type checkers only
+        return None
 
 
 def _is_literal(hint: Any) -> bool:

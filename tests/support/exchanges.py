@@ -72,6 +72,7 @@ class World:
             key=KEY,
             prices=Prices(),
             policy_digest="0" * 64,
+            sdk="test",
         )
         return Exchange(
             tools=tools,

@@ -40,9 +40,9 @@ def check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
             reason=Reason.EGRESS_PLAINTEXT,
             remedy="Use https, or set egress.allow_http in the policy for a network that you trust.",
         )
-    for placeholder, origins in bounds.managed:
-        if head.origin not in origins and any(placeholder in value for _, value in head.headers):
-            bound = ", ".join(sorted(str(origin) for origin in origins))
+    for key in bounds.managed:
+        if head.origin not in key.origins and head.carries(key.placeholder):
+            bound = ", ".join(sorted(str(origin) for origin in key.origins))
             raise Refused(
                 f"The stored key is bound to {bound} and can't be sent to {head.origin}",
                 guard=NAME,

@@ -1,0 +1,414 @@
+"""One call of one SDK method through the guard, with marked texts in every place, both ways.
+
+* On the way out every string holds a secret and a mail address that say where they stood.
+* On the way back every string holds a terminal control, a hidden character, and a placeholder of this conversation, once in
+  text and once in a URL.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import importlib
+import inspect
+import json
+import random
+import re
+import string
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+import pydantic
+from mediation_fill import Filler
+from mediation_surface import Method
+
+from safellm.errors import Refused
+
+NATIVE = importlib.import_module("httpx2" if int(openai.VERSION.split(".")[0]) >= 3 else "httpx")
+_RANDOM = random.Random(20261123)
+_ALNUM = string.ascii_letters + string.digits
+
+
+def _letters(count: int, alphabet: str = _ALNUM) -> str:
+    return "".join(_RANDOM.choice(alphabet) for _ in range(count))
+
+
+SECRET = _letters(14)  # the part that all secrets share; letters and digits, so that no escaping hides it
+MAIL = "".join(_letters(12, string.ascii_lowercase))
+ESCAPE, HIDDEN = "\x1b[31m", "\U000e0041"
+PLACEHOLDER = re.compile(r"X-EMAIL-[0-9A-Z]{16}")
+_WAYS = ("extra_headers", "extra_query", "extra_body", "timeout", "stream")
+_HARMLESS = "item-1"
+_ANSWER_KEYS = ("note", "id", "url", "signature", "access_token", "md5")
+
+
+@dataclass(slots=True)
+class Marks:
+    """Marked texts and where they stand."""
+
+    places: list[tuple[str, str]] = field(default_factory=list)
+    secrets: bool = True
+
+    def request(self, place: str, form: str) -> str:
+        """Return a text for a request."""
+        number = len(self.places)
+        self.places.append((place, form))
+        secret = "sk-" + "proj-" + SECRET + f"{number:06d}" + _letters(24)
+        mail = f"{MAIL}{number:06d}@example.com"
+        return f"see {secret} or {mail} now" if self.secrets else f"ask {mail} now"
+
+    def found(self, data: bytes) -> set[tuple[str, str, str]]:
+        """Return (what, place, form) for every marked value that data holds, plain or encoded."""
+        leaks = set()
+        for what, core in (("secret", SECRET), ("mail", MAIL)):
+            for number in re.findall(core.encode() + rb"(\d{6})", data):
+                leaks.add((what, *self.places[int(number)]))
+            if any(form in data for form in _encoded(core)):
+                leaks.add((what, "<encoded>", "text"))
+        return leaks
+
+
+def _encoded(core: str) -> list[bytes]:
+    raw = core.encode()
+    shifted = [base64.b64encode(b"\0" * shift + raw)[4 if shift else 0 : -4] for shift in range(3)]
+    return [raw.hex().encode(), raw.hex().upper().encode(), *shifted]
+
+
+@dataclass(slots=True)
+class Wire:
+    """The inner transport: keeps what arrives, answers what `answer` says."""
+
+    answer: Callable[[Any], tuple[str, bytes]]
+    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def take(self, request: Any, body: bytes) -> Any:
+        headers = {name.lower(): value for name, value in request.headers.multi_items()}
+        self.requests.append((request.method, str(request.url), headers, body))
+        kind, data = self.answer(request)
+        return NATIVE.Response(200, headers={"content-type": kind}, content=data)
+
+    def transport(self) -> Any:
+        def sync(request: Any) -> Any:
+            return self.take(request, request.read())
+
+        return NATIVE.MockTransport(sync)
+
+    def async_transport(self) -> Any:
+        async def handler(request: Any) -> Any:
+            return self.take(request, await request.aread())
+
+        return NATIVE.MockTransport(handler)
+
+
+# -- what is sent ------------------------------------------------------------------------------------------------------
+
+
+def files(marks: Marks) -> Callable[[str], list[Any]]:
+    """Return the forms of a file whose text is marked, also as JSON and as JSON lines, and its name."""
+
+    def make(place: str) -> list[Any]:
+        def text(part: str) -> str:
+            return marks.request(f"{place}!{part}", "text")
+
+        row = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+               "body": {"model": "m", "messages": [{"role": "user", "content": text("line")}]}}  # fmt: skip
+        own = {"authorization": text("authorization"), "signature": text("signature"), "deep": {"embedding": text("embedding")}}
+        return [
+            ("notes.txt", text("text").encode(), "text/plain"),
+            ("batch.jsonl", b"\n".join([json.dumps(row).encode()] * 2) + b"\n", "application/jsonl"),
+            ("own.json", json.dumps(own, indent=1).encode(), "application/json"),
+            ("rows.csv", f"name,mail\nx,{text('csv')}\n".encode(), "text/csv"),
+            (f"{text('name')}.txt", b"plain", "text/plain"),
+            text("bare").encode(),
+        ]
+
+    return make
+
+
+def arguments(method: Method, marks: Marks, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return argument sets that reach every alternative of every parameter."""
+    filler = Filler(text=marks.request, file=files(marks), fixed={"stream": False, "has_more": False})
+    columns: dict[str, list[Any]] = {}
+    required: set[str] = set()
+    for name, parameter in method.parameters.items():
+        if name in _WAYS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if name in given:
+            values = [given[name]] if given[name] is not None else []
+        elif name in method.in_path:
+            values = [_HARMLESS]
+        else:
+            values = filler.build(method.hints.get(name, str), name)
+        if values:
+            columns[name] = values
+        if parameter.default is parameter.empty:
+            required.add(name)
+    rows = max((len(values) for values in columns.values()), default=1)
+    return [
+        {name: values[row % len(values)] for name, values in columns.items() if row < len(values) or name in required}
+        for row in range(rows)
+    ]
+
+
+# -- what comes back ---------------------------------------------------------------------------------------------------
+
+_PREFER = ("completed", "processed", "succeeded", "idle")
+
+
+def answer_text(places: list[str], placeholder: str | None) -> Callable[[str, str], str]:
+    """Return a maker of hostile answer texts."""
+
+    def text(place: str, form: str) -> str:  # noqa: ARG001 - the shape that a filler calls
+        number = len(places)
+        places.append(place)
+        shown = placeholder or "nothing"
+        return f"<<{number}|{ESCAPE}{HIDDEN}{shown} and https://x.example/?q={shown} >>"
+
+    return text
+
+
+def build_answer(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, row: int = 0) -> Any:
+    """Return a JSON value of a model type, hostile in every text."""
+    made = alternatives(kind, places, placeholder, plain_ids=plain_ids)
+    return made[row % len(made)] if made else {}
+
+
+def alternatives(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool) -> list[Any]:
+    """Return every alternative of an answer's type."""
+    fixed: dict[str, Any] = {"has_more": False, "error": None, "prefer": _PREFER}
+    if plain_ids:
+        fixed |= {"id": _HARMLESS, "vector_store_id": _HARMLESS, "thread_id": _HARMLESS, "last_id": None, "first_id": None}
+    filler = Filler(
+        text=answer_text(places, placeholder), file=lambda place: [], fixed=fixed, wire=True, free_keys=_ANSWER_KEYS
+    )
+    return filler.build(kind, "")
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield every string that a program can read from a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (bytes, bytearray)):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, pydantic.BaseModel):
+        for name in [*type(value).model_fields, *(value.model_extra or {})]:
+            yield from strings(getattr(value, name, None))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings(key)
+            yield from strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from strings(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for one in dataclasses.fields(value):
+            yield from strings(getattr(value, one.name))
+
+
+_SEEN = re.compile(r"<<(\d+)\|(.*?)>>", re.DOTALL)
+
+
+def judge(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number of the place, what is wrong) for every marked text in a text that the program got."""
+    for number, inner in _SEEN.findall(text):
+        if "\x1b" in inner or HIDDEN in inner:
+            yield int(number), "raw"
+        shown, _, url = inner.partition(" and ")
+        if "?q=" + MAIL in url or f"?q=ask {MAIL}" in url or (MAIL in url):
+            yield int(number), "in url"
+        if PLACEHOLDER.search(shown):
+            yield int(number), "not restored"
+
+
+# -- a call ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Report:
+    """What one method did, over all its argument sets."""
+
+    path: str
+    calls: int = 0
+    refused: int = 0
+    routes: set[tuple[str, str]] = field(default_factory=set)
+    leaks: set[tuple[str, str, str]] = field(default_factory=set)  # (what, where on the wire, place)
+    wrong: set[tuple[str, str]] = field(default_factory=set)  # (what, place in the answer)
+    sent_places: int = 0
+    answer_places: set[str] = field(default_factory=set)
+    restored: int = 0
+    errors: list[str] = field(default_factory=list)
+    streams: bool = False
+    casts: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Calls methods of one guarded client over one wire."""
+
+    client: Any
+    wire: Wire
+    is_async: bool = False
+    cast: Any = None
+    stream_cls: Any = None
+    row: int = 0
+    places: list[str] = field(default_factory=list)
+    plain_ids: bool = False
+    runner: asyncio.Runner | None = None
+
+    def attach(self) -> None:
+        """Watch which type the SDK wants each answer to be."""
+        original = self.client.request
+
+        def request(cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+            self.cast, self.stream_cls = cast_to, kwargs.get("stream_cls") if kwargs.get("stream") else None
+            return original(cast_to, options, *args, **kwargs)
+
+        self.client.request = request
+        self.wire.answer = self.answer
+
+    def answer(self, request: Any) -> tuple[str, bytes]:
+        body = self.wire.requests[-1][3]
+        found = PLACEHOLDER.search(body.decode("utf-8", "replace"))
+        placeholder = found[0] if found else None
+        self.report.casts.add(getattr(self.cast, "__name__", str(self.cast)))
+        if self.stream_cls is not None:
+            self.report.streams = True
+            (kind,) = typing.get_args(self.stream_cls)[:1] or (object,)
+            return "text/event-stream", events(alternatives(kind, self.places, placeholder, plain_ids=self.plain_ids))
+        if self.cast in (type(None), bytes) or "Binary" in getattr(self.cast, "__name__", ""):
+            return "application/octet-stream", b"\x00\x01"
+        if self.cast is str:
+            return "text/plain", answer_text(self.places, placeholder)("<text>", "text").encode()
+        made = build_answer(self.cast, self.places, placeholder, plain_ids=self.plain_ids, row=self.row)
+        return "application/json", json.dumps(made).encode()
+
+    report: Report = field(default_factory=lambda: Report(""))
+
+    def run(self, method: Method, given: dict[str, Any], *, rows: int | None = None, stream: bool = False) -> Report:
+        """Call a method with every argument set."""
+        self.report = report = Report(method.path)
+        self.plain_ids = "poll" in method.name or method.name in ("wait_for_processing", "upload_file_chunked") or "ids" in given
+        given = {name: value for name, value in given.items() if name != "ids"}
+        sets = len(arguments(method, Marks(), given))
+        for row in range(min(sets, rows or sets)):
+            self._row(method, dict(given), row, stream)
+        return report
+
+    def _row(self, method: Method, given: dict[str, Any], row: int, stream: bool) -> None:
+        report = self.report
+        self.row = row
+        marks = Marks()
+        if self._call(method, arguments(method, marks, given)[row], marks, stream):
+            return
+        # Refused. That is right when a secret stood in the URL: say so, and try what is left without that parameter.
+        marks = Marks(secrets=False)
+        if not self._call(method, arguments(method, marks, given)[row], marks, stream):
+            report.errors.append(f"row {row}: refused without a secret")
+            return
+        in_url = self.url_names
+        marks = Marks()
+        rest = {**given, **dict.fromkeys(in_url)}
+        left = arguments(method, marks, rest)
+        if marks.places and not self._call(method, left[min(row, len(left) - 1)], marks, stream):
+            report.errors.append(f"row {row}: refused for something else than {sorted(in_url)}")
+
+    url_names: set[str] = field(default_factory=set)
+
+    def _call(self, method: Method, options: dict[str, Any], marks: Marks, stream: bool) -> bool:
+        """Make one call; return False if it was refused and nothing left."""
+        report = self.report
+        if stream:
+            options = {**options, "stream": True}
+        self.places = []
+        self.wire.requests.clear()
+        report.calls += 1
+        got: list[Any] = []
+        refused = False
+        try:
+            self._finish(self._invoke(method, options), got)
+        except Refused:
+            refused = True
+            report.refused += 1
+        except openai.APIError as error:
+            got.append(str(error))
+            got.append(error.body)
+        except Exception as error:
+            report.errors.append(f"{type(error).__name__}: {str(error)[:300]}")
+        self.url_names = set()
+        for verb, url, headers, body in self.wire.requests:
+            self._sent(verb, url, headers, body, marks)
+        report.sent_places = max(report.sent_places, len(marks.places))
+        for text in strings(got):
+            for number, what in judge(text):
+                report.wrong.add((what, self.places[number]))
+            report.restored += text.count(MAIL)
+        report.answer_places |= set(self.places)
+        if not refused and not self.wire.requests:
+            report.errors.append("no request and no refusal")
+        return not (refused and not self.wire.requests)
+
+    def _sent(self, verb: str, url: str, headers: dict[str, str], body: bytes, marks: Marks) -> None:
+        report = self.report
+        report.routes.add((verb, NATIVE.URL(url).path))
+        for what, place, _ in marks.found(url.encode()):
+            report.leaks.add((what, "url", place))
+            self.url_names.add(re.split(r"[.\[]", place)[0])
+        for what, place, _ in marks.found(json.dumps(headers).encode()):
+            report.leaks.add((what, "header", place))
+        for what, place, form in marks.found(body):
+            report.leaks.add((what, f"body:{form}", place))
+
+    def _invoke(self, method: Method, options: dict[str, Any]) -> Any:
+        made = method.call(**options)
+        if inspect.isawaitable(made):
+            made = self.runner.run(_await(made))
+        return made
+
+    def _finish(self, made: Any, got: list[Any]) -> None:
+        """Read everything that a program can read of a result."""
+        if self.is_async:
+            self.runner.run(_consume(made, got))
+            return
+        if hasattr(made, "__enter__") and not hasattr(made, "__iter__"):
+            with made as inner:
+                got.extend(inner)
+                return
+        if isinstance(made, pydantic.BaseModel):
+            got.append(made)
+        elif hasattr(made, "__iter__") and not isinstance(made, (str, bytes, dict, list)):
+            got.extend(made)
+        else:
+            got.append(made)
+
+
+async def _await(value: Any) -> Any:
+    return await value
+
+
+async def _consume(made: Any, got: list[Any]) -> None:
+    if hasattr(made, "__aenter__") and not hasattr(made, "__aiter__"):
+        async with made as inner:
+            async for one in inner:
+                got.append(one)
+    elif isinstance(made, pydantic.BaseModel) or not hasattr(made, "__aiter__"):
+        got.append(made)
+    else:
+        async for one in made:
+            got.append(one)
+
+
+def events(made: list[Any]) -> bytes:
+    """Return server-sent events, one for each value."""
+    out = []
+    for one in made:
+        if isinstance(one, dict) and isinstance(one.get("event"), str) and "data" in one:
+            out.append(f"event: {one['event']}\ndata: {json.dumps(one['data'])}\n\n")
+        else:
+            name = f"event: {one['type']}\n" if isinstance(one, dict) and isinstance(one.get("type"), str) else ""
+            out.append(f"{name}data: {json.dumps(one)}\n\n")
+    return "".join([*out, "data: [DONE]\n\n"]).encode()
