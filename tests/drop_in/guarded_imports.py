@@ -16,33 +16,34 @@ import openai
 
 import safellm.openai
 
-_SWAPPED = ("OpenAI", "AsyncOpenAI", "Client", "AsyncClient", "AzureOpenAI", "AsyncAzureOpenAI")
-_SWAPPED_TOO = ("BedrockOpenAI", "AsyncBedrockOpenAI")
+_CLIENTS = frozenset(f"{prefix}{name}" for prefix in ("", "Async") for name in ("OpenAI", "AzureOpenAI", "BedrockOpenAI"))
+_CLIENTS |= {"Client", "AsyncClient"}
+# The suite's own modules, and the SDK's examples, which the suite runs by their path.
+_SWAPPING = frozenset({"tests", "<run_path>"})
 _import = builtins.__import__
 
 
 class _Face(ModuleType):
-    """A module of the SDK with the guarded classes in it."""
+    """A module of the SDK (`openai.lib.azure`) with the guarded classes in it."""
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__)
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        source = safellm.openai if name in (*_SWAPPED, *_SWAPPED_TOO) else self._module
-        return getattr(source, name)
+        return getattr(safellm.openai if name in _CLIENTS else self._module, name)
 
 
 def _guarded(
     name: str, globals: Any = None, locals: Any = None, fromlist: tuple[str, ...] | None = (), level: int = 0
 ) -> Any:
     found = _import(name, globals, locals, fromlist, level)
-    importer = (globals or {}).get("__name__", "")
-    if level or importer.partition(".")[0] not in {"tests", "conftest"}:
+    importer = str((globals or {}).get("__name__", ""))
+    if level or importer.partition(".")[0] not in _SWAPPING:
         return found
     if found is openai:
         return safellm.openai
-    if name.startswith("openai.") and set(fromlist or ()) & {*_SWAPPED, *_SWAPPED_TOO}:
+    if name.startswith("openai.") and _CLIENTS.intersection(fromlist or ()):
         return _Face(found)
     return found
 

@@ -177,13 +177,13 @@ EXPOSED = [
 
 @APIS
 @STREAMED
-@pytest.mark.parametrize("template", EXPOSED)
-def test_r_7_value_is_not_restored_where_it_would_be_sent_away(face, client, provider, api, stream, template):
+def test_r_7_value_is_not_restored_where_it_would_be_sent_away(face, client, provider, api, stream):
     """URLs, links, images, attributes: the placeholder stays, whatever the injected order says."""
-    provider.reply_with(with_first(template))
-    told = face.ask(client, f"mail {MAIL}", api=api, stream=stream)
-    assert MAIL not in told
-    assert told == template.replace("P", placeholders(provider.requests[0])[0])
+    for template in EXPOSED:
+        provider.reply_with(with_first(template))
+        told = face.ask(client, f"mail {MAIL}", api=api, stream=stream)
+        assert MAIL not in told, template
+        assert told == template.replace("P", placeholders(provider.requests[-1])[0])
 
 
 READ = [
@@ -204,11 +204,11 @@ READ = [
 
 @APIS
 @STREAMED
-@pytest.mark.parametrize("template", READ)
-def test_value_is_restored_where_text_is_read(face, client, provider, api, stream, template):
+def test_value_is_restored_where_text_is_read(face, client, provider, api, stream):
     """Prose, emphasis, code, tables, lists."""
-    provider.reply_with(with_first(template))
-    assert face.ask(client, f"mail {MAIL}", api=api, stream=stream) == template.replace("P", MAIL)
+    for template in READ:
+        provider.reply_with(with_first(template))
+        assert face.ask(client, f"mail {MAIL}", api=api, stream=stream) == template.replace("P", MAIL)
 
 
 @APIS

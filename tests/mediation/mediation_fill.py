@@ -53,7 +53,7 @@ class Filler:
 
     def build(self, kind: Any, place: str) -> list[Any]:  # noqa: C901
         """Return the alternatives of a type; none where it can't be filled (its own recursion, `None`)."""
-        kind = _bare(kind)
+        kind = bare(kind)
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if kind is None or kind is type(None) or getattr(kind, "__name__", "") in ("Omit", "NotGiven"):
             return []
@@ -109,7 +109,7 @@ class Filler:
         return []
 
     def _union(self, args: Iterable[Any], place: str) -> list[Any]:
-        args = [_bare(one) for one in args]
+        args = [bare(one) for one in args]
         if bytes in args:  # the SDK's FileTypes
             return self.file(place)
         if str in args and any(typing.get_origin(one) is typing.Literal for one in args):
@@ -169,13 +169,14 @@ def _hints(kind: Any) -> dict[str, Any] | None:
 
 
 def _is_literal(hint: Any) -> bool:
-    hint = _bare(hint)
+    hint = bare(hint)
     return typing.get_origin(hint) is typing.Literal or any(_is_literal(one) for one in typing.get_args(hint) if one is not hint)
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
+    """Return a type without what is said about it."""
     while typing.get_origin(kind) in (typing.Annotated, typing_extensions.Required, typing_extensions.NotRequired):
         kind = typing.get_args(kind)[0]
     if isinstance(kind, typing_extensions.TypeAliasType):
-        return _bare(kind.__value__)
+        return bare(kind.__value__)
     return kind
