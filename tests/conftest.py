@@ -1,10 +1,77 @@
-"""For all tests: in CI a skipped test is a failed run, unless the run is about an older SDK that lacks what is tested."""
+"""Shared by all tests: a private folder and clean variables, loopback servers, and a check that nothing is left behind."""
 
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from safellm.testing.provider import LoopbackProvider
+from safellm.testing.sink import Sink
+
+_FOREIGN = ("OPENAI_", "AZURE_OPENAI_", "AZURE_AD_", "SAFELLM_", "AWS_")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "sslkeylogfile")
+_THREADS_OF_POOLS = ("AnyIO worker", "asyncio_", "ThreadPoolExecutor")  # idle workers end by themselves
+_GRACE_SECONDS = 2.0
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of its own for everything that safellm writes, and no variable from outside.
+
+    The user's own key store is switched off: a test must neither read nor unlock it.
+    """
+    for name in os.environ:
+        if name.startswith(_FOREIGN) or name.lower() in _PROXIES:
+            monkeypatch.delenv(name)
+    folder = tmp_path / "safellm home"
+    monkeypatch.setenv("SAFELLM_HOME", str(folder))
+    monkeypatch.setenv("SAFELLM_KEYS_VAULT", "false")
+    yield folder
+    _close_stores()
+
+
+@pytest.fixture
+def provider() -> Iterator[LoopbackProvider]:
+    """A provider on this machine."""
+    with LoopbackProvider() as server:
+        yield server
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A server where nothing may arrive; checked when the test ends."""
+    with Sink() as server:
+        yield server
+        server.assert_untouched()
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail when a thread outlives the test; collect garbage, so that an unclosed file or socket warns (an error here)."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    gc.freeze()  # what is alive now is not walked again: a collection takes a tenth of the time
+    new = [one for one in threading.enumerate() if one not in before and not one.name.startswith(_THREADS_OF_POOLS)]
+    for thread in new:
+        thread.join(_GRACE_SECONDS)  # one that is just ending is no leak
+    assert not [thread.name for thread in new if thread.is_alive()]
+
+
+def _close_stores() -> None:
+    """Close ledgers and trails that clients shared in this process: they live as long as it does otherwise."""
+    client = sys.modules.get("safellm.client")
+    if client is None:
+        return
+    for cached in (client._open_ledger, client._open_journal, client._install_key):
+        cached.cache_clear()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
