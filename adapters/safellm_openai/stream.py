@@ -1,4 +1,4 @@
-"""How OpenAI's event streams carry text: chat chunks, Responses events, legacy completions, assistants."""
+"""How OpenAI's event streams carry text: chat chunks, Responses and agent events, transcripts, completions, assistants."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
@@ -15,15 +15,23 @@ Channel = tuple[str | int, ...]
 # Texts directly in a chat chunk's delta. The last three are what compatible servers add for reasoning models.
 _CHAT_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
 
-# Responses events end in ".delta" and ".done"; what stands before names the channel.
+# Events of Responses, agents and transcripts end in ".delta" and ".done"; what stands before names the channel.
 _ARGUMENT_EVENTS = {"response.function_call_arguments", "response.mcp_call_arguments"}
 _TOOL_INPUT_EVENTS = {
     "response.custom_tool_call_input",
     "response.code_interpreter_call_code",
     "response.shell_call_command",
 }
+# Assistants: what an event is about, and where the text stands in a part of each type.
+_ASSISTANT_DELTAS = {"thread.message.delta": "thread.message", "thread.run.step.delta": "thread.run.step"}
+_ASSISTANT_TEXTS: dict[str, tuple[str | None, Kind]] = {
+    "text": ("value", Kind.TEXT),
+    "refusal": (None, Kind.TEXT),
+    "function": ("arguments", Kind.ARGUMENTS),
+    "code_interpreter": ("input", Kind.TOOL_INPUT),
+}
 _DATA_EVENTS = {"response.audio"}
-_ITEM_KEYS = ("item_id", "output_index", "content_index", "summary_index", "command_index")
+_ITEM_KEYS = ("item_id", "output_index", "content_index", "summary_index", "command_index", "segment_id")
 
 
 @dataclass(slots=True)
@@ -38,13 +46,11 @@ class OpenAIStreamReader:
         if not isinstance(event, dict):
             return EventView()
         kind = event.get("type")
-        if isinstance(kind, str) and kind.startswith("response."):
-            return self._responses_event(event, kind)
+        if isinstance(kind, str) and (kind.startswith("response.") or kind.endswith((".delta", ".done"))):
+            return self._typed_event(event, kind)
         if isinstance(event.get("choices"), list):
             return self._chunk(event)
-        if event.get("object") == "thread.message.delta":
-            return self._assistant_event(event)
-        return EventView()
+        return self._assistant_event(event)
 
     def carry(self, event: Any, delta: Delta, text: str) -> Any:
         """Return an event like `event` that carries nothing but `text` on the delta's channel."""
@@ -53,8 +59,8 @@ class OpenAIStreamReader:
             carrier["choices"] = [_choice(delta.channel, text)]
             if "usage" in carrier:
                 carrier["usage"] = None
-        elif event.get("object") == "thread.message.delta":
-            carrier["delta"] = {"content": [{"index": delta.channel[-1], "type": "text", "text": {"value": text}}]}
+        elif event.get("object") in _ASSISTANT_DELTAS:
+            carrier["delta"] = _assistant_delta(delta.channel, text)
         elif isinstance(delta.key, str) and isinstance(event.get("delta"), dict):
             carrier["delta"] = {delta.key: text}
         else:
@@ -110,7 +116,7 @@ class OpenAIStreamReader:
             return []
         return [Delta(container=call, key=key, channel=channel, kind=kind, tool=self._tools.get(channel))]
 
-    def _responses_event(self, event: dict[str, Any], kind: str) -> EventView:
+    def _typed_event(self, event: dict[str, Any], kind: str) -> EventView:
         if kind == "response.output_item.added":
             item = event.get("item")
             if isinstance(item, dict) and isinstance(item.get("name"), str):
@@ -121,6 +127,8 @@ class OpenAIStreamReader:
         family, _, last = kind.rpartition(".")
         channel: Channel = (family, *(event.get(key, "") for key in _ITEM_KEYS))
         if last == "done":
+            while channel[-1] == "":  # what this event doesn't name, it closes as a whole
+                channel = channel[:-1]
             return EventView(closes=(channel,))
         if last != "delta" or family in _DATA_EVENTS:
             return EventView()
@@ -151,14 +159,36 @@ class OpenAIStreamReader:
         return self._tools.get(("item", str(event.get("item_id")), event.get("output_index", 0)))
 
     def _assistant_event(self, event: dict[str, Any]) -> EventView:
-        deltas: list[Delta] = []
+        kind, name = event.get("object"), str(event.get("id"))
+        if kind in ("thread.message", "thread.run.step"):
+            return EventView(closes=((kind, name),))
         inner = event.get("delta")
-        for part in (inner.get("content") if isinstance(inner, dict) else None) or ():
-            text = part.get("text") if isinstance(part, dict) else None
-            if isinstance(text, dict) and isinstance(text.get("value"), str):
-                channel: Channel = ("message", str(event.get("id")), part.get("index", 0))
-                deltas.append(Delta(container=text, key="value", channel=channel, kind=Kind.TEXT))
+        if kind not in _ASSISTANT_DELTAS or not isinstance(inner, dict):
+            return EventView()
+        details = inner.get("step_details")
+        parts = inner.get("content") or (details.get("tool_calls") if isinstance(details, dict) else None)
+        deltas: list[Delta] = []
+        for part in parts if isinstance(parts, list) else ():
+            deltas += self._assistant_part(part, (_ASSISTANT_DELTAS[kind], name)) if isinstance(part, dict) else ()
         return EventView(deltas=tuple(deltas))
+
+    def _assistant_part(self, part: dict[str, Any], place: Channel) -> list[Delta]:
+        found: list[Delta] = []
+        for form, (key, text_kind) in _ASSISTANT_TEXTS.items():
+            holder = part if key is None else part.get(form)
+            channel: Channel = (*place, part.get("index", 0), form)
+            if isinstance(holder, dict) and (key is not None or form in holder):
+                found += self._call(holder, channel, key or form, text_kind)
+        return found
+
+
+def _assistant_delta(channel: Channel, text: str) -> dict[str, Any]:
+    *_, index, form = channel
+    key, _ = _ASSISTANT_TEXTS[str(form)]
+    part = {"index": index, "type": form, form: text if key is None else {key: text}}
+    if channel[0] == "thread.message":
+        return {"content": [part]}
+    return {"step_details": {"type": "tool_calls", "tool_calls": [part]}}
 
 
 def _choice(channel: Channel, text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ _IDENTIFIERS = (
     "file_id", "file_ids", "vector_store_ids", "vector_store_id", "container_id", "assistant_id", "thread_id", "run_id",
     "session_id", "batch_id", "input_file_id", "output_file_id", "error_file_id", "approval_request_id", "conversation",
     "connector_id", "completion_window", "voice", "size", "quality", "background", "prompt_cache_retention",
-    "system_fingerprint", "obfuscation", "md5",
+    "system_fingerprint", "obfuscation",
 )  # fmt: skip
 _NAMES = ("name", "filename", "file_name", "user", "safety_identifier", "prompt_cache_key", "user_id", "city", "region", "path")
 _URLS = (
@@ -34,10 +34,21 @@ _DATA = (
     "audio.data",
     "source.data",
 )
-# The last two are what compatible servers add. A connection offer is plain text, but it is signed by what it says.
-_OPAQUE = ("encrypted_content", "fingerprint", "sdp", "signature", "thought_signature")
+# Signed or encrypted by the provider, or by what a connection offer says. The last two are what compatible servers add.
+_OPAQUE = (
+    "encrypted_content", "input.fingerprint", "output.fingerprint", "item.fingerprint", "data.fingerprint", ".sdp", "transport.sdp",
+    "reasoning_details.signature", "google.thought_signature",
+)  # fmt: skip
+# Where a credential belongs. By place: a key of this name anywhere else is searched like all text.
 _CREDENTIALS = (
-    "authorization", "access_token", "refresh_token", "client_secret", "signing_secret", "headers.Authorization",
+    "tools.authorization", "transport.authorization", "headers.Authorization", "headers.authorization", "auth.access_token",
+    "auth.refresh_token", "refresh.refresh_token", "token_endpoint_auth.client_secret", "domain_secrets.value",
+)  # fmt: skip
+
+# Maps and schemas of the caller: what stands in them is named by the program, and says nothing to the provider.
+_FREE = (
+    "metadata", "attributes", "variables", "parameters", "schema", "arguments", "request_metadata", "env", "sample",
+    "output_schema", "input_schema", "item_schema", "state_variables", "datasource_item", "attribute_matchers", "jwks",
 )  # fmt: skip
 
 TABLE = Table(
@@ -55,10 +66,8 @@ TABLE = Table(
         "top_logprobs.token": Kind.TOKEN,
         "logprobs.token": Kind.TOKEN,
         "logprobs.tokens": Kind.TOKEN,
-        "domain_secrets.value": Kind.CREDENTIAL,
     },
     own_roles=frozenset({"system", "developer"}),
     own_keys=frozenset({"instructions", "tools", "functions", "response_format"}),
-    # The caller's own maps and schemas: what stands in them is named by the program, not by the provider.
-    free_keys=frozenset({"metadata", "attributes", "variables", "parameters", "schema"}),
+    free_keys=frozenset(_FREE),
 )

@@ -11,7 +11,6 @@ from safellm._core import jsontext, multipart
 from safellm._core.effects import JSON
 from safellm._core.fields import PLAIN, Document, Field, Kind, Table, Trust, open_arguments, read
 
-
 _UNSAID = ("", "application/octet-stream")
 _FORM = "application/x-www-form-urlencoded"
 

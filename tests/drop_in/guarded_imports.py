@@ -13,10 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import openai
-
 import safellm.openai
 
-_CLIENTS = frozenset(f"{prefix}{name}" for prefix in ("", "Async") for name in ("OpenAI", "AzureOpenAI", "BedrockOpenAI"))
+_CLIENTS = frozenset(
+    f"{prefix}{name}" for prefix in ("", "Async") for name in ("OpenAI", "AzureOpenAI", "BedrockOpenAI")
+)
 _CLIENTS |= {"Client", "AsyncClient"}
 # The suite's own modules, and the SDK's examples, which the suite runs by their path.
 _SWAPPING = frozenset({"tests", "<run_path>"})
@@ -35,7 +36,11 @@ class _Face(ModuleType):
 
 
 def _guarded(
-    name: str, globals: Any = None, locals: Any = None, fromlist: tuple[str, ...] | None = (), level: int = 0
+    name: str,
+    globals: Any = None,  # noqa: A002 - the names of `__import__`
+    locals: Any = None,  # noqa: A002 - the same
+    fromlist: tuple[str, ...] | None = (),
+    level: int = 0,
 ) -> Any:
     found = _import(name, globals, locals, fromlist, level)
     importer = str((globals or {}).get("__name__", ""))

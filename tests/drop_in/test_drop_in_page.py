@@ -27,5 +27,10 @@ def test_the_numbers_of_the_page_add_up():
     """Passed without, passed with, and the differences between them."""
     suite, page = LISTED["suite"], PAGE.read_text("utf-8")
     assert suite["passed_plain"] - suite["passed_guarded"] == sum(promise["count"] for promise in LISTED["promise"])
-    for number in (suite["version"], suite["commit"][:12], f"{suite['passed_plain']:,}", f"{suite['passed_guarded']:,}"):
+    for number in (
+        suite["version"],
+        suite["commit"][:12],
+        f"{suite['passed_plain']:,}",
+        f"{suite['passed_guarded']:,}",
+    ):
         assert str(number) in page

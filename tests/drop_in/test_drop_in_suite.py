@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tomllib
 import urllib.parse
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import openai
 import pytest
+
+import openai
 
 HERE = Path(__file__).parent
 LISTED = tomllib.loads((HERE / "promises.toml").read_text("utf-8"))
@@ -52,7 +53,9 @@ def run(checkout, out, home, *, guarded):
     """Run the suite; return what became of each test, and why."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     environ |= {"SAFELLM_HOME": str(home), "SAFELLM_KEYS_VAULT": "false", "PYTHONPATH": str(HERE)}
-    environ |= {name: os.environ[name] for name in ("TEST_API_BASE_URL", "OPENAI_TEST_HTTP_CLIENT") if name in os.environ}
+    environ |= {
+        name: os.environ[name] for name in ("TEST_API_BASE_URL", "OPENAI_TEST_HTTP_CLIENT") if name in os.environ
+    }
     command = [sys.executable, "-m", "pytest", "tests", "-q", f"--junitxml={out}", "-o", "addopts=--tb=short"]
     command += ["--inline-snapshot=disable", "-p", "no:cacheprovider", "-p", "no:randomly"]
     if importlib.util.find_spec("xdist"):
@@ -71,7 +74,7 @@ def run(checkout, out, home, *, guarded):
 def outcomes(file):
     """Return {test: (outcome, what the report says about a failure)}."""
     found = {}
-    for case in ElementTree.parse(file).iter("testcase"):
+    for case in ET.parse(file).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
         # A test may have two entries: one for itself, one for what comes after it.
         outcome, text = found.get(name, ("passed", ""))

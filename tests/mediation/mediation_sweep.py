@@ -19,6 +19,7 @@ import re
 import string
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,8 @@ from safellm.errors import Refused
 
 NATIVE = importlib.import_module("httpx2" if int(openai.VERSION.split(".")[0]) >= 3 else "httpx")
 _RANDOM = random.Random(20261123)
-_ALNUM = string.ascii_letters + string.digits
+# Consonants and digits: no word arises by chance that a detector would take for a sample ("dummy", "xxxx").
+_ALNUM = "".join(sorted(set(string.ascii_letters) - set("aeiouxyAEIOUXY"))) + string.digits
 
 
 def _letters(count: int, alphabet: str = _ALNUM) -> str:
@@ -40,7 +42,7 @@ def _letters(count: int, alphabet: str = _ALNUM) -> str:
 
 
 SECRET = _letters(14)  # the part that all secrets share; letters and digits, so that no escaping hides it
-MAIL = "".join(_letters(12, string.ascii_lowercase))
+MAIL = _letters(12, "bcdfghjklmnpqrstvwz")
 ESCAPE, HIDDEN = "\x1b[31m", "\U000e0041"
 PLACEHOLDER = re.compile(r"X-EMAIL-[0-9A-Z]{16}")
 _WAYS = ("extra_headers", "extra_query", "extra_body", "timeout", "stream")
@@ -132,8 +134,15 @@ def files(marks: Marks) -> Callable[[str], list[Any]]:
     return make
 
 
-def arguments(method: Method, marks: Marks, given: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return argument sets that reach every alternative of every parameter."""
+def arguments(method: Method, marks: Marks, given: dict[str, Any], *, lean: bool = True) -> list[dict[str, Any]]:
+    """Return argument sets that reach every alternative of every parameter.
+
+    Args:
+        method: What will be called.
+        marks: Makes the texts.
+        given: Values that are given instead; None leaves a parameter out.
+        lean: Leave out of later sets what the first ones reached already.
+    """
     filler = Filler(text=marks.request, file=files(marks), fixed={"stream": False, "has_more": False})
     columns: dict[str, list[Any]] = {}
     required: set[str] = set()
@@ -141,7 +150,8 @@ def arguments(method: Method, marks: Marks, given: dict[str, Any]) -> list[dict[
         if name in _WAYS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         if name in given:
-            values = [given[name]] if given[name] is not None else []
+            value = given[name](marks) if callable(given[name]) else given[name]
+            values = [value] if value is not None else []
         elif name in method.in_path:
             values = [_HARMLESS]
         else:
@@ -152,7 +162,7 @@ def arguments(method: Method, marks: Marks, given: dict[str, Any]) -> list[dict[
             required.add(name)
     rows = max((len(values) for values in columns.values()), default=1)
     return [
-        {name: values[row % len(values)] for name, values in columns.items() if row < len(values) or name in required}
+        {name: values[row % len(values)] for name, values in columns.items() if row < len(values) or name in required or not lean}
         for row in range(rows)
     ]
 
@@ -163,11 +173,11 @@ _PREFER = ("completed", "processed", "succeeded", "idle")
 
 
 def answer_text(places: list[str], placeholder: str | None) -> Callable[[str, str], str]:
-    """Return a maker of hostile answer texts."""
+    """Return a maker of hostile answer texts; the place of an open enum ends in a question mark."""
 
-    def text(place: str, form: str) -> str:  # noqa: ARG001 - the shape that a filler calls
+    def text(place: str, form: str) -> str:
         number = len(places)
-        places.append(place)
+        places.append(place + "?" if form == "open" else place)
         shown = placeholder or "nothing"
         return f"<<{number}|{ESCAPE}{HIDDEN}{shown} and https://x.example/?q={shown} >>"
 
@@ -180,7 +190,15 @@ def build_answer(kind: Any, places: list[str], placeholder: str | None, *, plain
     return made[row % len(made)] if made else {}
 
 
-def alternatives(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool) -> list[Any]:
+def _name(kind: Any) -> str:
+    for field_name in ("type", "event", "object"):
+        one = getattr(bare(kind), "model_fields", {}).get(field_name)
+        if one is not None and typing.get_origin(one.annotation) is typing.Literal:
+            return str(typing.get_args(one.annotation)[0]).replace(".", "/")
+    return ""
+
+
+def alternatives(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, root: str = "") -> list[Any]:
     """Return every alternative of an answer's type."""
     fixed: dict[str, Any] = {"has_more": False, "error": None, "prefer": _PREFER, "in_progress": 0, "index": 0}
     if plain_ids:
@@ -188,14 +206,14 @@ def alternatives(kind: Any, places: list[str], placeholder: str | None, *, plain
     filler = Filler(
         text=answer_text(places, placeholder), file=lambda place: [], fixed=fixed, wire=True, free_keys=_ANSWER_KEYS
     )
-    return filler.build(kind, "")
+    return filler.build(kind, root)
 
 
 def event_values(kind: Any, places: list[str], placeholder: str | None) -> list[Any]:
     """Return one event of each type of a stream; what they can hold within is in the plain answers."""
     kind = bare(kind)
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    return [made for one in members for made in alternatives(one, places, placeholder, plain_ids=False)[:1]]
+    return [made for one in members for made in alternatives(one, places, placeholder, plain_ids=False, root=_name(one))[:1]]
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -247,10 +265,11 @@ class Report:
     routes: set[tuple[str, str]] = field(default_factory=set)
     leaks: set[tuple[str, str, str]] = field(default_factory=set)  # (what, where on the wire, place)
     wrong: set[tuple[str, str]] = field(default_factory=set)  # (what, place in the answer)
-    sent_places: int = 0
+    sent_places: set[str] = field(default_factory=set)
     answer_places: set[str] = field(default_factory=set)
     restored: int = 0
     errors: list[str] = field(default_factory=list)
+    stumbled: list[str] = field(default_factory=list)
     streams: bool = False
     casts: set[str] = field(default_factory=set)
 
@@ -313,20 +332,24 @@ class Sweep:
     def _row(self, method: Method, given: dict[str, Any], row: int, stream: bool) -> None:
         report = self.report
         self.row = row
-        marks = Marks()
-        if self._call(method, arguments(method, marks, given)[row], marks, stream):
+        lean = not hasattr(method.call, "__wrapped__") and method.name != "stream"
+
+        def attempt(secrets: bool, values: dict[str, Any]) -> bool:
+            marks = Marks(secrets=secrets)
+            sets = arguments(method, marks, values, lean=lean)
+            return self._call(method, sets[min(row, len(sets) - 1)], marks, stream)
+
+        if attempt(True, given):
             return
-        # Refused. That is right when a secret stood in the URL: say so, and try what is left without that parameter.
-        marks = Marks(secrets=False)
-        if not self._call(method, arguments(method, marks, given)[row], marks, stream):
+        # Refused. That is right when a secret stood in the URL: find out what goes there, and try the rest without it.
+        if not attempt(False, given):
             report.errors.append(f"row {row}: refused without a secret")
             return
-        in_url = self.url_names
-        marks = Marks()
-        rest = {**given, **dict.fromkeys(in_url)}
-        left = arguments(method, marks, rest)
-        if marks.places and not self._call(method, left[min(row, len(left) - 1)], marks, stream):
-            report.errors.append(f"row {row}: refused for something else than {sorted(in_url)}")
+        rest = {**given}
+        for name in self.url_names & set(method.parameters):
+            rest[name] = _HARMLESS if method.parameters[name].default is inspect.Parameter.empty else None
+        if not attempt(True, rest):
+            report.errors.append(f"row {row}: refused for something else than {sorted(self.url_names)}")
 
     url_names: set[str] = field(default_factory=set)
 
@@ -341,7 +364,9 @@ class Sweep:
         got: list[Any] = []
         refused = False
         try:
-            self._finish(self._invoke(method, options), got)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's word on assistants and others
+                self._finish(self._invoke(method, options), got)
         except Refused:
             refused = True
             report.refused += 1
@@ -349,17 +374,19 @@ class Sweep:
             got.append(str(error))
             got.append(error.body)
         except Exception as error:
-            report.errors.append(f"{type(error).__name__}: {str(error)[:300]}")
+            problem = f"{type(error).__name__}: {str(error)[:300]}"
+            # The SDK's helpers put stream events together and stumble over made-up ones: the request is what counts then.
+            (report.stumbled if self.wire.requests else report.errors).append(problem)
         self.url_names = set()
         for verb, url, headers, body in self.wire.requests:
             self._sent(verb, url, headers, body, marks)
-        report.sent_places = max(report.sent_places, len(marks.places))
+        report.sent_places |= {place for place, _ in marks.places}
         for text in strings(got):
             for number, what in judge(text):
                 report.wrong.add((what, self.places[number]))
             report.restored += text.count(MAIL)
         report.answer_places |= set(self.places)
-        if not refused and not self.wire.requests:
+        if not refused and not self.wire.requests and not report.errors:
             report.errors.append("no request and no refusal")
         return not (refused and not self.wire.requests)
 
@@ -385,16 +412,24 @@ class Sweep:
         if self.is_async:
             self.runner.run(_consume(made, got))
             return
-        if hasattr(made, "__enter__") and not hasattr(made, "__iter__"):
-            with made as inner:
-                got.extend(inner)
-                return
-        if isinstance(made, pydantic.BaseModel):
+        if isinstance(made, pydantic.BaseModel) and not hasattr(made, "get_next_page"):
             got.append(made)
+        elif hasattr(made, "http_response"):  # a raw response
+            got.append(_raw(made))
+        elif hasattr(made, "__enter__"):
+            with made as inner:
+                got.extend([_raw(inner, inner.read())] if hasattr(inner, "http_response") else inner)
         elif hasattr(made, "__iter__") and not isinstance(made, (str, bytes, dict, list)):
             got.extend(made)
         else:
             got.append(made)
+
+
+def _raw(made: Any, data: bytes | None = None) -> Any:
+    data = made.http_response.content if data is None else data
+    if "json" in made.headers.get("content-type", ""):
+        return json.loads(data)
+    return data
 
 
 async def _await(value: Any) -> Any:
@@ -402,15 +437,17 @@ async def _await(value: Any) -> Any:
 
 
 async def _consume(made: Any, got: list[Any]) -> None:
-    if hasattr(made, "__aenter__") and not hasattr(made, "__aiter__"):
+    if isinstance(made, pydantic.BaseModel) and not hasattr(made, "get_next_page"):
+        got.append(made)
+    elif hasattr(made, "__aenter__"):
         async with made as inner:
             async for one in inner:
                 got.append(one)
-    elif isinstance(made, pydantic.BaseModel) or not hasattr(made, "__aiter__"):
-        got.append(made)
-    else:
+    elif hasattr(made, "__aiter__"):
         async for one in made:
             got.append(one)
+    else:
+        got.append(made)
 
 
 def events(made: list[Any]) -> bytes:

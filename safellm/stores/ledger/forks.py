@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 
@@ -21,6 +22,12 @@ class Forkable(Protocol):
     def before_fork(self) -> Callable[[], None]:
         """Close, and return what must run after the fork in parent and child."""
         ...
+
+
+def _run(steps: list[Callable[[], None]]) -> None:
+    for step in steps:
+        with suppress(Exception):  # the same: each store for itself
+            step()
 
 
 class _Watch:
@@ -41,19 +48,20 @@ class _Watch:
         for known in self._stores:
             store = known()
             if store is not None:
-                self._after.append(store.before_fork())
+                # One store that can't be closed must not keep the others open; it refuses by itself when it sees the other
+                # process id.
+                with suppress(Exception):
+                    self._after.append(store.before_fork())
 
     def _in_parent(self) -> None:
         after, self._after = self._after, []
         self._lock.release()
-        for step in after:
-            step()
+        _run(after)
 
     def _in_child(self) -> None:
         after, self._after = self._after, []
         self._lock = threading.Lock()
-        for step in after:
-            step()
+        _run(after)
 
 
 _WATCH = _Watch()

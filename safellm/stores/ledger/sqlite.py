@@ -57,6 +57,7 @@ class SQLiteLedger:
         self._lock = threading.RLock()
         self._database: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._turn = threading.Lock()
         self._pid = os.getpid()
         self._opened_ns = 0
         self._swept_ns: int | None = None
@@ -172,17 +173,21 @@ class SQLiteLedger:
 
     def before_fork(self) -> Callable[[], None]:
         """Wait for a running transaction, close, and return what must run afterwards in parent and child."""
-        parent, lock = os.getpid(), self._lock
-        held = lock.acquire(timeout=self._wait_s)
-        if held:
-            self._close()
+        parent, lock, turn = os.getpid(), self._lock, self._turn
+        turn.acquire()  # a thread that writes without pause would win the lock again and again
+        try:
+            held = lock.acquire(timeout=self._wait_s)
+            if held:
+                self._close()
+        finally:
+            turn.release()
 
         def after() -> None:
             if os.getpid() == parent:
                 if held:
                     lock.release()
                 return
-            self._lock = threading.RLock()
+            self._lock, self._turn = threading.RLock(), threading.Lock()
             if held:  # else the parent's connection is still there, and `_connect` refuses it
                 self._pid = os.getpid()
 
@@ -210,6 +215,8 @@ class SQLiteLedger:
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
     def _attempt(self, act: Callable[[sqlite3.Connection], _T], deadline: float) -> _T:
+        with self._turn:  # whoever waits for a fork goes first
+            pass
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             remedy = "Another thread holds it for long; give `wait_s` more time."
             raise sqlite_file.refused(self._path, "it stayed locked", remedy=remedy)

@@ -1,0 +1,191 @@
+"""What the SDK's own test suite found when the guarded classes ran in the place of its own (docs/drop-in.md)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import inspect
+import typing
+
+import pytest
+
+import openai as sdk
+import safellm
+import safellm.openai as guarded
+from safellm._core.origin import parse_origin
+from safellm._core.secret import Secret
+from safellm.errors import VaultUnavailable
+from safellm.stores.vault.open import ResolvedKey
+from safellm.testing.faults import Fault
+
+CLIENTS = pytest.mark.parametrize("name", ["OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"])
+LATE = "_enforce_credentials" in inspect.signature(sdk.OpenAI.__init__).parameters
+SETTINGS = (
+    "api_key",
+    "base_url",
+    "api_type",
+    "api_version",
+    "azure_endpoint",
+    "azure_ad_token",
+    "azure_ad_token_provider",
+)
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """The module-level API without settings; put back afterwards."""
+    for name in SETTINGS:
+        monkeypatch.setattr(guarded, name, None)
+    guarded._reset_client()
+    yield guarded
+    if guarded._client is not None:
+        guarded._client.close()
+    guarded._reset_client()
+
+
+@CLIENTS
+def test_constructors_have_the_signature_of_the_sdk_and_safellm(name):
+    """Programs and editors that inspect a client class find every argument of the installed SDK, and `safellm`."""
+    theirs = inspect.signature(getattr(sdk, name)).parameters
+    ours = inspect.signature(getattr(safellm, name)).parameters
+    assert {one: ours[one] for one in ours if one != "safellm"} == dict(theirs)
+    assert ours["safellm"].default is None
+    assert list(inspect.signature(getattr(safellm, name).__init__).parameters) == ["self", *ours]
+
+
+@CLIENTS
+@pytest.mark.parametrize("method", ["copy", "with_options"])
+def test_copies_have_the_signature_of_the_sdk(name, method):
+    """`copy` and `with_options` look like the SDK's, types included."""
+    theirs, ours = getattr(getattr(sdk, name), method), getattr(getattr(safellm, name), method)
+    assert inspect.signature(ours) == inspect.signature(theirs)
+    assert typing.get_type_hints(ours) == typing.get_type_hints(theirs)
+
+
+def test_arguments_that_the_sdk_does_not_know_are_type_errors(sync, provider):
+    """The signature isn't only shown."""
+    with pytest.raises(TypeError, match="no_such_argument"):
+        sync.client(provider, no_such_argument=1)
+    with pytest.raises(TypeError, match="no_such_argument"):
+        sync.client(provider).with_options(no_such_argument=1)
+
+
+def test_address_set_on_a_client_counts_as_given_in_code(face, provider):
+    """`client.base_url = …` leads the next call there, as it does with the SDK."""
+    client = face.client(base_url="https://llm.example/v1", api_key="x")
+    client.base_url = provider.base_url
+    assert face.ask(client) == 'You wrote: "hello"'
+    assert str(client.base_url).rstrip("/") == provider.base_url
+
+
+def test_e_1_address_set_on_a_client_is_refused_in_strict_mode(sync, sink, monkeypatch):
+    """Strict mode takes no address from code, and a caught error opens no way."""
+    origins = frozenset({parse_origin("https://llm.example")})
+    key = ResolvedKey(ref="vault:openai", secret=Secret("stored-" + "k1" * 10), origins=origins)
+    monkeypatch.setattr("safellm.client.resolve_key", lambda *_, **__: key)
+    client = sync.client(base_url="https://llm.example/v1", safellm={"mode": "strict"})
+    with pytest.raises(safellm.ConfigurationError, match="strict mode"):
+        client.base_url = f"{sink.origin}/v1"
+    with pytest.raises(safellm.Refused):
+        sync.ask(client)
+
+
+def test_k_4_managed_key_does_not_follow_an_address_set_on_a_client(face, sink, env_key):
+    """The new address is the program's choice; the key from the variable stays with its own origin."""
+    client = face.client()
+    client.base_url = f"{sink.origin}/v1"
+    with pytest.raises(safellm.Refused):
+        face.ask(client)
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE_HEADERS, Fault.INVALID_JSON, Fault.REDIRECT_307, Fault.NONE])
+def test_connections_are_given_back_when_a_raw_stream_fails_or_ends(face, faults, fault):
+    """No connection of the pool stays in use after errors, retries and `with_streaming_response`."""
+    client = face.client(base_url=faults.base_url(fault), api_key="x", max_retries=1)
+    manager = client.chat.completions.with_streaming_response.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "hi"}]
+    )
+    try:
+        face.enter(manager)
+    except sdk.APIError:
+        pass
+    else:
+        face.leave(manager)
+    assert client._client._transport._pool._requests == []
+
+
+def test_bedrock_classes_are_classes_that_refuse():
+    """`isinstance` and subclassing work with the names of the module; making a client doesn't."""
+    assert not isinstance(object(), guarded.BedrockOpenAI)
+    assert issubclass(guarded.BedrockOpenAI, getattr(sdk, "BedrockOpenAI", sdk.OpenAI))
+
+    class Own(guarded.AsyncBedrockOpenAI):
+        pass
+
+    with pytest.raises(safellm.ConfigurationError, match="Bedrock"):
+        Own(api_key="x", aws_region="eu-west-1")
+
+
+def test_module_level_bedrock_is_refused_and_not_sent_to_openai(module, env_key):
+    """`openai.api_type = "amazon-bedrock"` must not lead to another provider."""
+    module.api_type = "amazon-bedrock"
+    with pytest.raises(safellm.ConfigurationError, match="Bedrock"):
+        module.responses.create(model="m", input="hi")
+
+
+def test_module_level_client_classes_are_guarded_ones():
+    """The SDK's private classes for the module-level API aren't a way round the guard."""
+    assert issubclass(guarded._ModuleClient, safellm.OpenAI)
+    assert issubclass(guarded._AzureModuleClient, safellm.AzureOpenAI)
+
+
+def test_module_level_azure_is_chosen_by_its_variables(module, provider, monkeypatch):
+    """A program that sets Azure's variables and nothing else gets Azure; the choice can be read and stays."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-" + "k1" * 10)
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", provider.origin)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    module.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
+    assert provider.requests[-1].headers["api-key"] == "azure-" + "k1" * 10
+    assert module.api_type == "azure"
+
+
+def test_module_level_api_complains_when_openai_and_azure_are_both_set_up(module, env_key, monkeypatch):
+    """With the SDK's own error; no provider is picked by chance."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-" + "k1" * 10)
+    with pytest.raises(sdk.OpenAIError, match="Ambiguous"):
+        module.chat.completions.create(model="gpt-4o", messages=[])
+
+
+AZURE = """
+import safellm, safellm.openai as openai
+try:
+    openai.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
+except safellm.ConfigurationError as error:
+    print(error)
+"""
+
+
+def test_e_1_azure_endpoint_from_a_variable_is_not_one_from_code(python, monkeypatch):
+    """The SDK's module takes the variable for a setting when it is imported; the guard must not (nothing may be sent there)."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-" + "k1" * 10)
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://elsewhere.example")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    assert "it comes from the environment" in python(AZURE).stdout
+
+
+@pytest.mark.skipif(not LATE, reason="this SDK complains about a missing key when the client is made")
+def test_module_level_client_needs_no_key_until_it_is_used(module):
+    """Reading `openai.chat` works without a key, as with the SDK; the call says what is missing."""
+    assert str(module.completions._client.base_url) == "https://api.openai.com/v1/"
+    with pytest.raises((sdk.OpenAIError, TypeError), match="(?i)credentials|api_key"):
+        module.chat.completions.create(model="gpt-4o", messages=[])
+
+
+def test_module_level_missing_key_names_the_vaults_problem(module, monkeypatch):
+    """Somebody who keeps the key in the vault must hear that the vault can't be opened, not that there is no key."""
+
+    def unavailable(*_, **__):
+        raise VaultUnavailable("The key ring is locked", remedy="Unlock it.")
+
+    monkeypatch.setattr("safellm.client.resolve_key", unavailable)
+    with pytest.raises(sdk.OpenAIError, match="key ring is locked"):
+        module.chat.completions.create(model="gpt-4o", messages=[])
