@@ -163,7 +163,9 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
         text = read_text(data, table, max_depth=max_depth)
         return OpaqueBody(data) if text is None else text
     if kind == _FORM:
-        raise jsontext.Malformed("a form in this encoding is read by no guard")  # passing it on would leave it unsearched
+        raise jsontext.Malformed(
+            "a form in this encoding is read by no guard"
+        )  # passing it on would leave it unsearched
     return OpaqueBody(data)
 
 

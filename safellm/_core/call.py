@@ -105,6 +105,7 @@ class Call:
     mapping: Mapping
     size: int
     changed: bool = False
+    grown: int = 0  # bytes by which changes made the body longer
     hide_usage: bool = False
     findings: Counter[str] = field(default_factory=Counter)
     hidden_removed: int = 0
@@ -136,5 +137,10 @@ class Call:
     def change(self, one: Field, text: str) -> None:
         """Replace a text, unless the policy only observes."""
         if not self.policy.observes:
+            self.grown += _bytes(text) - _bytes(one.text)
             one.put(text)
             self.changed = True
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

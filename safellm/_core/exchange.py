@@ -214,7 +214,9 @@ class Exchange:
                 raise
             call.would_refuse.append(error.reason)
         except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
-            raise _broken(f"the guard {name}", error) from None
+            if not call.policy.observes:
+                raise _broken(f"the guard {name}", error) from None
+            call.would_refuse.append(Reason.GUARD_ERROR)
 
     def _reserve(self, call: Call) -> Reserve:
         limits = call.policy.budget_limits()

@@ -147,6 +147,18 @@ def test_p_8_a_broken_guard_refuses_the_call() -> None:
     assert decision.error.__cause__ is None
 
 
+def test_observe_goes_on_when_a_guard_breaks() -> None:
+    """Observe mode notes the defect and blocks nothing."""
+
+    class Broken:
+        def scan(self, text: str) -> Any:
+            raise ZeroDivisionError
+
+    world = World({"mode": "observe"}, scanner=Broken())
+    assert isinstance(world.begin(chat("x"))[1], Forward)
+    assert world.record("call.intent")["safellm.would_refuse"] == ["guard.error"]
+
+
 def test_over_the_limit_is_refused_before_it_is_sent() -> None:
     """A full account is a 429 that says what is full."""
     world = World({"budget": {"limits": [{"tokens": 10}]}}, answers={Reserve: OVER})
@@ -178,6 +190,22 @@ def test_the_ceiling_is_clamped_only_when_asked() -> None:
     """B.7: `clamp_output` lowers a request's own ceiling."""
     world = World({"budget": {"limits": [{"tokens": 100000}], "clamp_output": True, "max_output_tokens": 50}})
     assert sent(world.begin(chat("x", max_tokens=9000))[1], None)["max_tokens"] == 50
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"model": "m", "input": [[1, 2, 3] * 50]}, 150),
+        ({**chat("x"), "tools": [{"function": {"parameters": {"properties": {"a_rather_long_name" * 5: {}}}}}]}, 90),
+        (chat("é" * 100), 200),
+        (chat("alice@example.com " * 30), 30 * 22),
+    ],
+)
+def test_b_7_the_input_bound_covers_everything_that_can_be_billed(body: Any, tokens: int) -> None:
+    """B.7: token arrays, property names, non-ASCII text and longer placeholders are inside the bound."""
+    world = World()
+    world.begin(body, "/v1/embeddings" if "input" in body else "/v1/chat/completions")
+    assert next(one for one in world.effects if isinstance(one, Reserve)).amounts.input_tokens >= tokens
 
 
 def test_the_reservation_bounds_every_choice() -> None:

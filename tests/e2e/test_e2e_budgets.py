@@ -40,7 +40,7 @@ def test_b_1_threads_never_spend_more_than_the_limit(sync, provider, usage):
     billed, refused, wrong = [], [], []
 
     def work(number):
-        for turn in range(40):
+        for turn in range(400):
             try:
                 made = client.chat.completions.create(
                     model="gpt-4o", max_tokens=20, messages=[{"role": "user", "content": f"{number} {turn}"}]

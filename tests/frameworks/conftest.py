@@ -1,15 +1,18 @@
 """Frameworks on a guarded client: what leaves the machine and what the framework gets. Each file needs its framework.
 
-A file whose framework isn't installed is not collected, unless it is named on the command line: the sessions `frameworks`
-and `frameworks_httpx` name theirs, so there a missing framework is an error.
+A file whose framework isn't installed is not collected, unless it is named on the command line: the nox sessions
+`frameworks` and `frameworks_httpx` name theirs, so there a missing framework is an error.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,15 +20,13 @@ from typing import Any
 import pytest
 
 import safellm
+from safellm.testing.http_server import SeenRequest
 from safellm.testing.provider import LoopbackProvider
 
-MAIL = "alice@example.com"
-CARD = "4111 1111 1111 1111"
-SAID = f"Write to {MAIL} that card {CARD} expired."
-ONE_REQUEST = {"budget": {"limits": [{"requests": 1}]}}
-
-_PAGE = Path(__file__).parents[2] / "docs" / "frameworks.md"
+_HERE = Path(__file__).parent
+_PAGE = _HERE.parents[1] / "docs" / "frameworks.md"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_LEAVING = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
 
 
 def _is_missing(distribution: str) -> bool:
@@ -40,6 +41,7 @@ collect_ignore = [
     file
     for file, distribution in {
         "test_frameworks_agents.py": "openai-agents",
+        "test_frameworks_dspy.py": "dspy",
         "test_frameworks_instructor.py": "instructor",
         "test_frameworks_langchain.py": "langchain-openai",
         "test_frameworks_llama_index.py": "llama-index-llms-openai",
@@ -47,6 +49,13 @@ collect_ignore = [
     }.items()
     if _is_missing(distribution)
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the frameworks warn: what they use of each other and leave open is not safellm's business."""
+    for item in items:
+        if item.path.parent == _HERE:
+            item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 class Watch:
@@ -57,12 +66,12 @@ class Watch:
         self.stopped: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.on or event not in {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}:
+        if not self.on or event not in _LEAVING:
             return
         host = arguments[0]
         if event in {"socket.connect", "socket.sendto"}:
             address = arguments[1]
-            host = address[0] if isinstance(address, tuple) else "localhost"  # else a socket in the file system
+            host = address[0] if isinstance(address, tuple) else None  # else a socket in the file system
         host = host.decode() if isinstance(host, bytes) else host
         if host is not None and host not in _LOOPBACK:
             self.stopped.append(str(host))
@@ -74,68 +83,41 @@ _watch = Watch()
 sys.addaudithook(_watch)  # can't be taken out again, so there is one for the process
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def watch(home: Path) -> Iterator[Watch]:
-    """What tried to leave this machine during the test."""
+    """Fail a test that tried to reach anything but this machine."""
     _watch.stopped.clear()
     _watch.on = True
     yield _watch
     _watch.on = False
+    assert _watch.stopped == []
 
 
-@pytest.fixture(autouse=True)
-def _stays_here(request: pytest.FixtureRequest, watch: Watch) -> Iterator[None]:
-    """Fail a test in which anything but this machine was contacted, unless the test is about just that."""
-    yield
-    if request.node.get_closest_marker("leaves") is None:
-        assert watch.stopped == []
+class Bench:
+    """A provider, guarded clients for it, and what can be seen on both sides."""
 
+    mail = "alice@example.com"
+    card = "4111 1111 1111 1111"
+    said = f"Write to {mail} that card {card} expired."
+    echoed = f'You wrote: "{said}"'  # the provider's answer when nothing is scripted, restored
+    one_request: Any = {"limits": [{"requests": 1}]}
 
-@pytest.fixture
-def guarded(provider: LoopbackProvider) -> Callable[..., Any]:
-    """Return a guarded client for the provider, with the SDK's own retries; `kind` is `OpenAI` or `AsyncOpenAI`."""
+    def __init__(self, provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.provider = provider
+        self._home = home
+        self._monkeypatch = monkeypatch
+        self._clients: list[Any] = []
 
-    def make(kind: str = "OpenAI", **settings: Any) -> Any:
-        return getattr(safellm, kind)(base_url=provider.base_url, api_key="given-in-code", safellm=settings)
+    def client(self, kind: str = "OpenAI", **settings: Any) -> Any:
+        """Return a guarded client with the SDK's own retries; `settings` are policy values."""
+        made = getattr(safellm, kind)(base_url=self.provider.base_url, api_key="given-in-code", safellm=settings)
+        self._clients.append(made)
+        return made
 
-    return make
-
-
-@pytest.fixture
-def nothing_in_clear(provider: LoopbackProvider) -> Callable[..., None]:
-    """Check what arrived: so many requests, placeholders in them, and no value."""
-
-    def check(requests: int, *more: str) -> None:
-        assert len(provider.requests) == requests
-        for seen in provider.requests:
-            wire = (seen.path + seen.query).encode() + seen.head + seen.body
-            assert b"X-EMAIL-" in seen.body
-            assert b"X-CREDIT_CARD-" in seen.body
-            for value in (MAIL, CARD, CARD.replace(" ", ""), *more):
-                assert value.encode() not in wire
-
-    return check
-
-
-@pytest.fixture
-def calls(home: Path) -> Callable[[], list[tuple[int, int]]]:
-    """Return input and output tokens of every call in the ledger."""
-
-    def read() -> list[tuple[int, int]]:
-        from safellm.client import _open_ledger
-
-        return [(one.input_tokens, one.output_tokens) for one in _open_ledger(home / "ledger.sqlite3").usage()]
-
-    return read
-
-
-@pytest.fixture
-def page(provider: LoopbackProvider, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Run the code of a section of `docs/frameworks.md` and return its names."""
-
-    def run(section: str) -> dict[str, Any]:
-        monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "documentation-key")
+    def page(self, section: str) -> dict[str, Any]:
+        """Run the code of a section of the documentation, and return its names."""
+        self._monkeypatch.setenv("OPENAI_BASE_URL", self.provider.base_url)
+        self._monkeypatch.setenv("OPENAI_API_KEY", "documentation-key")
         text = _PAGE.read_text("utf-8")
         (part,) = [one for one in re.split(r"^## ", text, flags=re.MULTILINE) if one.startswith(f"{section}\n")]
         (code,) = re.findall(r"```py\n(.*?)```", part, re.DOTALL)
@@ -143,15 +125,51 @@ def page(provider: LoopbackProvider, monkeypatch: pytest.MonkeyPatch) -> Callabl
         exec(compile(code, section, "exec"), names)
         return names
 
-    return run
+    def hidden(self, request: SeenRequest) -> tuple[str, str]:
+        """Return the placeholders of mail and card in a request."""
+        found = [re.search(rb"X-%s-[0-9A-Z]{16}" % kind, request.body) for kind in (b"EMAIL", b"CREDIT_CARD")]
+        assert all(found)
+        mail, card = (one[0].decode() for one in found if one)
+        return mail, card
+
+    def check(self, requests: int) -> None:
+        """So many requests arrived, all with placeholders and none with a value; each is in the ledger with its tokens."""
+        from safellm.client import _open_ledger
+
+        assert len(self.provider.requests) == requests
+        for seen in self.provider.requests:
+            self.hidden(seen)
+            for value in (self.mail, self.card, self.card.replace(" ", "")):
+                assert value.encode() not in seen.head + seen.body
+        used = _open_ledger(self._home / "ledger.sqlite3").usage()
+        assert sum(one.requests for one in used) == requests
+        assert sum(one.input_tokens for one in used) >= 10 * requests  # the prompt alone has more
+        assert all(one.output_tokens > 0 for one in used if one.operation != "embeddings")
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """The block must end with a budget refusal, however deep the framework has wrapped it."""
+        with pytest.raises(Exception) as caught:
+            yield
+        chain: list[BaseException] = []
+        error: BaseException | None = caught.value
+        while error is not None and error not in chain:
+            chain.append(error)
+            error = error.__cause__ or error.__context__
+        (refusal,) = [one for one in chain if isinstance(one, safellm.Refused)]
+        assert refusal.reason == safellm.Reason.BUDGET_EXCEEDED
+        assert not any(value in str(one) for one in chain for value in (self.mail, self.card))
+
+    async def close(self) -> None:
+        for client in self._clients:
+            closing = client.close()
+            if inspect.isawaitable(closing):
+                with contextlib.suppress(RuntimeError):  # the framework had a loop of its own, which has ended
+                    await closing
 
 
-def refusal_in(error: BaseException | None) -> safellm.Refused | None:
-    """Return the refusal in a chain of errors, however deep the framework has wrapped it."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        if isinstance(error, safellm.Refused):
-            return error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return None
+@pytest.fixture
+def bench(provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = Bench(provider, home, monkeypatch)
+    yield made
+    asyncio.run(made.close())

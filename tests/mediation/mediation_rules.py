@@ -34,7 +34,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "vector_stores.file_batches.poll": {"batch_id": "item-1"},
     "files.wait_for_processing": {"id": "item-1"},
     "uploads.upload_file_chunked": {"file": lambda marks: marks.request("file!bare", "text").encode(), "filename": "notes.txt",
-                                    "bytes": 100, "ids": True},
+                                    "bytes": 100, "part_size": None, "ids": True},
     "beta.agents.environments.files.prepare": {"files": lambda marks: {"/workspace/notes.txt": _file(marks)}},
 }
 

@@ -8,7 +8,6 @@ from typing import Any
 from safellm._core.adapter import Billing, Ceiling
 from safellm._core.call import Call
 from safellm._core.effects import Amounts, Unit
-from safellm._core.fields import Kind
 from safellm._core.tokens import input_bound
 from safellm.errors import Reason, Refused
 
@@ -55,13 +54,9 @@ def guard(call: Call) -> None:
 
 
 def _input_bound(call: Call) -> int:
-    texts = sum(_size(one.text) for one in call.fields if one.kind is not Kind.DATA)
-    # Images and audio: one token for each byte is far above what any provider bills.
-    return input_bound(texts + call.body.binary_bytes, len(call.fields))
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    # The whole body bounds everything in it: texts, property names, token arrays (two bytes for each number and its comma).
+    # JSON only makes texts longer, and base64 is longer than what it stands for.
+    return input_bound(call.size + max(0, call.grown), 1)
 
 
 def _output_bound(call: Call, limited: bool) -> int:
