@@ -7,12 +7,12 @@ A file whose framework isn't installed is not collected, unless it is named on t
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -110,14 +110,20 @@ class Bench:
 
     def client(self, kind: str = "OpenAI", **settings: Any) -> Any:
         """Return a guarded client with the SDK's own retries; `settings` are policy values."""
-        made = getattr(safellm, kind)(base_url=self.provider.base_url, api_key="given-in-code", safellm=settings)
-        self._clients.append(made)
-        return made
+        address = {"base_url": self.provider.base_url, "api_key": "given-in-code"}
+        return self._keep(getattr(safellm, kind)(**address, safellm=settings))
+
+    def _keep(self, client: Any) -> Any:
+        self._clients.append(client)
+        return client
 
     def page(self, section: str) -> dict[str, Any]:
         """Run the code of a section of the documentation, and return its names."""
         self._monkeypatch.setenv("OPENAI_BASE_URL", self.provider.base_url)
         self._monkeypatch.setenv("OPENAI_API_KEY", "documentation-key")
+        for kind in ("OpenAI", "AsyncOpenAI"):
+            made = partial(lambda original, **options: self._keep(original(**options)), getattr(safellm, kind))
+            self._monkeypatch.setattr(safellm, kind, made)
         text = _PAGE.read_text("utf-8")
         (part,) = [one for one in re.split(r"^## ", text, flags=re.MULTILINE) if one.startswith(f"{section}\n")]
         (code,) = re.findall(r"```py\n(.*?)```", part, re.DOTALL)
@@ -164,12 +170,12 @@ class Bench:
         for client in self._clients:
             closing = client.close()
             if inspect.isawaitable(closing):
-                with contextlib.suppress(RuntimeError):  # the framework had a loop of its own, which has ended
-                    await closing
+                await closing
 
 
 @pytest.fixture
-def bench(provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+async def bench(provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """Async even for sync tests: clients are closed on the loop on which a framework's `run_sync` used them."""
     made = Bench(provider, home, monkeypatch)
     yield made
-    asyncio.run(made.close())
+    await made.close()

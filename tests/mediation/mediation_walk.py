@@ -142,7 +142,7 @@ def _line(name: str, entries: list[tuple[Method, Report, Report | None]]) -> str
         notes.append("tool input")
     if any("Binary" in cast for _, plain, _ in own for cast in plain.casts):
         notes.append("bytes")
-    names = ", ".join(f"`{method.path}`" for method, _, _ in entries)
+    names = ", ".join(dict.fromkeys(f"`{method.path}`" for method, _, _ in entries))
     stream = "yes" if any(streamed is not None and streamed.streams for _, _, streamed in entries) else ""
     counted = f"{len(sent)} ({len(passed)})" if passed else str(len(sent) or "")
     return f"| {verb} {template} | {names} | {counted} | {len(back) or ''} | {stream} | {', '.join(notes)} |"
