@@ -126,7 +126,8 @@ def _construct(
     try:
         base.__init__(client, **options)
     except openai.OpenAIError as error:
-        if setup.vault_problem is not None and "credentials" in str(error).lower():
+        complains = any(words in str(error) for words in ("Missing credentials", "api_key"))  # newer and older SDKs
+        if setup.vault_problem is not None and complains:
             raise openai.OpenAIError(f"{error} (safellm: {setup.vault_problem})") from None
         raise
     driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)

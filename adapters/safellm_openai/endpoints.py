@@ -1,4 +1,4 @@
-"""The endpoints of the OpenAI API, as the SDK calls them (openai 3.54; listed in `endpoints.txt`)."""
+"""The endpoints of the OpenAI API, as the SDK calls them (openai 2.0 to 3.54; listed in `endpoints.txt`)."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations

@@ -14,7 +14,9 @@ _IDENTIFIERS = (
     "connector_id", "completion_window", "voice", "size", "quality", "background", "prompt_cache_retention",
     "system_fingerprint", "obfuscation",
 )  # fmt: skip
-_NAMES = ("name", "filename", "file_name", "user", "safety_identifier", "prompt_cache_key", "user_id", "city", "region", "path")
+_NAMES = (
+    "name", "filename", "file_name", "user", "safety_identifier", "prompt_cache_key", "user_id", "city", "region", "path",
+)  # fmt: skip
 _URLS = (
     "url",
     "server_url",

@@ -63,7 +63,7 @@ class EventStream:
         if data.strip() == _DONE:
             self.ended = True
             return self._close(()) + raw
-        event = jsontext.loads(data, max_depth=self.max_depth, unique=False)
+        event = jsontext.loads(data, max_depth=self.max_depth)
         self.adapter.observe(event, self.seen)
         view = self.reader.view(event)
         self.ended |= () in view.closes

@@ -340,7 +340,7 @@ class Exchange:
             return data
         if self._content_type.startswith("text/"):
             return rules.text(data)
-        value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth, unique=False)
+        value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         self._tools.adapter.observe(value, self._seen)
         return jsontext.dumps(value) if may_change(data) and rules.document(value) else data
 

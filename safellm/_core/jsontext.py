@@ -17,13 +17,12 @@ class Malformed(ValueError):
     """The bytes are not the JSON that is accepted; the message says why, without quoting them."""
 
 
-def loads(data: bytes, *, max_depth: int, unique: bool = True) -> JSON:
+def loads(data: bytes, *, max_depth: int) -> JSON:
     """Return the value of a JSON text.
 
     Args:
         data: UTF-8 bytes; a byte order mark is refused (RFC 8259 8.1).
         max_depth: Deepest nesting of arrays and objects that is accepted.
-        unique: Refuse an object that has a key twice. Answers needn't be: guard and SDK both read the last one.
 
     Raises:
         Malformed: not UTF-8, not JSON, a key twice in one object, NaN or Infinity, or nested too deeply.
@@ -35,7 +34,7 @@ def loads(data: bytes, *, max_depth: int, unique: bool = True) -> JSON:
     # Counting is an upper bound of the depth and costs next to nothing; the exact walk is for the rare deep body.
     openings = sum(data.count(character) for character in (b"[", b"{"))
     try:
-        value = (_STRICT if unique else _PLAIN).decode(text)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed(f"{error.msg.lower()} at character {error.pos}") from None
     except RecursionError:
@@ -74,8 +73,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 # Made once: `json.loads` with options makes a decoder for each call.
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
-_PLAIN = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _depth(value: object) -> int:

@@ -177,5 +177,7 @@ class Bench:
 async def bench(provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Async even for sync tests: clients are closed on the loop on which a framework's `run_sync` used them."""
     made = Bench(provider, home, monkeypatch)
-    yield made
-    await made.close()
+    try:
+        yield made
+    finally:  # openai-agents shuts down the generators of the loop that it ran on, this one too
+        await made.close()

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+
 import instructor
 import pytest
 from pydantic import BaseModel
@@ -25,17 +27,13 @@ def test_instructor_page(bench):
     bench.check(1)
 
 
-@pytest.mark.parametrize("mode", [instructor.Mode.JSON_SCHEMA, instructor.Mode.JSON, instructor.Mode.MD_JSON])
+@pytest.mark.parametrize("mode", ["JSON_SCHEMA", "JSON", "MD_JSON"])
 def test_instructor_answers_in_text_hold_real_values(bench, mode):
     """Modes that answer in the text of the message are restored without any setting."""
-    client = instructor.from_openai(bench.client(), mode=mode)
-    if mode is not instructor.Mode.JSON_SCHEMA:  # the echo assistant knows no schema in words
-        bench.provider.reply_with(lambda seen: '{{"mail": "{}", "card": "{}"}}'.format(*bench.hidden(seen)))
+    bench.provider.reply_with(lambda seen: json.dumps(dict(zip(("mail", "card"), bench.hidden(seen), strict=True))))
+    client = instructor.from_openai(bench.client(), mode=instructor.Mode[mode])
     notice = client.chat.completions.create(response_model=Notice, messages=messages(bench), **ASK)
-    wanted = Notice(mail=bench.mail, card=bench.card)
-    if mode is instructor.Mode.JSON_SCHEMA:
-        wanted = Notice(mail=bench.said, card=bench.said)
-    assert notice == wanted
+    assert notice.model_dump() == {"mail": bench.mail, "card": bench.card}
     bench.check(1)
 
 
@@ -71,12 +69,11 @@ async def test_instructor_async(bench):
 def test_instructor_asks_again_with_placeholders(bench):
     """The complaint that instructor sends after an answer that doesn't fit quotes real values; they leave hidden."""
     replies = ["{{}}", '{{"mail": 1, "card": "{1}"}}', '{{"mail": "{0}", "card": "{1}"}}']
-    bench.provider.reply_with(
-        *[(lambda seen, text=text: text.format(*bench.hidden(seen))) for text in replies]
-    )
+    bench.provider.reply_with(*[(lambda seen, text=text: text.format(*bench.hidden(seen))) for text in replies])
     client = instructor.from_openai(bench.client(), mode=instructor.Mode.JSON_SCHEMA)
     notice = client.chat.completions.create(response_model=Notice, messages=messages(bench), max_retries=2, **ASK)
-    assert notice == Notice(mail=bench.mail, card=bench.card)
+    assert notice.model_dump() == {"mail": bench.mail, "card": bench.card}
+    assert b"X-CREDIT_CARD-" in json.dumps(bench.provider.requests[2].json["messages"][1:]).encode()
     bench.check(3)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import openai
 import pytest
-import safellm
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
@@ -121,16 +120,6 @@ async def test_langchain_embeddings(bench):
     assert embeddings.embed_query(bench.said)
     assert await embeddings.aembed_documents([bench.said])
     bench.check(2)
-
-
-def test_langchain_embeddings_as_tokens_can_be_denied(bench, monkeypatch):
-    """By default LangChain sends numbers instead of text, which can't be searched; a policy can refuse them."""
-    sync = bench.client(content={"binary": "deny"})
-    with pytest.raises(safellm.Refused) as caught:
-        sync.embeddings.create(model="text-embedding-3-small", input=[[1, 2, 3]])
-    assert caught.value.reason == safellm.Reason.CONTENT_DENIED
-    assert OpenAIEmbeddings.model_fields["check_embedding_ctx_length"].default is True
-    bench.check(0)
 
 
 def test_langchain_makes_the_client_that_it_is_not_given(bench, monkeypatch):

@@ -106,6 +106,7 @@ async def test_llama_index_refusal_without_retries(bench, kind):
 
 def test_llama_index_makes_the_client_that_it_is_not_given(bench, monkeypatch):
     """A client that isn't given is made by llama-index, without a guard: the page says to give both."""
-    half = OpenAI(model="gpt-4o-mini", openai_client=bench.client(), api_key="any")
+    monkeypatch.setenv("OPENAI_API_KEY", "documentation-key")
+    half = OpenAI(model="gpt-4o-mini", openai_client=bench.client())
     assert type(half._get_aclient()) is openai.AsyncOpenAI
     assert type(model(bench, reuse_client=False)._get_client()) is openai.OpenAI

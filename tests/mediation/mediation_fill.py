@@ -8,7 +8,7 @@ has as many alternatives as its field with the most. So all is reached with few 
 from __future__ import annotations
 
 import collections.abc
-import datetime
+import datetime as dt
 import enum
 import io
 import os
@@ -22,12 +22,25 @@ from typing import Any
 import pydantic
 import typing_extensions
 
-Text = Callable[[str, str], str]  # (place, form) -> value; form is "text", "open" (an enum that takes any string) or "key"
+Text = Callable[
+    [str, str], str
+]  # (place, form) -> value; form is "text", "open" (an enum that takes any string) or "key"
 
 _SEQUENCES = (list, tuple, set, collections.abc.Iterable, collections.abc.Sequence, collections.abc.Iterator)
 _MOST = 400  # alternatives of one type; a bound for the walk, far above what is reached
 # Names that mean something to a provider elsewhere; in the program's own map they mean nothing.
-FREE_KEYS = ("note", "id", "url", "signature", "authorization", "access_token", "file_data", "md5", "sdp", "client_secret")
+FREE_KEYS = (
+    "note",
+    "id",
+    "url",
+    "signature",
+    "authorization",
+    "access_token",
+    "file_data",
+    "md5",
+    "sdp",
+    "client_secret",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +64,7 @@ class Filler:
     _stack: list[Any] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
 
-    def build(self, kind: Any, place: str) -> list[Any]:  # noqa: C901
+    def build(self, kind: Any, place: str) -> list[Any]:
         """Return the alternatives of a type; none where it can't be filled (its own recursion, `None`)."""
         kind = bare(kind)
         origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -71,15 +84,20 @@ class Filler:
             return [self.text(place, "text")]
         if kind in (object, Any):
             inner = {name: self.text(f"{place}.{name}", "text") for name in self.free_keys}
-            return [{**inner, "deep": [self.text(f"{place}.deep[0]", "text"), {"in": self.text(f"{place}.deep[1].in", "text")}]}]
+            return [
+                {
+                    **inner,
+                    "deep": [self.text(f"{place}.deep[0]", "text"), {"in": self.text(f"{place}.deep[1].in", "text")}],
+                }
+            ]
         if kind is bool:
             return [True]
         if kind is int:
             return [1]
         if kind is float:
             return [0.5]
-        if isinstance(kind, type) and issubclass(kind, (datetime.datetime, datetime.date)):
-            return [datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)] if not self.wire else ["2026-01-01T00:00:00Z"]
+        if isinstance(kind, type) and issubclass(kind, (dt.datetime, dt.date)):
+            return [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] if not self.wire else ["2026-01-01T00:00:00Z"]
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return [next(iter(kind)).value]
         if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
@@ -96,12 +114,18 @@ class Filler:
             return self._object(kind, hints.items(), place)
         if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
             fields = kind.model_fields.items()
-            return self._object(kind, [((one.alias or name) if self.wire else name, one.annotation) for name, one in fields], place)
+            return self._object(
+                kind, [((one.alias or name) if self.wire else name, one.annotation) for name, one in fields], place
+            )
         if isinstance(kind, type) and issubclass(kind, dict):
             return self._map(object, place)
         if kind is list:
             return self._list((object,), place)
-        if kind in (bytes, bytearray) or origin is os.PathLike or (isinstance(kind, type) and issubclass(kind, (io.IOBase, os.PathLike))):
+        if (
+            kind in (bytes, bytearray)
+            or origin is os.PathLike
+            or (isinstance(kind, type) and issubclass(kind, (io.IOBase, os.PathLike)))
+        ):
             return self.file(place)
         if isinstance(kind, typing.TypeVar):
             return self.build(kind.__bound__ or object, place)
@@ -136,7 +160,9 @@ class Filler:
             made[name] = values[number % len(values)]
             for extra, value in enumerate(values[1:] if number == 0 else ()):
                 made[f"more{extra}"] = value
-        made[self.text(f"{place}.<key>", "key")] = made["note"] if isinstance(made["note"], (int, bool)) else self.build(kind, f"{place}.*")[0]
+        made[self.text(f"{place}.<key>", "key")] = (
+            made["note"] if isinstance(made["note"], (int, bool)) else self.build(kind, f"{place}.*")[0]
+        )
         return [made]
 
     def _object(self, kind: Any, fields: Iterable[tuple[str, Any]], place: str) -> list[Any]:
@@ -157,7 +183,9 @@ class Filler:
         finally:
             self._stack.pop()
         rows = max((len(values) for values in columns.values()), default=1)
-        return [{name: values[row % len(values)] for name, values in columns.items()} for row in range(min(rows, _MOST))]
+        return [
+            {name: values[row % len(values)] for name, values in columns.items()} for row in range(min(rows, _MOST))
+        ]
 
 
 @cache
@@ -170,7 +198,9 @@ def _hints(kind: Any) -> dict[str, Any] | None:
 
 def _is_literal(hint: Any) -> bool:
     hint = bare(hint)
-    return typing.get_origin(hint) is typing.Literal or any(_is_literal(one) for one in typing.get_args(hint) if one is not hint)
+    return typing.get_origin(hint) is typing.Literal or any(
+        _is_literal(one) for one in typing.get_args(hint) if one is not hint
+    )
 
 
 def bare(kind: Any) -> Any:

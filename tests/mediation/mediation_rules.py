@@ -20,7 +20,9 @@ GIVEN: dict[str, dict[str, Any]] = {
     "beta.agents.sessions.create": {"tool_handlers": None, "output_type": None},
     "beta.agents.sessions.stream": {"tool_handlers": None, "output_type": None},
     "beta.chat.completions.parse": {"tools": None},
+    "beta.chat.completions.stream": {"tools": None},
     "chat.completions.parse": {"tools": None},
+    "chat.completions.stream": {"tools": None},
     "responses.parse": {"tools": None},
     "responses.stream": {"tools": None, "response_id": None, "starting_after": None},
     "beta.agents.environments.files.upload": {"path": "/workspace/notes.txt"},
@@ -33,8 +35,13 @@ GIVEN: dict[str, dict[str, Any]] = {
     "vector_stores.files.poll": {"file_id": "item-1"},
     "vector_stores.file_batches.poll": {"batch_id": "item-1"},
     "files.wait_for_processing": {"id": "item-1"},
-    "uploads.upload_file_chunked": {"file": lambda marks: marks.request("file!bare", "text").encode(), "filename": "notes.txt",
-                                    "bytes": 100, "part_size": None, "ids": True},
+    "uploads.upload_file_chunked": {
+        "file": lambda marks: marks.request("file!bare", "text").encode(),
+        "filename": "notes.txt",
+        "bytes": 100,
+        "part_size": None,
+        "ids": True,
+    },
     "beta.agents.environments.files.prepare": {"files": lambda marks: {"/workspace/notes.txt": _file(marks)}},
 }
 
@@ -49,12 +56,18 @@ def _file(marks: Any) -> str:
 CREDENTIALS = (
     (r"(tools\[\]|\btransport)\.\*?authorization", "the credential of a remote tool: the provider calls it with this"),
     (r"\bheaders\.\*authorization", "the same, as a header"),
-    (r"\bauth\.(access_token|refresh\.refresh_token|refresh\.token_endpoint_auth\.client_secret)", "what a credential vault stores"),
+    (
+        r"\bauth\.(access_token|refresh\.refresh_token|refresh\.token_endpoint_auth\.client_secret)",
+        "what a credential vault stores",
+    ),
     (r"\bdomain_secrets\[\]\.value", "what a sandbox adds to its own calls"),
 )
 OPAQUE = (
     (r"\bencrypted_content", "encrypted by the provider"),
-    (r"(input|output|items|data)\[\]\.fingerprint|item\.fingerprint", "signed by the provider: one changed byte breaks the next turn"),
+    (
+        r"(input|output|items|data)\[\]\.fingerprint|item\.fingerprint",
+        "signed by the provider: one changed byte breaks the next turn",
+    ),
     (r"(^|\.)sdp", "the offer of a connection: one changed byte breaks it"),
 )
 HEADERS = ((r"idempotency_key", "a header, like `extra_headers`: headers are where credentials stand"),)
@@ -68,7 +81,10 @@ NAMED = (
 # A tool's input goes to a program, not to a person: rewriting it changes what the program does.
 TOOL_INPUT = (
     (r"\barguments|\bcustom\.input|function_call\.arguments", "JSON, or what a tool takes"),
-    (r"(arguments|custom_tool_call_input|code_interpreter_call_code|shell_call_command)/delta\.delta", "the same in pieces"),
+    (
+        r"(arguments|custom_tool_call_input|code_interpreter_call_code|shell_call_command)/delta\.delta",
+        "the same in pieces",
+    ),
     (r"step_details\.tool_calls\[\]\.code_interpreter\.input", "the same in pieces"),
 )
 TOKENS = ((r"\b(token|tokens\[\]|bytes\[\])", "a piece of the answer, repeated for its probability"),)

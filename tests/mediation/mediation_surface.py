@@ -13,7 +13,9 @@ from typing import Any
 
 import openai
 
-_TEMPLATE = re.compile(r"""path_template\(\s*["']([^"']+)["']|self\._(?:get|post|put|patch|delete|get_api_list)\(\s*f?["']([^"']+)["']""")
+_TEMPLATE = re.compile(
+    r"""path_template\(\s*["']([^"']+)["']|self\._(?:get|post|put|patch|delete|get_api_list)\(\s*f?["']([^"']+)["']"""
+)
 _NAME = re.compile(r"\{(\w+)(?:![rsa])?\}")
 _BASES = ("SyncAPIResource", "AsyncAPIResource", "object")
 
@@ -72,7 +74,7 @@ def resources(owner: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every resource below a client, with its path."""
     for name in sorted(dir(type(owner))):
         attribute = inspect.getattr_static(type(owner), name)
-        if name.startswith("_") or name.startswith("with_") or not _is_cached(attribute):
+        if name.startswith(("_", "with_")) or not _is_cached(attribute):
             continue
         value = getattr(owner, name)
         path = f"{prefix}{name}"

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import openai
 import pydantic
 from mediation_fill import Filler, bare
 from mediation_surface import Method
 
+import openai
 from safellm.errors import Refused
 
 NATIVE = importlib.import_module("httpx2" if int(openai.VERSION.split(".")[0]) >= 3 else "httpx")
@@ -121,7 +121,11 @@ def files(marks: Marks) -> Callable[[str], list[Any]]:
 
         row = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
                "body": {"model": "m", "messages": [{"role": "user", "content": text("line")}]}}  # fmt: skip
-        own = {"authorization": text("authorization"), "signature": text("signature"), "deep": {"embedding": text("embedding")}}
+        own = {
+            "authorization": text("authorization"),
+            "signature": text("signature"),
+            "deep": {"embedding": text("embedding")},
+        }
         return [
             ("notes.txt", text("text").encode(), "text/plain"),
             ("batch.jsonl", b"\n".join([json.dumps(row).encode()] * 2) + b"\n", "application/jsonl"),
@@ -162,7 +166,11 @@ def arguments(method: Method, marks: Marks, given: dict[str, Any], *, lean: bool
             required.add(name)
     rows = max((len(values) for values in columns.values()), default=1)
     return [
-        {name: values[row % len(values)] for name, values in columns.items() if row < len(values) or name in required or not lean}
+        {
+            name: values[row % len(values)]
+            for name, values in columns.items()
+            if row < len(values) or name in required or not lean
+        }
         for row in range(rows)
     ]
 
@@ -198,11 +206,19 @@ def _name(kind: Any) -> str:
     return ""
 
 
-def alternatives(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, root: str = "") -> list[Any]:
+def alternatives(
+    kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, root: str = ""
+) -> list[Any]:
     """Return every alternative of an answer's type."""
     fixed: dict[str, Any] = {"has_more": False, "error": None, "prefer": _PREFER, "in_progress": 0, "index": 0}
     if plain_ids:
-        fixed |= {"id": _HARMLESS, "vector_store_id": _HARMLESS, "thread_id": _HARMLESS, "last_id": None, "first_id": None}
+        fixed |= {
+            "id": _HARMLESS,
+            "vector_store_id": _HARMLESS,
+            "thread_id": _HARMLESS,
+            "last_id": None,
+            "first_id": None,
+        }
     filler = Filler(
         text=answer_text(places, placeholder), file=lambda place: [], fixed=fixed, wire=True, free_keys=_ANSWER_KEYS
     )
@@ -213,7 +229,9 @@ def event_values(kind: Any, places: list[str], placeholder: str | None) -> list[
     """Return one event of each type of a stream; what they can hold within is in the plain answers."""
     kind = bare(kind)
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    return [made for one in members for made in alternatives(one, places, placeholder, plain_ids=False, root=_name(one))[:1]]
+    return [
+        made for one in members for made in alternatives(one, places, placeholder, plain_ids=False, root=_name(one))[:1]
+    ]
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -322,7 +340,9 @@ class Sweep:
     def run(self, method: Method, given: dict[str, Any], *, rows: int | None = None, stream: bool = False) -> Report:
         """Call a method with every argument set."""
         self.report = report = Report(method.path)
-        self.plain_ids = "poll" in method.name or method.name in ("wait_for_processing", "upload_file_chunked") or "ids" in given
+        self.plain_ids = (
+            "poll" in method.name or method.name in ("wait_for_processing", "upload_file_chunked") or "ids" in given
+        )
         given = {name: value for name, value in given.items() if name != "ids"}
         sets = len(arguments(method, Marks(), given))
         for row in range(min(sets, rows or sets)):
@@ -441,11 +461,9 @@ async def _consume(made: Any, got: list[Any]) -> None:
         got.append(made)
     elif hasattr(made, "__aenter__"):
         async with made as inner:
-            async for one in inner:
-                got.append(one)
+            got.extend([one async for one in inner])
     elif hasattr(made, "__aiter__"):
-        async for one in made:
-            got.append(one)
+        got.extend([one async for one in made])
     else:
         got.append(made)
 

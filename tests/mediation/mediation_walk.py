@@ -9,12 +9,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from mediation_rules import CREDENTIALS, GIVEN, LOCAL, NAMED, OPAQUE, TOOL_INPUT, is_one_of, may_leave
 from mediation_surface import VERSION, Method, methods
 from mediation_sweep import NATIVE, Report, Sweep, Wire
 
+import openai
 import safellm
 from safellm_openai.endpoints import find_route
 
@@ -59,7 +59,9 @@ class Walk:
         key = (method.path, stream)
         if key not in self._reports:
             call = method_of(self.client, method.path)
-            self._reports[key] = self.sweep.run(call, GIVEN.get(method.path, {}), stream=stream, rows=1 if stream else rows)
+            self._reports[key] = self.sweep.run(
+                call, GIVEN.get(method.path, {}), stream=stream, rows=1 if stream else rows
+            )
         return self._reports[key]
 
     def close(self) -> None:
@@ -88,7 +90,7 @@ string, and answered with a terminal control, a hidden character and a placehold
 `python tests/mediation/mediation_walk.py` from what really passed, and a test compares the two.
 
 * **sent**: places for strings that were filled and searched, then those of them where something may pass by design.
-* **back**: texts of the answer that came back clean, and with their values in place.
+* **back**: texts of the answer that came back clean, then those of them where by design a placeholder stays one.
 * **passes**: *names* (identifiers, addresses and words of the provider: only secrets are hidden there), *credentials* (of
   remote tools, which the provider needs), *signed* (by the provider; one changed byte breaks the next turn), *tool input* (goes to
   a program: neither cleaned nor restored undeclared), *bytes* (a download, handed on as it comes).
@@ -145,7 +147,9 @@ def _line(name: str, entries: list[tuple[Method, Report, Report | None]]) -> str
     names = ", ".join(dict.fromkeys(f"`{method.path}`" for method, _, _ in entries))
     stream = "yes" if any(streamed is not None and streamed.streams for _, _, streamed in entries) else ""
     counted = f"{len(sent)} ({len(passed)})" if passed else str(len(sent) or "")
-    return f"| {verb} {template} | {names} | {counted} | {len(back) or ''} | {stream} | {', '.join(notes)} |"
+    kept = {place for _, plain, _ in own for _, place in plain.wrong}
+    came = f"{len(back)} ({len(kept)})" if kept else str(len(back) or "")
+    return f"| {verb} {template} | {names} | {counted} | {came} | {stream} | {', '.join(notes)} |"
 
 
 if __name__ == "__main__":

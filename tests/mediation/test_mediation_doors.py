@@ -17,7 +17,9 @@ from safellm.errors import Refused
 
 BODY_VERBS = ("post", "put", "patch", "delete")
 # One method of each resource; that all of them are guarded alike is the other file's matter.
-FIRST = {one.resource: one for one in reversed(surface()) if one.name in ("create", "list", "retrieve", "update", "delete")}
+FIRST = {
+    one.resource: one for one in reversed(surface()) if one.name in ("create", "list", "retrieve", "update", "delete")
+}
 
 
 @pytest.fixture
@@ -89,7 +91,10 @@ def test_extras_are_guarded(open_wire: Any) -> None:
     client, wire = open_wire
     marks = Marks()
     messages = [{"role": "user", "content": "hi"}]
-    extra = {"new": {"field": marks.request("field", "text"), marks.request("key", "key"): 1}, "extra_list": [marks.request("l", "text")]}
+    extra = {
+        "new": {"field": marks.request("field", "text"), marks.request("key", "key"): 1},
+        "extra_list": [marks.request("l", "text")],
+    }
     client.chat.completions.create(model="m", messages=messages, extra_body=extra)
     assert len(wire.requests) == 1
     assert not left(wire, marks)
@@ -130,7 +135,9 @@ def test_every_page_is_guarded(home: Path) -> None:
             "purpose": "batch", "status": "processed"}  # fmt: skip
 
     def answer(request: Any) -> tuple[str, bytes]:
-        return "application/json", json.dumps({"object": "list", "data": [item], "has_more": len(wire.requests) < 3}).encode()
+        return "application/json", json.dumps(
+            {"object": "list", "data": [item], "has_more": len(wire.requests) < 3}
+        ).encode()
 
     wire = Wire(answer=answer)
     with NATIVE.Client(transport=wire.transport()) as http:
@@ -143,10 +150,11 @@ def test_every_page_is_guarded(home: Path) -> None:
 def test_the_module_is_guarded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`import safellm.openai as openai; openai.chat…` goes through the same guard."""
     import openai as plain
-
     import safellm.openai as guarded
 
-    wire = Wire(answer=lambda request: ("application/json", json.dumps({"data": [{"x": f"<<0|{ESCAPE} and >>"}]}).encode()))
+    wire = Wire(
+        answer=lambda request: ("application/json", json.dumps({"data": [{"x": f"<<0|{ESCAPE} and >>"}]}).encode())
+    )
     for module in (guarded, plain):
         monkeypatch.setattr(module, "api_key", "given", raising=False)
     with NATIVE.Client(transport=wire.transport()) as http:
