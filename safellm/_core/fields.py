@@ -47,6 +47,7 @@ class Table:
         kinds: Kind by key name, or by `parent.key` where the name alone would say too much. Others are TEXT.
         own_roles: Roles whose text the program wrote itself.
         own_keys: Keys below which everything is the program's own (instructions, tool definitions).
+        token_keys: Keys of the body whose arrays of integers are tokens: text that can't be searched.
         free_keys: Keys below which names are the program's own and mean nothing to the provider: all is TEXT there.
     """
 
@@ -54,6 +55,7 @@ class Table:
     own_roles: frozenset[str]
     own_keys: frozenset[str]
     free_keys: frozenset[str] = frozenset()
+    token_keys: frozenset[str] = frozenset()
 
     def kind_of(self, key: str, parent: str) -> Kind:
         """Return what the string under `key` of an object under `parent` is."""

@@ -409,6 +409,18 @@ def test_binary_content_follows_the_policy() -> None:
     assert decision.error.reason is Reason.CONTENT_DENIED
 
 
+@pytest.mark.parametrize(("key", "path"), [("input", "/v1/embeddings"), ("prompt", "/v1/completions")])
+@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]])
+def test_r_9_text_that_comes_as_tokens_can_not_be_searched(key: str, path: str, tokens: Any) -> None:
+    """R.9: arrays of tokens are counted, or refused, like any content that can't be searched."""
+    world = World()
+    world.begin({"model": "m", key: tokens}, path)
+    assert world.record("call.intent")["safellm.content.binary_bytes"] == 3
+    _, decision = World({"content": {"binary": "deny"}}).begin({"model": "m", key: tokens}, path)
+    assert isinstance(decision, Refuse)
+    assert decision.error.reason is Reason.CONTENT_DENIED
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "reason"),
     [

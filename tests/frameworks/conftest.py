@@ -80,11 +80,16 @@ class Watch:
 
 
 _watch = Watch()
-sys.addaudithook(_watch)  # can't be taken out again, so there is one for the process
+
+
+@pytest.fixture(scope="session")
+def _hooked() -> None:
+    """Put the watch in: it can't be taken out again, so there is one for the process, and only where it is used."""
+    sys.addaudithook(_watch)
 
 
 @pytest.fixture(autouse=True)
-def watch(home: Path) -> Iterator[Watch]:
+def watch(home: Path, _hooked: None) -> Iterator[Watch]:
     """Fail a test that tried to reach anything but this machine."""
     _watch.stopped.clear()
     _watch.on = True
@@ -100,9 +105,9 @@ class Bench:
     card = "4111 1111 1111 1111"
     said = f"Write to {mail} that card {card} expired."
     echoed = f'You wrote: "{said}"'  # the provider's answer when nothing is scripted, restored
-    one_request: Any = {"limits": [{"requests": 1}]}
 
     def __init__(self, provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.one_request = {"limits": [{"requests": 1}]}
         self.provider = provider
         self._home = home
         self._monkeypatch = monkeypatch

@@ -133,18 +133,22 @@ async def test_agents_default_client_serves_models_given_by_name(bench):
 
 
 @pytest.mark.parametrize("disabled", [True, False], ids=["disabled", "left on"])
-async def test_agents_traces_go_past_the_client(bench, kind, disabled):
-    """The exporter of traces sends prompts in clear over its own connection; only switching it off stops that."""
+async def test_agents_traces_go_past_the_client(bench, kind, send_mail, disabled):
+    """The exporter of traces sends real values in clear over its own connection; only switching it off stops that."""
+    bench.provider.reply_with(calling(bench))
+    settings = {"redaction": {"restore_tool_arguments": ["send_mail.to"]}}
     with LoopbackProvider() as collector:  # stands in the place of the exporter's own address
         exporter = BackendSpanExporter(api_key="any", endpoint=f"{collector.origin}/traces", max_retries=1)
         processor = BatchTraceProcessor(exporter)
         set_trace_processors([processor])
         set_tracing_disabled(disabled)
-        await Runner.run(clerk(bench, kind), bench.said)
+        await Runner.run(clerk(bench, kind, settings=settings, tools=[send_mail]), bench.said)
         processor.force_flush()
         processor.shutdown()
         exporter.close()
         exported = b"".join(seen.body for seen in collector.requests)
-    assert (bench.mail.encode() in exported) is (not disabled and kind is OpenAIChatCompletionsModel)
     assert bool(exported) is not disabled
-    bench.check(1)
+    assert (bench.mail.encode() in exported) is not disabled
+    prompts = not disabled and kind is OpenAIChatCompletionsModel  # with responses, the traces only name them
+    assert (bench.card.encode() in exported) is prompts
+    bench.check(2)

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import openai
 import pytest
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
+import openai
 from safellm.testing.replies import Reply, ToolCall
 
 
@@ -120,6 +120,18 @@ async def test_langchain_embeddings(bench):
     assert embeddings.embed_query(bench.said)
     assert await embeddings.aembed_documents([bench.said])
     bench.check(2)
+
+
+def test_langchain_embeddings_as_tokens_need_the_network(bench, watch, monkeypatch, tmp_path):
+    """By default LangChain sends numbers instead of text, and fetches the vocabulary for that first."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "empty"))
+    sync = bench.client()
+    embeddings = OpenAIEmbeddings(model="text-embedding-3-small", client=sync.embeddings, async_client=sync.embeddings)
+    with pytest.raises(OSError, match="openaipublic"):
+        embeddings.embed_query(bench.said)
+    assert set(watch.stopped) == {"openaipublic.blob.core.windows.net"}
+    watch.stopped.clear()
+    bench.check(0)
 
 
 def test_langchain_makes_the_client_that_it_is_not_given(bench, monkeypatch):

@@ -3,8 +3,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 # Methods that make no request. Anything else that makes none is a hole in this walk.
@@ -46,10 +49,14 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
+_FOLDER = Path(tempfile.mkdtemp(prefix="mediation-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+
 def _file(marks: Any) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
-        file.write(marks.request("files!text", "text"))
-    return file.name
+    path = _FOLDER / "notes.txt"
+    path.write_text(marks.request("files!text", "text"), "utf-8")
+    return str(path)
 
 
 # (place, reason). A place is matched at its end; `[]` and `.*` are items of lists and maps.

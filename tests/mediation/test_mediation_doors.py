@@ -3,14 +3,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mediation_sweep import ESCAPE, HIDDEN, NATIVE, PLACEHOLDER, Marks, Wire, judge, strings
-from mediation_walk import Walk, surface
+from mediation_rules import LOCAL
+from mediation_sweep import ESCAPE, HIDDEN, NATIVE, PLACEHOLDER, Marks, Wire, arguments, judge, strings
+from mediation_walk import Walk, method_of, surface
 
 import safellm
 from safellm.errors import Refused
@@ -129,6 +132,32 @@ def test_raw_responses_are_guarded(walk: Walk, resource: str, way: str) -> None:
     assert report.routes
 
 
+IN_PATH = [one for one in surface() if one.in_path and one.name != "connect" and one.path not in LOCAL]
+
+
+@pytest.mark.parametrize("resource", sorted({one.resource for one in IN_PATH}))
+def test_a_secret_in_the_path_is_refused(walk: Walk, resource: str) -> None:
+    """Each parameter that goes into the URL's path: a secret there stops the call."""
+    for method in (one for one in IN_PATH if one.resource == resource):
+        for name in sorted(method.in_path):
+            marks = Marks()
+            secret = marks.request(name, "text").split(" ")[1]
+            # Where the SDK knows several sets of arguments, all are given.
+            every = hasattr(method.call, "__wrapped__")
+            needed = {key for key, one in method.parameters.items() if one.default is one.empty}
+            options = {
+                **arguments(method, Marks(secrets=False), {})[0],
+                **dict.fromkeys(method.in_path, "item-1"),
+                name: secret,
+            }
+            walk.wire.requests.clear()
+            with pytest.raises(Refused), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                call = method_of(walk.client, method.path).call
+                call(**{key: value for key, value in options.items() if every or key in needed | method.in_path})
+            assert not walk.wire.requests, f"{method.path} {name}"
+
+
 def test_every_page_is_guarded(home: Path) -> None:
     """Looping over a list asks for the next page; that one is cleaned too."""
     item = {"id": "file-1", "object": "file", "filename": f"<<0|{ESCAPE}{HIDDEN} and >>", "bytes": 1, "created_at": 1,
@@ -170,3 +199,52 @@ def test_the_module_is_guarded(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
             getattr(guarded, "_reset_client", plain._reset_client)()
     assert len(wire.requests) == 3
     assert not left(wire, marks)
+
+
+def test_a_key_that_has_the_form_of_a_name_is_searched(open_wire: Any) -> None:
+    """A token of letters and underscores as a JSON key is hidden like any text."""
+    client, wire = open_wire
+    token = "ghp" + "_" + Marks().request("x", "key").split("-")[2][:36]
+    client.post("/responses", cast_to=object, body={"metadata": {token: "x"}})
+    assert token.encode() not in wire.requests[0][3]
+
+
+@pytest.mark.parametrize("key", ["file_data", "b64_json", "embedding"])
+def test_what_is_called_data_but_is_no_base64_is_searched(open_wire: Any, key: str) -> None:
+    """The name alone hides nothing; real base64 passes byte for byte."""
+    client, wire = open_wire
+    marks = Marks()
+    content = base64.b64encode(bytes(range(256)) * 4).decode()
+    client.post("/responses", cast_to=object, body={"input": [{key: marks.request(key, "text")}, {key: content}]})
+    assert not left(wire, marks)
+    assert content.encode() in wire.requests[0][3]
+
+
+def test_a_data_url_is_searched_unless_it_is_base64(open_wire: Any) -> None:
+    """`data:text/plain,…` is text."""
+    client, wire = open_wire
+    marks = Marks()
+    marked = marks.request("url", "text")
+    client.post("/responses", cast_to=object, body={"input": [{"image_url": f"data:text/plain,{marked}"}]})
+    assert not {what for what, _, _ in left(wire, marks)} & {"secret"}
+
+
+def test_a_form_in_an_encoding_that_no_guard_reads_is_refused(open_wire: Any) -> None:
+    """URL-encoded bodies would hide a secret from the search."""
+    client, wire = open_wire
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client._client.post("https://api.openai.com/v1/anything", content=b"a=b", headers=headers)
+    assert answer.headers["x-safellm-reason"] == "shape.malformed"
+    assert not wire.requests
+
+
+def test_a_connection_offer_is_not_changed(open_wire: Any) -> None:
+    """SDP holds addresses that look like personal data; a changed one connects nowhere."""
+    client, wire = open_wire
+    if not hasattr(client.realtime, "calls"):
+        pytest.skip("this SDK has no calls")
+    offer = "v=0\r\no=- 1 1 IN IP4 203.0.113.7\r\ns=-\r\nc=IN IP4 203.0.113.7\r\n"
+    session: Any = {"type": "realtime", "instructions": "mail alice@example.com"}
+    client.realtime.calls.create(sdp=offer, session=session)
+    assert offer.encode() in wire.requests[0][3]
+    assert b"alice@example.com" not in wire.requests[0][3]
