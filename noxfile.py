@@ -66,7 +66,17 @@ def oldest(session: nox.Session) -> None:
     session.install("-q", "-e", ".[dev]", OLDEST_SDK)
     # What an older SDK lacks is skipped, with the reason.
     environment = {"SAFELLM_TESTS_MAY_SKIP": "1"}
-    session.run("python", "-m", "pytest", "tests/e2e", "-m", "not local_model", *session.posargs, env=environment)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "tests/e2e",
+        "tests/mediation",
+        "-m",
+        "not local_model",
+        *session.posargs,
+        env=environment,
+    )
 
 
 @nox.session

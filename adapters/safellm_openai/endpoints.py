@@ -18,6 +18,7 @@ _OPERATIONS = {
     "POST /embeddings": "embeddings",
 }
 _BY_TOKENS = frozenset({*_OPERATIONS, "POST /moderations", "POST /responses/input_tokens", "POST /responses/compact"})
+_BINARY_ANSWERS = frozenset({"POST /audio/speech", "POST /realtime/calls"})
 _BY_OTHER_MEASURE = frozenset(
     {
         "POST /images/generations", "POST /images/edits", "POST /images/variations", "POST /audio/speech",
@@ -48,7 +49,9 @@ def _table() -> dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]]:
 def _route(method: str, template: str) -> Route:
     name = f"{method} {template}"
     billing = Billing.TOKENS if name in _BY_TOKENS else Billing.OTHER if name in _BY_OTHER_MEASURE else Billing.FREE
+    binary = template.endswith("/content") or name in _BINARY_ANSWERS
     return Route(
+        binary=binary,
         method=method,
         template=template,
         operation=_OPERATIONS.get(name, f"{method.lower()} {template}"),

@@ -30,6 +30,7 @@ class Route:
     operation: str  # OpenTelemetry operation name, or "post /files"
     billing: Billing
     known: bool = True
+    binary: bool = False  # the answer is a download: handed on as it comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 Begin: TypeAlias = Generator[Effect, Any, Decision]
 Finish: TypeAlias = Generator[Effect, Any, None]
 
+_ERROR = 400  # HTTP statuses from here on are errors
 _LONGEST_NAME = 256  # characters of a model, an id or a finish reason; longer ones are cut in the record
 _MOST_REASONS = 64  # finish reasons in one record; `n` is at most 128 at OpenAI, and they say the same
 
@@ -259,7 +260,7 @@ class Exchange:
             self._decoder = Decoder(named.get("content-encoding", ""), policy.limits.response_bytes)
         except Undecodable as error:
             raise self._fail(Reason.SHAPE_ENCODING, f"The answer came in {error}") from None
-        self._form = self._form_of(self._content_type)
+        self._form = self._form_of(self._content_type, status)
         if self._form is Form.EVENTS:
             self._events = self._event_stream()
         drops = self._form is not Form.BYTES or self._decoder.changes
@@ -311,12 +312,14 @@ class Exchange:
         self._digest_out.update(out)
         return out
 
-    def _form_of(self, content_type: str) -> Form:
+    def _form_of(self, content_type: str, status: int) -> Form:
+        """Choose by what was asked for: the SDKs read JSON and events whatever the answer calls itself."""
+        call, _, route = self._parts()
         if content_type == "text/event-stream":
             return Form.EVENTS
-        if content_type == "application/json" or content_type.endswith("+json") or content_type.startswith("text/"):
-            return Form.WHOLE
-        return Form.BYTES
+        if status < _ERROR and call.streams and not _is_json(content_type):
+            return Form.EVENTS
+        return Form.BYTES if status < _ERROR and route.binary else Form.WHOLE
 
     def _event_stream(self) -> EventStream:
         call, rules, route = self._parts()
@@ -338,9 +341,13 @@ class Exchange:
         self._collected.clear()
         if not data.strip():
             return data
-        if self._content_type.startswith("text/"):
-            return rules.text(data)
-        value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
+        try:
+            value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
+        except jsontext.Malformed:
+            if _is_json(self._content_type):
+                raise
+            # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
+            return rules.text(data) if _is_utf8(data) else data
         self._tools.adapter.observe(value, self._seen)
         return jsontext.dumps(value) if may_change(data) and rules.document(value) else data
 
@@ -375,7 +382,7 @@ class Exchange:
 
     def _billed(self, call: Call) -> Amounts | None:
         """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
-        if self._status >= 400:  # noqa: PLR2004 - HTTP: an error answer is not billed
+        if self._status >= _ERROR:  # an error answer is not billed
             return Amounts(input_tokens=0, output_tokens=0, micro_usd=0, requests=1)
         usage = self._seen.usage
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
@@ -428,7 +435,7 @@ class Exchange:
         }
         optional: dict[str, JSON] = {
             "reason": None if refused is None else str(refused.reason),
-            "error.type": failure or (str(self._status) if self._status >= 400 else None),  # noqa: PLR2004 - HTTP error
+            "error.type": failure or (str(self._status) if self._status >= _ERROR else None),
             "http.response.status_code": self._status,
             "gen_ai.request.model": _plain(call.model),
             "gen_ai.response.id": _plain(self._seen.id),
@@ -499,6 +506,18 @@ class Exchange:
     def _broke(self, error: Exception) -> Refused:
         self._error = _broken("a guard of the answer", error, sent=True)
         return self._error
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type == "application/json" or content_type.endswith("+json")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _broken(what: str, error: Exception, *, sent: bool = False) -> GuardFailure:

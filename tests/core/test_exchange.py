@@ -445,6 +445,7 @@ def test_bodies_that_can_not_be_read_are_refused(body: bytes, headers: Any, reas
         ("application/json", b"\xff", Reason.SHAPE_MALFORMED),
         ("text/event-stream", b"data: {broken\n\n", Reason.SHAPE_MALFORMED),
         ("application/octet-stream", b"x" * 3000, Reason.SHAPE_LIMIT),
+        ("", b"x" * 3000, Reason.SHAPE_LIMIT),
         ("text/event-stream", b"x" * 3000, Reason.SHAPE_LIMIT),
     ],
 )
@@ -509,3 +510,32 @@ def test_records_hold_no_content() -> None:
     answer(exchange, [json.dumps(COMPLETION).replace("hi", "private-answer").encode()])
     world.run(exchange.finish())
     assert not any(word in repr(world.effects) for word in ("alice", "private"))
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream", "image/png"])
+def test_an_answer_is_read_by_what_was_asked_for(content_type: str) -> None:
+    """The SDKs read JSON and events whatever an answer calls itself, so the guard does too."""
+    whole = World()
+    exchange, _ = whole.begin(chat("x"))
+    raw = json.dumps(COMPLETION).replace("hi", "\\u001b[31m").encode()
+    assert b"u001b" not in answer(exchange, [raw], content_type)
+    streamed = World()
+    exchange, _ = streamed.begin(chat("x", stream=True))
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"\\u001b[31m"}}]}\n\n'
+    assert b"u001b" not in answer(exchange, [event], content_type)
+
+
+def test_downloads_are_handed_on_as_they_come() -> None:
+    """A file's content and speech are bytes, whatever they look like."""
+    for path, method in (("/v1/files/f/content", "GET"), ("/v1/audio/speech", "POST")):
+        world = World()
+        exchange, _ = world.begin(b"", path, method=method)
+        exchange.response(200, (("content-type", "application/json"),))
+        assert exchange.feed(b'{"a":"\x1b') == b'{"a":"\x1b'
+
+
+@pytest.mark.parametrize("query", ["token=key%2D123", "token=key%252D123", "token=key-123"])
+def test_a_secret_in_the_url_is_found_however_it_is_written(query: str) -> None:
+    """R.1: the query is searched as it stands and as a server reads it."""
+    _, decision = World(scanner=WordScanner("key-123")).begin(chat("hi"), query=query)
+    assert isinstance(decision, Refuse)

@@ -8,6 +8,8 @@ stays: a tool that was given one sends it back in its result, and the model has 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from urllib.parse import unquote_plus
+
 from safellm._core.call import Call
 from safellm._core.detection.finding import Finding
 from safellm._core.fields import Field, Kind
@@ -109,14 +111,23 @@ def _replace(call: Call, one: Field, findings: list[Finding]) -> None:
         call.change(one, "".join(out))
 
 
+def _decoded(target: str) -> set[str]:
+    """Return the target as it stands and as a server reads it, decoded once and twice."""
+    once = unquote_plus(target)
+    return {target, once, unquote_plus(once)}
+
+
+def _holds_secret(call: Call, text: str) -> bool:
+    found = list(call.tools.scanner.scan(text)) if call.policy.redaction.enabled else []
+    if call.tools.registered is not None:
+        found += call.tools.registered.find(text)
+    return any(finding.type in _SECRET_TYPES for finding in found)
+
+
 def _check_target(call: Call) -> None:
     # A path or a query can't be masked: the provider has to understand it. A secret there stops the call (THREATS R.1, E.5).
     target = f"{call.head.path}?{call.head.query}" if call.head.query else call.head.path
-    found = list(call.tools.scanner.scan(target)) if call.policy.redaction.enabled else []
-    if call.tools.registered is not None:
-        found += call.tools.registered.find(target)
-    secrets = [finding for finding in found if finding.type in _SECRET_TYPES]
-    if secrets:
+    if any(_holds_secret(call, form) for form in _decoded(target)):
         raise Refused(
             "The request's URL holds a secret",
             guard=NAME,
