@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.sink import Sink
+
+# No deadline: how long an example takes depends on what else the machine does. In CI the examples are always the same, so that
+# a run depends on the change alone; elsewhere they are new each time.
+settings.register_profile("safellm", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("safellm")
 
 _FOREIGN = ("OPENAI_", "AZURE_OPENAI_", "AZURE_AD_", "SAFELLM_", "AWS_")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "sslkeylogfile")

@@ -18,6 +18,7 @@ from safellm.errors import GuardFailure
 from safellm.stores.ledger.sqlite import HOUR_NS, SQLiteLedger
 
 DAY = Limit(name="default", unit=Unit.TOKENS, limit=3000, window=Window.TOTAL)
+ROOMY = Limit(name="roomy", unit=Unit.TOKENS, limit=10**12, window=Window.TOTAL)
 LABELS = {"provider": "p", "model": "m", "operation": "o"}
 
 # Each wire attempt is noted as billed, in a file of the worker's own, before it is settled: as a provider would.
@@ -82,10 +83,10 @@ def billed_tokens(folder: Path) -> int:
     return sum(int(line) for file in folder.glob("billed-*") for line in file.read_text().split())
 
 
-def standing(path: Path) -> tuple[int, int]:
+def standing(path: Path, limit: Limit = DAY) -> tuple[int, int]:
     """Return what is used and held in the ledger."""
     ledger = SQLiteLedger(path)
-    (balance,) = ledger.balances([DAY], now_ns=time.time_ns())
+    (balance,) = ledger.balances([limit], now_ns=time.time_ns())
     ledger.close()
     return balance.used, balance.held
 
@@ -93,6 +94,11 @@ def standing(path: Path) -> tuple[int, int]:
 def asking(identifier: str) -> Reserve:
     """Return a reservation of ten tokens."""
     return Reserve(id=identifier, amounts=Amounts(input_tokens=10), limits=(DAY,), labels=LABELS)
+
+
+def roomy(identifier: str) -> Reserve:
+    """Return the same under a limit that no test reaches."""
+    return Reserve(id=identifier, amounts=Amounts(input_tokens=10), limits=(ROOMY,), labels=LABELS)
 
 
 def test_b_1_eight_processes_never_pass_the_limit(tmp_path: Path) -> None:
@@ -154,7 +160,7 @@ def test_fork_while_threads_use_the_ledger(tmp_path: Path) -> None:
     def use() -> None:
         while not halt.is_set():
             identifier = f"parent-{done[0]}"
-            if ledger.reserve(asking(identifier), now_ns=time.time_ns()) is None:
+            if ledger.reserve(roomy(identifier), now_ns=time.time_ns()) is None:
                 ledger.settle(identifier, Amounts(input_tokens=1), now_ns=time.time_ns())
             done[0] += 1
 
@@ -167,7 +173,7 @@ def test_fork_while_threads_use_the_ledger(tmp_path: Path) -> None:
             code = 1
             try:
                 for number in range(20):
-                    ledger.reserve(asking(f"child-{child}-{number}"), now_ns=time.time_ns())
+                    ledger.reserve(roomy(f"child-{child}-{number}"), now_ns=time.time_ns())
                     ledger.settle(f"child-{child}-{number}", Amounts(input_tokens=1), now_ns=time.time_ns())
                 ledger.close()
                 code = 0
@@ -179,7 +185,7 @@ def test_fork_while_threads_use_the_ledger(tmp_path: Path) -> None:
     thread.join()
     ledger.close()
     assert codes == [0] * 5
-    assert standing(path) == (5 * 20 + done[0], 0)
+    assert standing(path, ROOMY) == (5 * 20 + done[0], 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
