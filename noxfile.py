@@ -68,7 +68,7 @@ def oldest(session: nox.Session) -> None:
     """The parts that touch the SDK, on the oldest SDK that is supported (httpx instead of httpx2)."""
     session.install("-q", "-e", ".[dev]", OLDEST_SDK)
     # What an older SDK lacks is skipped, with the reason.
-    environment = {"SAFELLM_TESTS_MAY_SKIP": "1"}
+    environment = {"TESTS_MAY_SKIP": "1"}
     session.run(
         "python",
         "-m",

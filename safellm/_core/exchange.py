@@ -319,7 +319,8 @@ class Exchange:
             return Form.EVENTS
         if status < _ERROR and call.streams and not _is_json(content_type):
             return Form.EVENTS
-        return Form.BYTES if status < _ERROR and route.binary else Form.WHOLE
+        readable = _is_json(content_type) or content_type.startswith("text/")
+        return Form.BYTES if status < _ERROR and route.binary and not readable else Form.WHOLE
 
     def _event_stream(self) -> EventStream:
         call, rules, route = self._parts()
@@ -336,7 +337,7 @@ class Exchange:
     def _whole(self) -> bytes:
         if self._form is not Form.WHOLE:
             return b""
-        _, rules, _ = self._parts()
+        _, rules, route = self._parts()
         data = bytes(self._collected)
         self._collected.clear()
         if not data.strip():
@@ -344,7 +345,7 @@ class Exchange:
         try:
             value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         except jsontext.Malformed:
-            if _is_json(self._content_type):
+            if _is_json(self._content_type) and not route.binary:
                 raise
             # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
             return rules.text(data) if _is_utf8(data) else data

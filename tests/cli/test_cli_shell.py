@@ -29,8 +29,10 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
     )  # fmt: skip
     os.close(slave)
     out, deadline = b"", time.monotonic() + 60
+    waiting = select.poll()  # `select.select` ends at descriptor 1,023
+    waiting.register(master, select.POLLIN)
     while time.monotonic() < deadline:
-        if not select.select([master], [], [], 0.1)[0]:
+        if not waiting.poll(100):
             continue
         try:
             piece = os.read(master, 65536)

@@ -530,7 +530,7 @@ def test_downloads_are_handed_on_as_they_come() -> None:
     for path, method in (("/v1/files/f/content", "GET"), ("/v1/audio/speech", "POST")):
         world = World()
         exchange, _ = world.begin(b"", path, method=method)
-        exchange.response(200, (("content-type", "application/json"),))
+        exchange.response(200, (("content-type", "application/octet-stream"),))
         assert exchange.feed(b'{"a":"\x1b') == b'{"a":"\x1b'
 
 

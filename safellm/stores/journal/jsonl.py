@@ -18,6 +18,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,6 +138,11 @@ class JsonlJournal:
             self._close_lock()
         if len(self._lost) > before:
             raise _unavailable(self._directory, OSError(errno.EIO, os.strerror(errno.EIO)))
+
+    def __del__(self) -> None:
+        # Dropped without `close`: descriptors are numbers that nothing else would give back.
+        with suppress(Exception):
+            self.close()
 
     def _append(self, event: str, fields: Mapping[str, JSON], time_ns: int) -> Receipt:
         rest = dict(fields)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -322,3 +323,13 @@ def test_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
     found = verify_directory(tmp_path)
     assert (found.problems[0].line, found.problems[0].seq) == (2, 2)
     assert found.records == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_a_dropped_journal_gives_its_descriptors_back(tmp_path: Path) -> None:
+    """A program that makes many clients with folders of their own doesn't run out of descriptors."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(20):
+        JsonlJournal(tmp_path / str(number)).append("x", {}, time_ns=1)
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
