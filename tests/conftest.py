@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def _close_stores() -> None:
         return
     for cached in (client._open_ledger, client._open_journal, client._install_key):
         cached.cache_clear()
+    from safellm.stores.journal import jsonl
+    from safellm.stores.ledger import forks
+
+    # What a test's objects still hold would add up to more descriptors than a process may have.
+    ledgers = [known() for known in list(forks._WATCH._stores)]
+    for store in [*jsonl._LIVE, *ledgers]:
+        with suppress(Exception):  # a test may have broken it on purpose
+            store.close()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
