@@ -133,3 +133,19 @@ def test_prices_ignore_a_list_that_was_fetched() -> None:
         assert price_micro_usd("openai", "gpt-4o", 1_000_000, 1_000_000) == 12_500_000
     finally:
         data_snapshot.set_custom_snapshot(None)
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai"])
+def test_flat_rates_say_what_the_list_calculates(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three products give the list's own result for every model that they are used for."""
+    owner = next(one for one in prices._snapshot().providers if one.id == prices._PROVIDER_IDS.get(provider, provider))
+    counts = ((0, 0, 0), (1, 1, 0), (1000, 500, 300), (123_457, 9_871, 123_457))
+    quick = {
+        (m.id, c): price_micro_usd(provider, m.id, c[0], c[1], cached_input_tokens=c[2])
+        for m in owner.models
+        for c in counts
+    }
+    monkeypatch.setattr(prices, "_flat_rates", lambda *_: None)
+    slow = {(name, c): price_micro_usd(provider, name, c[0], c[1], cached_input_tokens=c[2]) for name, c in quick}
+    assert quick == slow
+    assert sum(value is not None for value in quick.values()) > 20
