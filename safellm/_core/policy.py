@@ -30,9 +30,11 @@ class Mode(StrEnum):
 
 
 class Action(StrEnum):
-    """What happens to a finding: hidden reversibly, taken out for good, the call refused, or only counted."""
+    """What happens to a finding: hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the
+    call refused, or only counted."""
 
     MASK = "mask"
+    SURROGATE = "surrogate"
     REMOVE = "remove"
     BLOCK = "block"
     ALLOW = "allow"
@@ -134,7 +136,12 @@ class Keys(_Part):
 
     name: str | None = Field(None, description="Name of the key in the vault; default: the provider's name.")
     environment: bool = Field(True, description="Use the provider's variable, such as OPENAI_API_KEY.")
-    vault: bool = Field(True, description="Ask the operating system's key store.")
+    vault: bool = Field(True, description="Ask the vault: the key store of the operating system, or the encrypted file.")
+    store: Literal["auto", "keyring", "file"] = Field(
+        "auto", description="Which vault; auto: the key store, or the encrypted file where there is none and one was made."
+    )
+    files: bool = Field(True, description="Use secret files of containers and of systemd.")
+    rotate_days: Annotated[int, Field(gt=0)] = Field(90, description="Age at which a key without a date counts as old.")
 
 
 class Limits(_Part):

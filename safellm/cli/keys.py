@@ -242,7 +242,7 @@ def _store(  # noqa: PLR0913 - the parts of a key
     world: World, vault: Vault, name: str, provider: str, origins: tuple[Origin, ...], secret: Secret
 ) -> None:
     from safellm.stores.vault.interface import StoredKey
-    from safellm.stores.vault.keyring_vault import check_name, check_secret
+    from safellm.stores.vault.entry import check_name, check_secret
 
     check_name(name)
     check_secret(secret)

@@ -24,10 +24,10 @@ from safellm._core.policy import Budget, Policy
 from safellm.errors import ConfigurationError
 from safellm.stores.policy_lines import Path as KeyPath
 from safellm.stores.policy_lines import key_lines, line_of
-from safellm.stores.vault.keyring_vault import check_name
+from safellm.stores.vault.entry import check_name
 
 PREFIX: Final = "SAFELLM_"
-RESERVED: Final = frozenset({"SAFELLM_POLICY", "SAFELLM_HOME", "SAFELLM_LOCAL_MODEL"})
+RESERVED: Final = frozenset({"SAFELLM_POLICY", "SAFELLM_HOME", "SAFELLM_LOCAL_MODEL", "SAFELLM_PASSPHRASE_FILE"})
 SHORTHANDS: Final = {"budget.usd": "usd", "budget.tokens": "tokens"}  # one amount per time instead of a table
 _SHORTHAND: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) */ *(minute|hour|day|month|total)")
 _FILE_BYTES: Final = 1024 * 1024  # a policy has a few kilobytes; a wrong path to something huge stops here

@@ -103,8 +103,10 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "egress.allow_http": (True, False),
     "keys.environment": (True, False),
     "keys.vault": (False, True),  # without the vault, the variable decides
+    "keys.files": (True, False),
 }
 _LOWER: Final = (
+    "keys.rotate_days",
     "budget.max_output_tokens",
     "limits.request_bytes",
     "limits.response_bytes",
@@ -120,4 +122,4 @@ ORDERS: Final[dict[str, Order]] = {
     "redaction.types": _types,
     "budget.limits": _budgets,
 }
-UNORDERED: Final = frozenset({"audit.directory", "audit.console", "budget.stream_usage", "keys.name"})
+UNORDERED: Final = frozenset({"audit.directory", "audit.console", "budget.stream_usage", "keys.name", "keys.store"})

@@ -193,6 +193,8 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
     "audit.mode": st.sampled_from(["required", "best_effort", "off"]),
     "audit.directory": st.from_regex(r"/[a-z/ ]{0,20}[a-z]", fullmatch=True),
     "egress.origins": st.lists(st.sampled_from(["https://a.example", "http://[::1]:80", "b.example:8443"]), max_size=3),
+    "keys.store": st.sampled_from(["auto", "keyring", "file"]),
+    "keys.rotate_days": st.integers(1, 3650),
     "keys.name": st.from_regex(r"[a-z][a-z0-9._-]{0,10}", fullmatch=True),
     "limits.json_depth": st.integers(1, 500),
 }
@@ -303,6 +305,8 @@ TABLE = [
     ("egress.allow_http", True, False),
     ("keys.environment", True, False),
     ("keys.vault", False, True),
+    ("keys.files", True, False),
+    ("keys.rotate_days", 90, 30),
     ("limits.request_bytes", 2, 1),
     ("limits.response_bytes", 2, 1),
     ("limits.event_bytes", 2, 1),
@@ -333,7 +337,13 @@ def test_locked_setting_can_be_tightened_and_not_loosened(dotted: str, loose: ob
 
 @pytest.mark.parametrize(
     ("dotted", "value"),
-    [("audit.directory", "/x"), ("audit.console", True), ("keys.name", "k"), ("budget.stream_usage", False)],
+    [
+        ("audit.directory", "/x"),
+        ("audit.console", True),
+        ("keys.name", "k"),
+        ("keys.store", "file"),
+        ("budget.stream_usage", False),
+    ],
 )
 def test_locked_setting_without_an_order_can_not_be_changed(dotted: str, value: object) -> None:
     """Neither way; setting it to what it is does no harm."""

@@ -18,6 +18,7 @@ class StoredKey:
     provider: str
     origins: tuple[Origin, ...]
     created_ns: int
+    rotate_by_ns: int | None = None  # `safellm doctor` warns after it
     secret: Secret
 
 

@@ -10,12 +10,10 @@ a crash in between leaves a name too many, never a key that nobody sees; `names(
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from safellm._core.origin import parse_origin
 from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable
 from safellm.stores.vault.backends import (
@@ -27,13 +25,11 @@ from safellm.stores.vault.backends import (
     choose_backend,
     unavailable,
 )
+from safellm.stores.vault.entry import NAME, check_key, check_name, decode_key, encode_key
 from safellm.stores.vault.interface import StoredKey
 
 SERVICE: Final = "safellm"
 INDEX: Final = "#names"  # no key can be called so
-_VERSION: Final = 1
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SECRET_CHARACTERS: Final = 8192  # more than any provider's key; a wrong file pasted as a key stops here
 _PROBLEMS: Final = {
     "KeyringLocked": "is locked",
     "InitError": "could not be opened: it has no unlocked collection",
@@ -42,39 +38,6 @@ _PROBLEMS: Final = {
     "PromptDismissedException": "is locked, and nobody answered its question",
     "SecretServiceNotAvailableException": "is not running",
 }
-
-
-def check_name(name: str) -> str:
-    """Return `name` if a key can be called so.
-
-    Raises:
-        ConfigurationError: it isn't 1-64 letters, digits, dots, dashes, underscores, beginning with a letter or digit.
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            "A key can't have this name",
-            remedy="Use 1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
-        )
-    return name
-
-
-def check_secret(secret: Secret, *, where: str | None = None) -> Secret:
-    """Return `secret` if it can stand in a header: printable ASCII without blanks (RFC 9110 5.5).
-
-    Raises:
-        ConfigurationError: it is empty, too long, or has other characters. The message shows none of it.
-    """
-    if _fits_header(secret.reveal()):  # no local holds the text: a traceback may show locals (THREATS K.4)
-        return secret
-    raise ConfigurationError(
-        "This is not a key: keys are printable ASCII without blanks or line ends",
-        remedy="Copy it again from the provider's page.",
-        where=where,
-    )
-
-
-def _fits_header(text: str) -> bool:
-    return bool(text) and len(text) <= _SECRET_CHARACTERS and all("!" <= c <= "~" for c in text)
 
 
 class KeyringVault:
@@ -112,7 +75,7 @@ class KeyringVault:
             ConfigurationError: the entry isn't one that safellm wrote for this name.
         """
         entry = self._read(check_name(name))
-        key = None if entry is None else _decode(entry.reveal())
+        key = None if entry is None else decode_key(entry.reveal())
         # The name stands inside too: an entry that was moved to another name is not that key.
         if entry is not None and (key is None or key.name != name):
             raise ConfigurationError(
@@ -129,19 +92,16 @@ class KeyringVault:
             VaultUnavailable: the store can't be used, or gives back something else than was written (a null store).
             ConfigurationError: the name or the secret is malformed, or the key is bound to no origin.
         """
-        check_name(key.name)
-        check_secret(key.secret)
-        if not key.origins:
-            raise ConfigurationError(f"The key {key.name!r} is bound to no origin", remedy="Give at least one origin.")
+        check_key(key)
         with self._lock:
             self._write_index(self._read_index() | {key.name})
-            self._write(key.name, Secret(_encode(key)))
+            self._write(key.name, Secret(encode_key(key)))
 
     def names(self, *, also: Iterable[str] = ()) -> list[str]:
         """Return all names, sorted; names without an entry are dropped from the index, found ones of `also` added."""
         with self._lock:
             listed = self._read_index()
-            asked = sorted(name for name in listed.union(also) if _NAME.fullmatch(name))
+            asked = sorted(name for name in listed.union(also) if NAME.fullmatch(name))
             present = frozenset(name for name in asked if self._read(name) is not None)
             if present != listed:
                 self._write_index(present)
@@ -173,7 +133,7 @@ class KeyringVault:
         except (ValueError, RecursionError):
             names = []
         listed = names if isinstance(names, list) else []
-        return frozenset(name for name in listed if isinstance(name, str) and _NAME.fullmatch(name))
+        return frozenset(name for name in listed if isinstance(name, str) and NAME.fullmatch(name))
 
     def _write_index(self, names: frozenset[str]) -> None:
         self._write(INDEX, Secret(json.dumps(sorted(names))))
@@ -201,34 +161,3 @@ class KeyringVault:
 
     def _error(self, problem: str) -> VaultUnavailable:
         return unavailable(f"The key store {problem}", where=self.label)
-
-
-def _encode(key: StoredKey) -> str:
-    return json.dumps(
-        {
-            "v": _VERSION,
-            "name": key.name,
-            "provider": key.provider,
-            "origins": [str(origin) for origin in key.origins],
-            "created_ns": key.created_ns,
-            "secret": key.secret.reveal(),
-        },
-        separators=(",", ":"),  # Windows holds 1,280 characters per entry
-    )
-
-
-def _decode(text: str) -> StoredKey | None:
-    """Return the key of an entry, or None: the caller raises, so that no traceback holds the text."""
-    try:
-        entry = json.loads(text)
-        if entry["v"] != _VERSION:
-            return None
-        origins = tuple(parse_origin(origin) for origin in entry["origins"])
-        name, provider, created, secret = entry["name"], entry["provider"], entry["created_ns"], entry["secret"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigurationError):
-        return None
-    if not all(isinstance(part, str) and part for part in (name, provider, secret)):
-        return None
-    if not origins or type(created) is not int:
-        return None
-    return StoredKey(name=name, provider=provider, origins=origins, created_ns=created, secret=Secret(secret))

@@ -1,4 +1,7 @@
-"""Find the key for a provider (DESIGN 6): the vault first, then the provider's variable where the policy lets it.
+"""Find the key for a provider (DESIGN 6): the vault, then a secret file, then the provider's variable where the policy lets it.
+
+The vault is the operating system's key store, or the encrypted file (`sealed_file.py`): `keys.store` says which; `auto` takes
+the file only where there is no key store and somebody made the file. A key is never moved from one to the other by itself.
 
 | variable set | vault | guard, observe | strict, or `keys.environment = false` |
 |---|---|---|---|
@@ -26,9 +29,13 @@ from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable
 from safellm.stores.places import find_places
 from safellm.stores.vault.backends import CALL_TIMEOUT_S
+from safellm.stores.vault.entry import check_name, check_secret
 from safellm.stores.vault.interface import StoredKey, Vault
-from safellm.stores.vault.keyring_vault import KeyringVault, check_name, check_secret
+from safellm.stores.vault.keyring_vault import KeyringVault
+from safellm.stores.vault.passphrase import passphrase_source
 from safellm.stores.vault.remembered import RememberedVault, known_names
+from safellm.stores.vault.sealed_file import FILE_NAME, SealedFileVault
+from safellm.stores.vault.secret_files import find_secret_file, read_secret_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,7 @@ class ResolvedKey:
     """A key, where it came from, and the only origins it may be sent to.
 
     Attributes:
-        ref: `vault:NAME` or `env:VARIABLE`; safe to record.
+        ref: `vault:NAME`, `file:PATH` or `env:VARIABLE`; safe to record.
         notes: What a person should know about the choice, in whole sentences.
     """
 
@@ -59,8 +66,27 @@ def open_vault(policy: Policy, *, environ: Mapping[str, str] | None = None, time
     """
     if not policy.keys.vault:
         raise VaultUnavailable("The policy switches the vault off (keys.vault)", remedy="Set keys.vault = true.")
-    state = find_places(os.environ if environ is None else environ).state
-    return RememberedVault(KeyringVault(timeout_s=timeout_s), state)
+    environ = os.environ if environ is None else environ
+    state = find_places(environ).state
+    if policy.keys.store == "file":
+        return open_sealed_file(environ)
+    try:
+        return RememberedVault(KeyringVault(timeout_s=timeout_s), state)
+    except VaultUnavailable as error:
+        if policy.keys.store == "keyring":
+            raise
+        if (state / FILE_NAME).exists():  # somebody chose it here before: no downgrade that nobody asked for
+            return open_sealed_file(environ)
+        raise VaultUnavailable(
+            error.problem,
+            remedy=f"{error.remedy} Or keep keys in an encrypted file: safellm keys set NAME --store file.",
+            where=error.where,
+        ) from None
+
+
+def open_sealed_file(environ: Mapping[str, str]) -> SealedFileVault:
+    """Return the encrypted file of this user; it need not exist yet."""
+    return SealedFileVault(find_places(environ).state, passphrase_source(environ))
 
 
 def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
@@ -91,18 +117,23 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     value = Secret(environ.get(variable, "").strip())
     is_set = value != Secret("")
     may_use_variable = is_set and policy.keys.environment and not policy.is_strict
+    in_file = _from_file(policy, name, variable, environ) if policy.keys.files else None
+    has_other = may_use_variable or in_file is not None
     notes: list[str] = []
-    if policy.keys.vault and not (vault is None and may_use_variable and _never_stored(name, environ)):
+    if policy.keys.vault and not (vault is None and has_other and _never_stored(name, environ)):
         try:
             stored = (open_vault(policy, environ=environ) if vault is None else vault).get(name)
         except VaultUnavailable as error:
             # Not a downgrade of a guard: the policy allows this source, and the note goes into the record.
-            if not may_use_variable:
+            if not has_other:
                 raise
             stored = None
             notes.append(f"The vault could not be asked: {error.problem}.")
         if stored is not None:
             return _from_vault(stored, provider)
+    if in_file is not None:
+        where, secret = in_file
+        return ResolvedKey(ref=f"file:{where}", secret=secret, origins=default_origins, notes=tuple(notes))
     if not is_set:
         return None
     if not may_use_variable:
@@ -117,9 +148,17 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     return ResolvedKey(ref=f"env:{variable}", secret=secret, origins=default_origins, notes=tuple(notes))
 
 
+def _from_file(policy: Policy, name: str, variable: str, environ: Mapping[str, str]) -> tuple[str, Secret] | None:
+    # A variable may point to a file only where it could hold the key itself.
+    by_variable = f"{variable}_FILE" if policy.keys.environment and not policy.is_strict else None
+    path = find_secret_file((name, variable, variable.lower()), variable=by_variable, environ=environ)
+    return None if path is None else (str(path), check_secret(read_secret_file(path), where=str(path)))
+
+
 def _never_stored(name: str, environ: Mapping[str, str]) -> bool:
-    known = known_names(find_places(environ).state)
-    return known is not None and name not in known
+    state = find_places(environ).state
+    known = known_names(state)
+    return known is not None and name not in known and not (state / FILE_NAME).exists()
 
 
 def _from_vault(stored: StoredKey, provider: str) -> ResolvedKey:

@@ -80,7 +80,7 @@ def test_l_5_line_torn_anywhere_is_recovered(tmp_path: Path, data: st.DataObject
     """A last line cut at any byte, twice over: the next record makes the trail whole; only a torn line is named."""
     place = tmp_path / "trail"
     shutil.rmtree(place, ignore_errors=True)
-    journal = JsonlJournal(place, sync=False)
+    journal = JsonlJournal(place, sync="none")
     for _ in range(2):
         journal.append("call.intent", {"x": "y" * 10_000}, time_ns=TIME_NS)
         journal.append("call.intent", {}, time_ns=TIME_NS)
@@ -91,7 +91,7 @@ def test_l_5_line_torn_anywhere_is_recovered(tmp_path: Path, data: st.DataObject
         # Within the last write only: earlier bytes are cut by somebody, not by a crash.
         last = file.path.read_bytes().rstrip(b"\n").rfind(b"\n") + 1
         os.truncate(file.path, data.draw(st.integers(last, size)))
-        JsonlJournal(place, sync=False).append("call.outcome", {}, time_ns=TIME_NS)
+        JsonlJournal(place, sync="none").append("call.outcome", {}, time_ns=TIME_NS)
         found = verify_directory(place)
         assert found.ok, found.problems
     assert found.head == tail(place, 1)[0]["hash"]

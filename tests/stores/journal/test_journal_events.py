@@ -63,7 +63,7 @@ class Broken:
 class BrokenJournal:
     """A trail on a full disk."""
 
-    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:
         """Refuse."""
         raise GuardFailure("No room", guard="audit", reason=Reason.AUDIT_UNAVAILABLE, remedy="Make room.")
 
@@ -228,7 +228,7 @@ def test_best_effort_hides_no_other_error() -> None:
     """Only a trail that fails is passed over: a defect still raises."""
 
     class Defect(BrokenJournal):
-        def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
+        def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:
             raise TypeError
 
     with pytest.raises(TypeError):

@@ -47,7 +47,7 @@ class TestUnsyncedJournal(TestJsonlJournal):
 
     def open_journal(self, place: Path) -> Journal:
         """Open the folder."""
-        return JsonlJournal(place, sync=False)
+        return JsonlJournal(place, sync="none")
 
 
 def _write(journal: JsonlJournal, count: int = 1, **fields: str) -> None:
@@ -129,7 +129,7 @@ _WRITER = """
 import sys, time
 from pathlib import Path
 from safellm.stores.journal.jsonl import JsonlJournal
-journal = JsonlJournal(Path(sys.argv[1]), sync=False, rotate_bytes=int(sys.argv[3]))
+journal = JsonlJournal(Path(sys.argv[1]), sync="none", rotate_bytes=int(sys.argv[3]))
 for number in range(int(sys.argv[2])):
     journal.append("call.intent", {"n": number}, time_ns=time.time_ns())
 """
@@ -227,7 +227,7 @@ def test_l_2_kept_head_is_checked(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_child_has_its_own_lock(tmp_path: Path) -> None:
     """Parent and children of a fork write at once through what was one object, also when a thread held its lock."""
-    journal = JsonlJournal(tmp_path, sync=False)
+    journal = JsonlJournal(tmp_path, sync="none")
     _write(journal)
     stop = threading.Event()
 
