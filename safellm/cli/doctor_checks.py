@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from safellm._core.policy import Mode
 from safellm.cli.doctor_environment import environment
@@ -20,6 +20,9 @@ from safellm.cli.doctor_finding import Finding, Level
 from safellm.cli.show import amount
 from safellm.cli.world import World, look
 from safellm.errors import ConfigurationError, SafeLLMError, VaultUnavailable
+
+if TYPE_CHECKING:
+    from safellm.stores.vault.interface import Vault
 
 SDK_FROM, SDK_BELOW = 2, 4  # major versions of openai, as in the package's requirements
 _FULL: Final = 64 * 1024 * 1024  # bytes; a trail file is at most this large
@@ -173,6 +176,24 @@ def _vault(world: World) -> Iterator[Finding]:
         yield Finding(area=area, level=level, what=error.problem, remedy=error.remedy)
         return
     yield Finding(area=area, level=Level.OK, what=f"{vault.label}: {len(names)} key{'' if len(names) == 1 else 's'}")
+    for name in names:
+        yield from _old_key(area, vault, name, world.policy.keys.rotate_days)
+
+
+def _old_key(area: str, vault: Vault, name: str, days: int) -> Iterator[Finding]:
+    try:
+        key = vault.get(name)
+    except ConfigurationError as error:
+        yield Finding(area=area, level=Level.BROKEN, what=error.problem, remedy=error.remedy)
+        return
+    if key is None:
+        return
+    end_ns = key.rotate_by_ns if key.rotate_by_ns is not None else key.created_ns + days * 86_400 * 10**9
+    if time.time_ns() > end_ns:
+        what = f"the key {name!r} is older than it should get"
+        yield Finding(
+            area=area, level=Level.HINT, what=what, remedy=f"Make a new one, then: safellm keys rotate {name}"
+        )
 
 
 def _ledger(world: World) -> Iterator[Finding]:

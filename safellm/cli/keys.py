@@ -1,4 +1,4 @@
-"""`safellm keys`: provider keys in the operating system's key store, each bound to the origins it may be sent to.
+"""`safellm keys`: provider keys in the vault (key store or encrypted file), each bound to the origins it may be sent to.
 
 A key is never an argument: those stand in the shell's history and in the process list. It is typed unseen, piped in with
 `--stdin`, or taken from a variable by `import`. No command prints one. Binding and removing are recorded (THREATS K.11).
@@ -7,93 +7,70 @@ A key is never an argument: those stand in the shell's history and in the proces
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from safellm._core.origin import Origin, parse_origin
-from safellm._core.secret import Secret
+from safellm._core.origin import Origin
+from safellm.cli.keys_import import import_
+from safellm.cli.keys_shared import (
+    DAY_NS,
+    Days,
+    Name,
+    Origins,
+    Provider,
+    Stdin,
+    Store,
+    Yes,
+    find_key,
+    may_replace,
+    open_store,
+    origins_of,
+    read_key,
+    store_key,
+)
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say, when
-from safellm.cli.world import World, look
+from safellm.cli.world import look
 from safellm.errors import ConfigurationError, Refused
 
 if TYPE_CHECKING:
-    from safellm._core.effects import JSON
-    from safellm.stores.vault.interface import StoredKey, Vault
+    from safellm.stores.vault.interface import StoredKey
 
 app = typer.Typer(help="Store provider keys in this system's key store.", no_args_is_help=True)
 
 OPENAI: Final = "openai"
-# Variables that `import` knows; the second has no origin of its own.
-VARIABLES: Final = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_ADMIN_KEY")
-_AZURE: Final = "AZURE_OPENAI_API_KEY"
-_DIALOG_S: Final = 60.0  # a key store may ask a person for a password
 _TEST_S: Final = 15.0
-
-_Name = Annotated[str, typer.Argument(help="Name of the key; the one called like the provider is the default.")]
-_Provider = Annotated[str, typer.Option("--provider", help="Whose key it is.")]
-_Origins = Annotated[
-    list[str] | None,
-    typer.Option("--origin", metavar="URL", help="Where it may be sent; may be repeated. Default: the provider's own."),
-]
-_Yes = Annotated[bool, typer.Option("--yes", help="Replace a key of this name without asking.")]
 
 
 @app.command("set")
-def set_(
-    name: _Name,
+def set_(  # noqa: PLR0913 - the parts of a key
+    name: Name,
     *,
-    provider: _Provider = OPENAI,
-    origin: _Origins = None,
-    stdin: Annotated[bool, typer.Option("--stdin", help="Read the key from standard input.")] = False,
-    yes: _Yes = False,
+    provider: Provider = OPENAI,
+    origin: Origins = None,
+    rotate_days: Days = None,
+    store: Store = None,
+    stdin: Stdin = False,
+    yes: Yes = False,
 ) -> None:
     """Store a key. It is typed unseen, or read from a pipe with --stdin."""
     world = look()
-    origins = _origins(origin, provider)
-    vault = _open(world)
-    _may_replace(vault, name, yes=yes, can_ask=not stdin)
-    _store(world, vault, name, provider, origins, _read_key(stdin=stdin))
+    origins = origins_of(origin, provider)
+    vault = open_store(world, store)
+    may_replace(vault, name, yes=yes, can_ask=not stdin)
+    store_key(world, vault, name, provider, origins, read_key(stdin=stdin), rotate_days)
 
 
-@app.command("import")
-def import_(
-    name: Annotated[str, typer.Argument(help="Name to store it under.")] = OPENAI,
-    *,
-    variable: Annotated[str | None, typer.Option(help="The variable; default: the first one that is set.")] = None,
-    provider: _Provider = OPENAI,
-    origin: _Origins = None,
-    yes: _Yes = False,
-) -> None:
-    """Store the key that is in a variable such as OPENAI_API_KEY.
-
-    Then says how to get rid of the variable.
-    """
-    world = look()
-    chosen = variable or next((one for one in VARIABLES if world.environ.get(one, "").strip()), None)
-    secret = Secret(world.environ.get(chosen or "", "").strip())
-    if chosen is None or secret == Secret(""):
-        what = f"The variable {chosen} is not set" if chosen else f"None of {', '.join(VARIABLES)} is set"
-        raise ConfigurationError(what, remedy="Set it for this one command, or use: safellm keys set NAME.")
-    if chosen == _AZURE and not origin:
-        raise ConfigurationError(
-            "An Azure key belongs to one resource, and its address is not taken from a variable",
-            remedy="Add --origin https://NAME.openai.azure.com.",
-        )
-    vault = _open(world)
-    _may_replace(vault, name, yes=yes, can_ask=True)
-    say(f"{chosen} holds a key that ends in {secret.hint()}")
-    _store(world, vault, name, provider, _origins(origin, provider), secret)
-    say(f"Now remove {chosen} from your shell's start file or .env, and in this shell: {_unset(chosen)}")
+app.command("import")(import_)
 
 
 @app.command("list")
-def list_(*, json: AsJson = False) -> None:
+def list_(*, store: Store = None, json: AsJson = False) -> None:
     """List stored keys and where each may be sent. Never shows a key."""
     world = look()
-    vault = _open(world)
+    vault = open_store(world, store)
     found: list[StoredKey] = []
     damaged: list[str] = []
     for name in vault.names():
@@ -111,6 +88,7 @@ def list_(*, json: AsJson = False) -> None:
                 "provider": key.provider,
                 "origins": [str(one) for one in key.origins],
                 "created": when(key.created_ns).replace(" ", "T") + "Z",
+                "rotate_by": None if key.rotate_by_ns is None else when(key.rotate_by_ns).replace(" ", "T") + "Z",
             }
             for key in found
         ]
@@ -134,13 +112,99 @@ def list_(*, json: AsJson = False) -> None:
 
 
 @app.command()
-def remove(name: _Name) -> None:
+def show(name: Name, *, store: Store = None, json: AsJson = False) -> None:
+    """Show what is known about a key: provider, bound addresses, dates, its last characters."""
+    key, vault = find_key(look(), name, store)
+    facts = {
+        "name": key.name,
+        "provider": key.provider,
+        "bound to": [str(one) for one in key.origins],
+        "created": when(key.created_ns),
+        "rotate by": "no date" if key.rotate_by_ns is None else when(key.rotate_by_ns),
+        "key": key.secret.hint(),
+        "vault": vault.label,
+    }
+    if json:
+        print_json({what.replace(" ", "_"): value for what, value in facts.items()})
+        return
+    table = make_table("", "")
+    for what, value in facts.items():
+        table.add_row(cell(what), cell(", ".join(value) if isinstance(value, list) else value))
+    make_console().print(table)
+
+
+@app.command("export-origin")
+def export_origin(name: Name, *, store: Store = None) -> None:
+    """Print where a key may be sent, one origin a line: for a policy's egress.origins or a firewall."""
+    for origin in find_key(look(), name, store)[0].origins:
+        typer.echo(str(origin))
+
+
+@app.command()
+def rotate(name: Name, *, rotate_days: Days = None, store: Store = None, stdin: Stdin = False) -> None:
+    """Replace a key by its successor; provider and bound addresses stay. Then revoke the old one at the provider."""
+    world = look()
+    old, vault = find_key(world, name, store)
+    secret = read_key(stdin=stdin)
+    if secret == old.secret:
+        raise ConfigurationError("This is the key that is stored already", remedy="Make a new one at the provider.")
+    if rotate_days is None and old.rotate_by_ns is not None:
+        rotate_days = max(1, (old.rotate_by_ns - old.created_ns) // DAY_NS)
+    store_key(world, vault, name, old.provider, old.origins, secret, rotate_days, event="key.rotate")
+    say(f"Now revoke the old key, which ends in {old.secret.hint()}, at the provider.")
+
+
+@app.command()
+def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")], *, store: Store = None) -> None:
+    """Give a key another name."""
+    world = look()
+    key, vault = find_key(world, name, store)
+    if vault.get(new) is not None:
+        raise ConfigurationError(f"There is a key {new!r} already", remedy="Remove it first, or take another name.")
+    world.record("key.rename", {"safellm.key.ref": f"vault:{name}", "safellm.key.new_ref": f"vault:{new}"})
+    vault.set(replace(key, name=new))
+    vault.remove(name)
+    say(f"Renamed {name!r} to {new!r} in {vault.label}.")
+
+
+@app.command()
+def migrate(
+    to: Annotated[str, typer.Argument(help="keyring or file: where the keys shall be.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Move all keys from the system's key store into the encrypted file, or back.
+
+    A key is removed from its old place only after the new one gave it back.
+    """
+    world = look()
+    target, source = open_store(world, to), open_store(world, "keyring" if to == "file" else "file")
+    names = source.names()
+    for name in names:
+        key = source.get(name)
+        if key is None:
+            continue
+        may_replace(target, name, yes=yes, can_ask=True)
+        world.record("key.migrate", {"safellm.key.ref": f"vault:{name}", "safellm.key.store": to})
+        target.set(key)
+        if target.get(name) == key:
+            source.remove(name)
+            say(f"Moved {name!r} to {target.label}.")
+    say(
+        f'{len(names)} key{"" if len(names) == 1 else "s"} moved. Say so in the policy: keys.store = "{to}"'
+        if names
+        else f"There are no keys in {source.label}."
+    )
+
+
+@app.command()
+def remove(name: Name, *, store: Store = None) -> None:
     """Remove a key.
 
     Exit code 1: there was none.
     """
     world = look()
-    vault = _open(world)
+    vault = open_store(world, store)
     was_there = vault.remove(name)
     if not was_there:
         say(f"There is no key {name!r} in {vault.label}.")
@@ -150,15 +214,12 @@ def remove(name: _Name) -> None:
 
 
 @app.command("test")
-def try_(name: _Name = OPENAI, *, json: AsJson = False) -> None:
+def try_(name: Name = OPENAI, *, json: AsJson = False) -> None:
     """Ask the bound origin for its models with this key; costs nothing.
 
     The call passes the guard and is recorded. Exit code 1: it failed.
     """
-    world = look()
-    key = _open(world).get(name)
-    if key is None:
-        raise ConfigurationError(f"There is no key {name!r}", remedy=f"Store it first: safellm keys set {name}.")
+    key, _ = find_key(look(), name, None)
     if key.provider != OPENAI:
         raise ConfigurationError(
             f"Keys of {key.provider!r} can't be tested yet", remedy="Only OpenAI-compatible servers can be asked."
@@ -194,69 +255,6 @@ def _ask(name: str, origin: Origin) -> tuple[bool, str]:
     except openai.APIConnectionError:
         return False, "the server could not be reached"
     return True, f"{len(models.data)} models"
-
-
-def _open(world: World) -> Vault:
-    from safellm.stores.vault.open import open_vault
-
-    return open_vault(world.policy, environ=world.environ, timeout_s=_DIALOG_S if sys.stdin.isatty() else 2.0)
-
-
-def _origins(texts: list[str] | None, provider: str) -> tuple[Origin, ...]:
-    if texts:
-        return tuple(dict.fromkeys(parse_origin(text) for text in texts))
-    if provider != OPENAI:
-        raise ConfigurationError(
-            f"The addresses of {provider!r} are not known",
-            remedy="Say where the key may be sent: --origin https://host.",
-        )
-    from safellm_openai.adapter import ADAPTER
-
-    return ADAPTER.origins
-
-
-def _may_replace(vault: Vault, name: str, *, yes: bool, can_ask: bool) -> None:
-    try:
-        old = vault.get(name)
-    except ConfigurationError:  # an entry that isn't ours: storing over it is what mends it
-        if not yes:
-            raise
-        return
-    if old is None or yes:
-        return
-    if not (can_ask and sys.stdin.isatty()):
-        raise ConfigurationError(f"There is a key {name!r} already", remedy="Add --yes to replace it.")
-    bound = ", ".join(str(one) for one in old.origins)
-    typer.confirm(f"There is a key {name!r} for {bound}. Replace it?", abort=True, err=True)
-
-
-def _read_key(*, stdin: bool) -> Secret:
-    if stdin:
-        return Secret(sys.stdin.readline().strip())
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to type the key on", remedy="Pipe it in and add --stdin.")
-    return Secret(str(typer.prompt("Key (not shown)", hide_input=True, err=True)).strip())
-
-
-def _store(  # noqa: PLR0913 - the parts of a key
-    world: World, vault: Vault, name: str, provider: str, origins: tuple[Origin, ...], secret: Secret
-) -> None:
-    from safellm.stores.vault.interface import StoredKey
-    from safellm.stores.vault.entry import check_name, check_secret
-
-    check_name(name)
-    check_secret(secret)
-    bound: list[JSON] = [str(one) for one in origins]
-    # Recorded first: a binding without a record must not be possible.
-    world.record(
-        "key.bind", {"safellm.key.ref": f"vault:{name}", "safellm.key.origins": bound, "safellm.key.provider": provider}
-    )
-    vault.set(StoredKey(name=name, provider=provider, origins=origins, created_ns=time.time_ns(), secret=secret))
-    say(f"Stored {name!r} in {vault.label}, bound to {', '.join(map(str, origins))}.")
-
-
-def _unset(variable: str) -> str:
-    return f"Remove-Item Env:{variable}" if sys.platform == "win32" else f"unset {variable}"
 
 
 def _age(age_ns: int) -> str:

@@ -153,3 +153,111 @@ def test_every_command_works_without_a_key_store(safellm: Any, home: Path, monke
     result = safellm("keys", "list")
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+def test_import_moves_a_key_out_of_a_file(safellm: Any, vault: Any, canary: str, tmp_path: Path) -> None:
+    """The line becomes a comment, the rest of the file stays, and the mode too; the output shows the key's end only."""
+    path = tmp_path / "my.env"
+    before = f"DEBUG=1\r\nexport OPENAI_API_KEY='{canary}'  # mine\r\nANTHROPIC_API_KEY=${{FROM_ELSEWHERE}}\r\n"
+    path.write_bytes(before.encode())
+    path.chmod(0o640)
+    result = safellm("keys", "import", "--file", str(path), "--take-out")
+    assert result.exit_code == 0, result.stderr
+    assert vault.get("openai").secret.reveal() == canary
+    assert path.read_bytes() == (
+        b"DEBUG=1\r\n# OPENAI_API_KEY is in the key store of safellm now, as openai\r\n"
+        b"ANTHROPIC_API_KEY=${FROM_ELSEWHERE}\r\n"
+    )
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.glob(".my.env*")) == []
+    assert sweep_result(canary, result) == []
+
+
+def test_import_finds_keys_where_they_usually_are(
+    safellm: Any, vault: Any, canary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.env` of this folder and shell profiles, only when asked; several keys need a word for each."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env.local").write_text(f"OPENAI_API_KEY={canary}\n")
+    (tmp_path / ".config" / "fish").mkdir(parents=True)
+    (tmp_path / ".config" / "fish" / "config.fish").write_text(f'set -gx OPENAI_ADMIN_KEY "{canary}-admin"\n')
+    assert safellm("keys", "import").exit_code == 2
+    asked = safellm("keys", "import", "--look-around")
+    assert asked.exit_code == 2
+    assert ".env.local:1" in asked.stdout.replace("\n", "")
+    assert vault.names() == []
+    done = safellm("keys", "import", "--look-around", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert vault.names() == ["openai", "openai-admin"]
+    assert vault.get("openai-admin").secret.reveal() == canary + "-admin"
+    assert sweep_result(canary, asked, done) == []
+
+
+def test_rotate_keeps_the_binding(safellm: Any, vault: Any, canary: str) -> None:
+    """A new secret under the old name, provider and addresses; the same one again is refused."""
+    safellm("keys", "set", "mine", "--origin", "https://llm.example", "--stdin", "--rotate-days", "30", stdin=canary)
+    old = vault.get("mine")
+    assert safellm("keys", "rotate", "mine", "--stdin", stdin=canary).exit_code == 2
+    done = safellm("keys", "rotate", "mine", "--stdin", stdin=canary + "-new")
+    assert done.exit_code == 0, done.stderr
+    new = vault.get("mine")
+    assert new.secret.reveal() == canary + "-new"
+    assert new.origins == old.origins
+    assert new.created_ns > old.created_ns
+    assert new.rotate_by_ns - new.created_ns == old.rotate_by_ns - old.created_ns
+    assert "revoke" in done.stdout
+    assert "key.rotate" in safellm("audit", "tail").stdout
+    assert sweep_result(canary, done) == []
+
+
+def test_rename_show_and_export_origin(safellm: Any, vault: Any, canary: str) -> None:
+    """The key keeps everything but its name; a name that is taken stays."""
+    for name in ("one", "two"):
+        safellm("keys", "set", name, "--origin", "https://llm.example", "--stdin", stdin=canary)
+    assert safellm("keys", "rename", "one", "two").exit_code == 2
+    assert safellm("keys", "rename", "one", "three").exit_code == 0
+    assert vault.names() == ["three", "two"]
+    shown = safellm("keys", "show", "three", "--json")
+    assert json.loads(shown.stdout)["bound_to"] == ["https://llm.example"]
+    assert safellm("keys", "export-origin", "three").stdout == "https://llm.example\n"
+    assert safellm("keys", "show", "one").exit_code == 2
+    assert sweep_result(canary, shown, safellm("keys", "show", "three")) == []
+
+
+def test_doctor_warns_of_old_keys(safellm: Any, vault: Any, canary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the date that was said, else by the policy's age."""
+    import time
+    from dataclasses import replace
+
+    safellm("keys", "set", "old", "--origin", "https://llm.example", "--stdin", stdin=canary)
+    assert "older" not in safellm("doctor").stdout
+    key = vault.get("old")
+    vault.set(replace(key, created_ns=time.time_ns() - 91 * 86_400 * 10**9))
+    assert "keys rotate old" in safellm("doctor").stdout.replace("\n", " ")
+    vault.set(replace(key, rotate_by_ns=time.time_ns() - 1))
+    assert "keys rotate old" in safellm("doctor").stdout.replace("\n", " ")
+
+
+def test_the_encrypted_file_from_the_command_line(
+    safellm: Any, home: Path, canary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key store: chosen by name once, found by itself afterwards, and moved back and forth."""
+    from safellm.stores.vault import backends, sealed_file
+
+    monkeypatch.setattr(backends, "allowed_kinds", lambda *_, **__: ())
+    (tmp_path / "pass").write_text("a long passphrase")
+    (tmp_path / "pass").chmod(0o400)
+    monkeypatch.setenv("SAFELLM_PASSPHRASE_FILE", str(tmp_path / "pass"))
+    hint = safellm("keys", "set", "openai", "--stdin", stdin=canary)
+    assert hint.exit_code == 2
+    assert "--store file" in hint.stderr.replace("\n", " ")
+    assert not (home / "keys.sealed").exists()
+    done = safellm("keys", "set", "openai", "--store", "file", "--stdin", stdin=canary)
+    assert done.exit_code == 0, done.stderr
+    assert "encrypted file" in done.stdout
+    sealed_file._derived.clear()
+    assert "openai" in safellm("keys", "list").stdout
+    assert safellm("keys", "migrate", "keyring").exit_code == 2
+    assert "openai" in safellm("keys", "list").stdout
+    assert sweep_result(canary, hint, done) == []
