@@ -97,14 +97,14 @@ def verify_directory(
                 "There is no audit trail", remedy="Give the folder that holds trail-*.jsonl.", where=str(directory)
             )
         with ExitStack() as stack:
-            snapshot = _snapshot(directory, stack)
+            opened = snapshot(directory, stack)
             found = verify(
-                ((file.name, lines(stream, size=size)) for file, stream, size in snapshot),
+                ((file.name, lines(stream, size=size)) for file, stream, size in opened),
                 start_seq=start_seq,
                 start_prev=start_prev,
                 known=known,
             )
-            return _with_names(found, [file for file, _, _ in snapshot])
+            return _with_names(found, [file for file, _, _ in opened])
     except OSError as error:
         raise ConfigurationError(
             f"The audit trail can't be read: {error.strerror}",
@@ -196,7 +196,7 @@ def _last_record(data: bytes, uid8: str, *, whole: bool) -> tuple[Unsealed, int]
     return None
 
 
-def _snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryIO, int]]:
+def snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryIO, int]]:
     """Open all files and note their sizes at one moment, between two records where the lock can be had."""
     try:
         descriptor = durable.open_private(directory / LOCK_NAME, os.O_RDONLY)
