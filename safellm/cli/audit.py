@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from safellm._core.effects import JSON
+    from safellm._core.note import VerifierKey
     from safellm._core.verify import KnownHead, Verification
+    from safellm.stores.journal.proof import Proof
 
 app = typer.Typer(help="Look at the audit trail and check that it is whole.", no_args_is_help=True)
 
@@ -60,22 +64,147 @@ def verify(
         str | None,
         typer.Option(metavar="SEQ:HASH", help="Last record of an earlier check, that you kept elsewhere."),
     ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Signed checkpoints that you kept elsewhere; may be repeated."),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="The key that `safellm audit key` printed, or a file with it. Default: this machine's."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Check that no record was edited, inserted, deleted or reordered.
 
-    Exit code 1: the trail is broken.
+    With checkpoints that were kept elsewhere, also that the whole trail was not written anew or cut off. Needs the files and
+    the public key, nothing else. Exit code 1: the trail is broken.
     """
     from safellm.stores.journal.files import verify_directory
 
     folder = directory or look().trail
     found = verify_directory(folder, known=_known(head))
+    proof = _proof(folder, found, checkpoint or [], public_key)
     if json:
-        print_json(as_json(folder, found))
+        print_json({**as_json(folder, found), "checkpoints": None if proof is None else proof_as_json(proof)})
     else:
         _print(folder, found)
-    if not found.ok:
+        if proof is not None:
+            style = "bold green" if proof.proof.ok else "bold red"
+            make_console().print(cell(f"{proof.where}: {proof.proof.explain()}", style))
+    if not found.ok or (proof is not None and not proof.proof.ok):
         raise typer.Exit(PROBLEM)
+
+
+@app.command()
+def checkpoint(
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the checkpoint to this file as well, best on another machine."),
+    ] = None,
+) -> None:
+    """Sign what the trail is now, and print the note. Keep it elsewhere: it proves everything before it."""
+    from safellm.stores.journal.checkpoints import make_checkpoint, read_signed, signing_key, verifier_key
+    from safellm.stores.journal.keepers import keep
+
+    world = look()
+    private = signing_key(world.state)
+    made = make_checkpoint(world.trail, private, now_ns=time.time_ns())
+    if made is None:
+        uid = _uid(world.trail)
+        made = read_signed(world.trail, uid, verifier_key(private, uid))[-1]
+    if out is not None:
+        keep(made.note, str(out.absolute()))
+    typer.echo(made.note, nl=False)
+
+
+@app.command()
+def key() -> None:
+    """Print the public key that checkpoints of this trail are checked with. Keep it with them."""
+    from safellm.stores.journal.checkpoints import signing_key, verifier_key
+
+    world = look()
+    typer.echo(str(verifier_key(signing_key(world.state), _uid(world.trail))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proved:
+    """What was proved, and with which checkpoints, in words."""
+
+    proof: Proof
+    where: str
+
+
+def proof_as_json(found: _Proved) -> dict[str, object]:
+    """Return a proof as a JSON value."""
+    return {
+        "ok": found.proof.ok,
+        "explanation": found.proof.explain(),
+        "source": found.where,
+        "lines": found.proof.lines,
+        "proved": found.proof.proved,
+        "fits": [{"lines": one.size, "extra": list(one.extra), "fit": fit.value} for one, fit in found.proof.fits],
+    }
+
+
+def _proof(folder: Path, found: Verification, kept: list[Path], public_key: str | None) -> _Proved | None:
+    """Return what checkpoints prove; without any, those that stand beside the trail, if this machine signed them."""
+    from safellm._core.note import MalformedNote
+    from safellm.stores.journal.checkpoints import checkpoint_file, read_signed
+    from safellm.stores.journal.proof import prove, read_kept
+
+    if found.chain_uid is None or not (kept or checkpoint_file(folder, found.chain_uid).exists()):
+        return None
+    verifier = _verifier(found.chain_uid, public_key)
+    if verifier is None:
+        return None
+    if kept:
+        points = [point for path in kept for point in read_kept(path, verifier)]
+        return _Proved(
+            proof=prove(folder, points), where=f"{len(points)} kept checkpoint{'' if len(points) == 1 else 's'}"
+        )
+    try:
+        beside = [one.checkpoint for one in read_signed(folder, found.chain_uid, verifier)]
+    except MalformedNote as error:
+        raise ConfigurationError(
+            f"The checkpoints beside the trail can't be trusted: {error}",
+            remedy="Check with checkpoints that you kept elsewhere: --checkpoint FILE --public-key KEY.",
+            where=str(folder),
+        ) from None
+    where = f"{len(beside)} checkpoint{'' if len(beside) == 1 else 's'} beside the trail (copies elsewhere prove more)"
+    return _Proved(proof=prove(folder, beside), where=where)
+
+
+def _verifier(uid: str, text: str | None) -> VerifierKey | None:
+    from safellm._core.note import MalformedNote, read_key
+    from safellm.stores.journal.checkpoints import KEY_NAME, origin_of, signing_key, verifier_key
+
+    if text is None:
+        state = look().state
+        return verifier_key(signing_key(state), uid) if (state / KEY_NAME).exists() else None
+    path = Path(text)
+    try:
+        found = read_key(path.read_text(encoding="utf-8") if "+" not in text and path.is_file() else text)
+    except (OSError, UnicodeDecodeError, MalformedNote):
+        raise ConfigurationError(
+            "This is not a public key of an audit trail", remedy="Give the line that `safellm audit key` printed."
+        ) from None
+    if found.name != origin_of(uid):
+        raise ConfigurationError(
+            "The public key is of another trail", remedy="Give the key that was printed for this one."
+        )
+    return found
+
+
+def _uid(folder: Path) -> str:
+    from safellm.stores.journal.files import tail as read
+
+    for record in read(folder, 1):
+        if isinstance(record.get("chain.uid"), str):
+            return str(record["chain.uid"])
+    raise ConfigurationError("There is no record yet", remedy="Make a call first.", where=str(folder))
 
 
 def records_table(records: list[dict[str, JSON]]) -> Table:

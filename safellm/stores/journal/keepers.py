@@ -1,0 +1,87 @@
+"""Where copies of checkpoints are kept: a place that the one who could change the trail doesn't write to.
+
+| place | what happens |
+|---|---|
+| an absolute path | the note is appended, and synced; another machine's disk, or one that is written once |
+| `syslog` | one line to the system's log (journald or syslogd) |
+| `logging` | one record of the logger `safellm.audit.checkpoint`, for whatever the program sends its logs to |
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from safellm.errors import ConfigurationError
+from safellm.stores import durable
+
+LOGGER: Final = "safellm.audit.checkpoint"
+_SOCKETS: Final = ("/dev/log", "/var/run/syslog")
+
+
+def check_place(place: str) -> str:
+    """Return a place if it is one.
+
+    Raises:
+        ConfigurationError: it is neither an absolute path nor one of the names.
+    """
+    if place in {"syslog", "logging"} or Path(place).is_absolute():
+        return place
+    raise ConfigurationError(
+        "Checkpoints can't be kept there", remedy="Give an absolute path, 'syslog' or 'logging'.", where=place
+    )
+
+
+def keep(note: str, place: str) -> None:
+    """Put a copy of a checkpoint in a place.
+
+    Raises:
+        ConfigurationError: it can't be kept there.
+    """
+    check_place(place)
+    try:
+        if place == "syslog":
+            _to_syslog(note)
+        elif place == "logging":
+            logging.getLogger(LOGGER).info("%s", _one_line(note))
+        else:
+            _append(Path(place), note)
+    except OSError as error:
+        raise ConfigurationError(
+            f"A checkpoint can't be kept ({error.strerror or type(error).__name__})",
+            remedy="Mend the place, or take another one.",
+            where=place,
+        ) from None
+
+
+def _append(path: Path, note: str) -> None:
+    # Followed links and other owners are fine here: it is the person's own place, and the note is public.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        durable.write_all(descriptor, note.encode() + b"\n")
+        durable.sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _to_syslog(note: str) -> None:
+    from logging.handlers import SysLogHandler  # noqa: PLC0415 - only where it is used
+
+    socket = next((one for one in _SOCKETS if Path(one).exists()), None)
+    if sys.platform == "win32" or socket is None:
+        raise OSError(0, "there is no syslog here")
+    handler = SysLogHandler(address=socket)
+    try:
+        handler.emit(
+            logging.makeLogRecord({"name": LOGGER, "levelno": logging.INFO, "msg": f"safellm: {_one_line(note)}"})
+        )
+    finally:
+        handler.close()
+
+
+def _one_line(note: str) -> str:
+    return "checkpoint " + note.replace("\n", " | ")
