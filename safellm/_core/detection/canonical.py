@@ -7,7 +7,9 @@
 * Combining marks are left out *before* folding, so no two characters ever compose: the fold goes character by character and
   the offset map is exact. The view is for searching only, so a mark that is lost in it harms nobody.
 
-The view is never sent anywhere; look-alike letters of other scripts (Cyrillic `a`) are not folded.
+* Look-alike letters of other scripts become ASCII in words that mix them with ASCII (`confusables`).
+
+The view is never sent anywhere.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -19,8 +21,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
+
 # Whitespace keeps its place: it separates numbers and lines.
-_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r")
+_PLAIN = bytes(code for code in range(0x80) if 0x20 <= code < 0x7F or code in b"\t\n\v\f\r")  # noqa: PLR2004 - ASCII
+_FOREIGN = frozenset(LOOK_ALIKES)
 # Nothing to see, by category: format, surrogate, non-spacing and enclosing marks, control (UAX 44, table 12).
 _IGNORED_CATEGORIES = frozenset({"Cf", "Cs", "Mn", "Me", "Cc"})
 # Default_Ignorable_Code_Point with other categories: Hangul fillers, and unassigned ones kept for such use (UAX 44).
@@ -64,17 +69,19 @@ class Canonical:
 def canonicalise(text: str) -> Canonical:
     """Return the canonical view of a text; any `str` is accepted, also one with lone surrogates.
 
-    Cost: a text in ASCII without controls is its own view. Others pay for their distinct characters, and only texts whose
-    length changes pay per character.
+    Cost: a text in ASCII without controls is its own view. Others pay two fast passes and their distinct other characters, and only
+    texts whose length changes pay per such character.
     """
-    if text.isascii():
-        data = text.encode("ascii")
-        if len(data.translate(None, _CONTROLS)) == len(data):
-            return Canonical(text=text)
-    folds = {character: folded for character in set(text) if (folded := fold(character)) != character}
-    if not folds:
+    data = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    if not data:
         return Canonical(text=text)
-    view = _translate(text, folds)
+    characters = set(data.decode("utf-8", "surrogatepass"))
+    folds = {character: folded for character in characters if (folded := fold(character)) != character}
+    view = _translate(text, folds) if folds else text
+    if not _FOREIGN.isdisjoint(characters):
+        view = fold_look_alikes(view)
+    if not folds:
+        return Canonical(text=view)
     resized = [
         (index, len(folded))
         for character, folded in folds.items()

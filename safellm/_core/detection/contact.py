@@ -8,48 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safellm._core.detection.context import (
-    REACH,
-    Spans,
-    is_after_escape,
-    is_decimal,
-    is_glued,
-    is_named,
-    is_said,
-    is_version,
-)
+from safellm._core.detection.context import REACH, Spans, is_after_escape, is_decimal, is_glued, is_version
+from safellm._core.detection.words import OTHER, Label, label_before
 
+_PHONE = "PHONE"
 _PHONE_LENGTH = 60  # characters: 15 digits with three separators each
-_PHONE_WORDS = frozenset(
-    "phone phones telephone tel mobile mobil mob cell cellphone celular fax whatsapp call calls called "
-    "calling dial hotline sms text reach ring handy rufnummer anrufen telefon telefonnummer telefono "
-    "teléfono telefone móvil movil tlf tlfn téléphone appelez appeler puhelin puhelinnumero gsm portable "
-    "contact kontakt kontaktnummer ligue ligar numerem zadzwoń chiamare chiama bel телефон тел "
-    "позвоните τηλ τηλέφωνο هاتف فون phonenumber".split()
-)
-_PHONE_PARTS = ("phone", "telef", "电话", "手机", "致电", "拨打", "電話", "携帯", "전화", "फोन", "โทร", "هاتف")
-_OTHER_WORDS = frozenset(
-    "order invoice account acct ticket isbn issn serial tracking id ids ref reference sku zip card iban "
-    "passport license licence ssn bank uuid hash version port case vin routing aba npi tax nhs mrn "
-    "medical patient member policy document item part model bytes timestamp epoch size count total lines "
-    "line page pages pid seed width height".split()
-)
+# Country codes in use (ITU-T E.164, list of assigned codes), by their number of digits.
+_CODES = {
+    1: frozenset("17"),
+    2: frozenset(
+        "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 "
+        "91 92 93 94 95 98".split()
+    ),
+    3: frozenset(
+        "21 22 23 24 25 26 29 35 37 38 42 50 59 67 68 69 80 85 87 88 96 97 99".split()
+    ),  # the first two of three
+}
 # Endings of file and unit names that aren't top-level domains; .rs, .py, .md, .sh and .zip are, and have mail.
 _FILE_ENDINGS = frozenset(
     "png jpg jpeg gif svg webp ico bmp css scss js mjs cjs ts tsx jsx json html htm xml yaml yml toml txt rb php java go cpp hpp "
     "cs kt swift bat service socket timer mount path slice scope lock log pdf gz tar tgz whl min".split()
 )
+# What stands after a spoken "at" when no address follows.
+_NO_DOMAINS = frozenset(
+    "the a an this that my our your his her their its all least most first last home work once".split()
+)
 
 
 def email(text: str, start: int, end: int) -> Spans:
-    """Reject what only looks like an address: file names, user info of URLs, version-control remotes."""
+    """Reject what only looks like an address: file names, user info of URLs, version-control remotes.
+
+    The ending of a file that is named after an address isn't part of it: `ann@mail.test.txt` holds `ann@mail.test`.
+    """
     value = text[start:end]
     local, _, domain = value.rpartition("@")
     while local and local[0] in ".-'+%":  # a quote or a dash before it
         start, local = start + 1, local[1:]
     if is_after_escape(text, start + 1) and len(local) > 1:
         start, local = start + 1, local[1:]
-    if not local or ".." in domain or domain.rsplit(".", 1)[-1].lower() in _FILE_ENDINGS:
+    while "." in domain and domain.rsplit(".", 1)[-1].lower() in _FILE_ENDINGS:
+        shorter = domain.rsplit(".", 1)[0]
+        end, domain = end - len(domain) + len(shorter), shorter
+    top = domain.rsplit(".", 1)[-1]
+    if not local or ".." in domain or "." not in domain or len(top) < 2 or any(map(str.isdigit, top)):
         return ()
     before, after = text[max(0, start - REACH) : start], text[end : end + 1]
     _, scheme, authority = before.rpartition("://")
@@ -61,47 +62,62 @@ def email(text: str, start: int, end: int) -> Spans:
 
 
 def email_spelled(text: str, start: int, end: int) -> Spans:
-    """Reject spelled-out addresses whose end is a file name."""
-    ending = text[start:end].rstrip().rsplit(" ", 1)[-1].lower()
-    return () if ending in _FILE_ENDINGS else ((start, end),)
+    """Reject spelled-out addresses whose end is a file name, and sentences with "at" and "dot" in them."""
+    value = text[start:end].lower()
+    words = value.replace("[", " ").replace("]", " ").replace("(", " ").replace(")", " ").split()
+    if words[-1].rsplit(".", 1)[-1] in _FILE_ENDINGS:
+        return ()
+    return () if "at" in words and words[words.index("at") + 1] in _NO_DOMAINS else ((start, end),)
 
 
 def phone_international(text: str, start: int, end: int) -> Spans:
-    """Accept +, 8 to 15 digits (ITU-T E.164), with no digit, letter or sum around."""
+    """Accept +, an assigned country code, 8 to 15 digits (ITU-T E.164), with no digit, letter or sum around."""
     digits = _digits(text, start, end)
-    if not 8 <= len(digits) <= 15 or digits.startswith("0") or len(set(digits)) < 3 or is_glued(text, start, end):
+    number = text[start:end].lower().partition("x")[0].partition("e")[0]
+    size = sum(map(str.isdigit, number))
+    if not 8 <= size <= 15 or len(set(digits)) < 3 or is_glued(text, start, end):
         return ()
-    return ((start, end),)
+    if digits[0] == "1" and (size != 11 or digits[1] in "01"):
+        return ()
+    assigned = digits[0] in _CODES[1] or digits[:2] in _CODES[2] or digits[:2] in _CODES[3]
+    return ((start, end),) if assigned else ()
 
 
 def phone_nanp(text: str, start: int, end: int) -> Spans:
     """Accept a North American number in its usual groups, if nothing is glued to it and it isn't called something else."""
     if is_glued(text, start, end) or is_version(text, start):
         return ()
-    named_otherwise = is_said(text, start, _OTHER_WORDS, reach=20) and not is_said(text, start, _PHONE_WORDS)
-    return () if named_otherwise else ((start, end),)
+    return () if _called_otherwise(label_before(text, start)) else ((start, end),)
 
 
 def phone_national(text: str, start: int, end: int) -> Spans:
-    """Accept numbers of other plans: with a word for telephone before them, or with a leading 0 in telephone groups."""
+    """Accept numbers of other plans: with a word for telephone before them, or with the groups of a telephone number."""
     if end - start > _PHONE_LENGTH:
         return ()
     digits = _digits(text, start, end)
-    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3 or is_glued(text, start, end):
+    if not 6 <= len(digits) <= 15 or len(set(digits)) < 3 or is_glued(text, start, end):
         return ()
     groups = "".join(character if character.isdigit() else " " for character in text[start:end]).split()
-    if _dated(groups) or is_said(text, start, _OTHER_WORDS, reach=20):
+    if _dated(groups) or (len(groups) == 2 and text[start:end].count(".") == 1):
         return ()
-    if is_said(text, start, _PHONE_WORDS) or is_named(text, start, _PHONE_PARTS):
-        return ((start, end),)
-    trunk = digits[0] == "0" and digits[1] != "0" and is_decimal(text, start, end) is False
-    if not trunk or is_said(text, start, _OTHER_WORDS):
+    label = label_before(text, start)
+    if label is not None and label.type == _PHONE and (len(digits) >= 7 or (len(groups) > 2 and label.is_direct)):
+        return ((start, end, 0.95),)
+    if len(digits) < 7 or _called_otherwise(label) or is_decimal(text, start, end):
+        return ()
+    if list(map(len, groups)) in ([3, 3, 2, 2], [4, 3, 2, 2]) and digits[0] != "1":
+        return ((start, end, 0.7),)
+    if digits[0] != "0" or digits[1] == "0":
         return ()
     if len(groups) == 1:
-        return ((start, end),) if len(digits) == 11 and digits[1] in "156789" else ()  # mobile numbers
+        return ((start, end, 0.6),) if len(digits) == 11 and digits[1] in "156789" else ()  # mobile numbers
     inner = groups[1:] if groups[0] == "0" else groups
-    usual = 9 <= len(digits) <= 11 and len(groups) <= 5 and all(2 <= len(group) <= 8 for group in inner)
-    return ((start, end),) if usual and text[start:end].count(".") in {0, len(groups) - 1} else ()
+    usual = 9 <= len(digits) <= 12 and len(groups) <= 5 and all(2 <= len(group) <= 8 for group in inner)
+    return ((start, end, 0.8),) if usual and text[start:end].count(".") in {0, len(groups) - 1} else ()
+
+
+def _called_otherwise(label: Label | None) -> bool:
+    return label is not None and label.type != _PHONE and (label.is_direct or label.type == OTHER)
 
 
 def _dated(groups: Sequence[str]) -> bool:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Spans = Sequence[
-    tuple[int, int]
-]  # what holds of a match: none, the same, narrower or wider; in indexes of the canonical text
+# What holds of a match: none, the same, narrower or wider spans, in indexes of the canonical text; a third part is the confidence,
+# a fourth the type, where they aren't the rule's.
+Spans = Sequence[tuple[int, int] | tuple[int, int, float] | tuple[int, int, float, str]]
 REACH = 48  # characters before a number in which its name may stand
 _ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _GLUE_LEFT, _GLUE_RIGHT = _ALNUM | set("_#$/"), _ALNUM | {"_"}
@@ -45,15 +45,6 @@ def is_decimal(text: str, start: int, end: int) -> bool:
     """Return whether a decimal point joins the span to more digits."""
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     return (before[1:] == "." and before[0].isdigit()) or (after[:1] == "." and after[1:].isdigit())
-
-
-def is_named(text: str, start: int, names: Sequence[str], reach: int = REACH) -> bool:
-    before = text[max(0, start - reach) : start].lower()
-    return any(name in before for name in names)
-
-
-def is_said(text: str, start: int, words: frozenset[str], reach: int = REACH) -> bool:
-    return not words.isdisjoint(words_of(text[max(0, start - reach) : start]))
 
 
 def words_of(text: str) -> list[str]:

@@ -1,15 +1,13 @@
-"""The matching engine: RE2 over one byte per character, and gates that say which rules need to run.
+"""The matching engine: RE2 over one byte per character.
 
 Python's `re` and `regex` backtrack and are never used on a request's text (DESIGN.md 7). A plain RE2 search falls back to RE2's
-other engines when its state cache is spent, so a gate can't miss; RE2's `Set` reports that case as "no match", so it isn't used.
+other engines when its state cache is spent, so it can't miss; RE2's `Set` reports that case as "no match", so it isn't used.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,6 +19,8 @@ _MEMORY = 16 << 20  # bytes per pattern at most; room for the states of an alter
 _VIEW = "safellm.detection.view"  # name of the codec error handler
 _CASED, _OTHER = 0xFF, 0xFE
 _SCRIPTS_WITH_CASE = 0x0590  # Latin, Greek, Cyrillic, Armenian lie below
+_WESTERN = bytes(range(128)) + bytes(_CASED if chr(code).isalpha() else _OTHER for code in range(128, 256))
+_FIRST_WITHOUT_CASE = chr(_SCRIPTS_WITH_CASE)
 
 
 def view_bytes(text: str) -> bytes:
@@ -28,15 +28,19 @@ def view_bytes(text: str) -> bytes:
 
     So offsets of the engine are indexes of the text, and its automata stay small.
     """
-    return text.encode("ascii", _VIEW)
+    if text.isascii():
+        return text.encode("ascii")
+    return text.encode("latin-1", _VIEW).translate(_WESTERN)
 
 
 def _encode_rest(error: UnicodeError) -> tuple[bytes, int]:
+    """Encode a run of characters beyond Latin-1; bytes that `_WESTERN` leaves or makes what they shall be."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     run = error.object[error.start : error.end]
-    codes = bytes(_CASED if ord(letter) < _SCRIPTS_WITH_CASE and letter.isalpha() else _OTHER for letter in run)
-    return codes, error.end
+    if min(run) >= _FIRST_WITHOUT_CASE:
+        return b"\x80" * len(run), error.end
+    return bytes(_CASED if ord(letter) < _SCRIPTS_WITH_CASE and letter.isalpha() else 0x80 for letter in run), error.end
 
 
 codecs.register_error(_VIEW, _encode_rest)
@@ -68,41 +72,3 @@ def engine_failure(what: str) -> GuardFailure:
         reason=Reason.GUARD_ERROR,
         remedy="Reinstall safellm and google-re2, and report this if it stays.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A filter that matches wherever one of some rules could, and the gates of the two halves of those rules."""
-
-    pattern: str
-    rules: range
-    halves: tuple[Gate, ...] = ()
-
-    def is_open(self, data: bytes) -> bool:
-        """Return whether one of the rules could match."""
-        return compile_pattern(self.pattern).search(data) is not None
-
-    def opened(self, data: bytes) -> Iterator[int]:
-        """Yield the numbers of the rules that could match; few open gates cost few passes, not one per rule."""
-        return self._opened(data, {})
-
-    def _opened(self, data: bytes, seen: dict[str, bool]) -> Iterator[int]:
-        if self.pattern not in seen:  # rules of one kind share a filter
-            seen[self.pattern] = self.is_open(data)
-        if not seen[self.pattern]:
-            return
-        if not self.halves:
-            yield from self.rules
-        for half in self.halves:
-            yield from half._opened(data, seen)  # noqa: SLF001 - the same class
-
-
-def build_gate(filters: Sequence[str], first: int = 0) -> Gate:
-    """Return the gate over rules numbered from `first`, one filter each."""
-    rules = range(first, first + len(filters))
-    distinct = tuple(dict.fromkeys(filters))
-    if len(distinct) == 1:
-        return Gate(distinct[0], rules)
-    middle = len(filters) // 2
-    halves = (build_gate(filters[:middle], first), build_gate(filters[middle:], first + middle))
-    return Gate("|".join(distinct), rules, halves)

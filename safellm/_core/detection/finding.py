@@ -15,6 +15,7 @@ class Finding:
     rule: str  # id of the rule, for records and explanations
     start: int
     end: int
+    confidence: float = 1.0  # 0 to 1: how sure the rule and what stands around the find make it
 
 
 class Scanner(Protocol):

@@ -13,10 +13,12 @@ _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 def whole_key(text: str, start: int, end: int) -> Spans:
     """Widen the first line of a private key to its last line, or to the end of its letters when it is cut off."""
     window = text[end : end + _KEY_REACH]
-    stop, next_key = window.find("-----END"), window.find("-----BEGIN")
+    dashes = "---- " if text.startswith("---- ", start) else "-----"  # RFC 4716, or RFC 7468
+    stop, next_key = window.find(f"{dashes}END"), window.find(f"{dashes}BEGIN")
     if stop >= 0 and not 0 <= next_key < stop:
-        close = window.find("-----", stop + 8)
-        line = close + 5 if 0 <= close - stop <= 64 else stop + 8  # noqa: PLR2004
+        close = window.find(dashes.strip(), stop + 8)
+        line = close + len(dashes.strip()) if 0 <= close - stop <= 64 else stop + 8  # noqa: PLR2004
+        line += 2 * window.startswith("\\n", line)  # the last line's end, escaped, belongs to a key in JSON
         return ((start, end + line),) if stop >= _LEAST_KEY else ()
     window = window[:next_key] if next_key >= 0 else window
     body = window[: len(window) - len(window.lstrip(_KEY_CHARACTERS))].rstrip()

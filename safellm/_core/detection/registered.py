@@ -73,7 +73,7 @@ class RegisteredSecrets:
         spans = list(self._spans(text))
         if canonical.text != text:
             spans += [canonical.original_span(*span) for span in self._spans(canonical.text)]
-        return tuple(merge((start, end, _PRIORITY, TYPE, _RULE) for start, end in spans))
+        return tuple(merge((start, end, _PRIORITY, TYPE, _RULE, 1.0) for start, end in spans))
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         data = _bytes(text)

@@ -11,7 +11,14 @@ A rule file is a list of `[[rule]]` tables:
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
+* `confidence`: how sure a find of the rule is, 0 to 1 (default 1), where its check doesn't say. Finds below
+  `scanner.LEAST_CONFIDENCE` aren't reported.
+* `severity`: `low`, `medium`, `high` or `critical`: what a leak of the value would cost (default `high`).
+* `provider`, `revoke`: who issued the value, and the page where it is revoked.
+* `languages`: languages whose texts the rule is written for; empty means any.
+* `context`: words for people who read the rule, and for checks that look them up.
 * `priority`: which finding of equal length gives its name to an overlap; higher wins.
+* `decode`: name in `decoded.DECODERS`: a match is no find but an encoded run, whose plain text is scanned (`scanner`).
 * `matches`, `ignores`: examples, each a list of parts to be joined, so that no file holds anything that looks like a key.
 
 In patterns `{B}` stands for a left border: a word border, a JSON escape, a percent escape or a colour sequence.
@@ -34,8 +41,10 @@ _BORDER = r"(?:\b|\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
 _KEYS = frozenset(
     {
         "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
+        "confidence", "severity", "provider", "revoke", "languages", "context", "decode",
     }
 )  # fmt: skip
+_LISTS = frozenset({"pattern", "keywords", "languages", "context", "matches", "ignores"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +60,13 @@ class Rule:
     check: str = ""
     entropy: float = 0.0
     priority: int = 50
+    confidence: float = 1.0
+    severity: str = "high"
+    provider: str = ""
+    revoke: str = ""
+    languages: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    decode: str = ""
     matches: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 
@@ -95,11 +111,13 @@ def _rule(table: Mapping[str, Any]) -> Rule:
     keywords = tuple(table.get("keywords", ()))
     if not keywords and not table.get("gate"):
         raise ConfigurationError(f"Detection rule {name!r} has no keywords", remedy="Give it keywords or a gate.")
-    parts = {key: value for key, value in table.items() if key not in {"pattern", "keywords", "matches", "ignores"}}
+    parts = {key: value for key, value in table.items() if key not in _LISTS}
     return Rule(
         **parts,
         pattern=table["pattern"].replace("{B}", _BORDER),
         keywords=keywords,
+        languages=tuple(table.get("languages", ())),
+        context=tuple(table.get("context", ())),
         matches=tuple("".join(pieces) for pieces in table.get("matches", ())),
         ignores=tuple("".join(pieces) for pieces in table.get("ignores", ())),
     )

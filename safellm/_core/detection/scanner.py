@@ -1,9 +1,13 @@
 """Finds what the rules describe, in time linear in the text (DESIGN.md 7).
 
 1. The text's canonical view is written as one byte per character, so that engine offsets are text indexes.
-2. One gate, the alternation of all rules' short filters, is searched once. Clean text ends here.
-3. Otherwise each rule whose own filter matches runs over the view; its check and entropy decide on each match.
-4. Overlapping findings become one that covers all of them, named after the longest: nothing that a rule found stays visible.
+2. One pass over the view tells which rules could match (`filters`). Clean text ends here.
+3. Each of those runs over the view (RE2); its check and entropy decide on each match, and say how sure they are.
+4. A secret that was found beside its name is found wherever else it stands.
+5. Overlapping findings become one that covers all of them, named after the longest: nothing that a rule found stays visible.
+
+A rule with `decode` finds no values but encoded runs: their plain text is scanned in place of the run, and what is found there is
+found at the run. Two levels deep, and no more plain text than `decoded.BUDGET`.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -12,25 +16,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import re2
 
 from safellm._core.detection.canonical import canonicalise
-from safellm._core.detection.engine import Gate, build_gate, compile_pattern, engine_failure, view_bytes
-from safellm._core.detection.finding import Finding, Scanner
+from safellm._core.detection.engine import compile_pattern, engine_failure, view_bytes
+from safellm._core.detection.filters import Filters, build_filters
+from safellm._core.detection.finding import Finding
+from safellm._core.detection.randomness import entropy
 from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.secretlike import entropy
-from safellm._core.detection.validators import CHECKS, Check
+from safellm._core.detection.validators import CHECKS
 from safellm.errors import GuardFailure
 
+LEAST_CONFIDENCE = 0.5
+_SECRET = "SECRET"  # noqa: S105 - the type of a finding
+_REPEAT = (12, 1024)  # characters of a value that is searched again; a shorter one could be a word
+_REPEATED = 64  # values of one text, so that the search stays linear
+# Matches of one rule whose check is asked: so many, and one more per so many characters. Tables are full of numbers, and their
+# checks are quick; tokens are rarer, and theirs take longer.
+_NUMBERS, _PER_NUMBER = 1_000, 12
+_SECRETS, _PER_SECRET = 500, 100
+_WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
+_DEPTH = 2  # encodings within encodings that are opened
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
     id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([0-9]{12})", keywords=("safellm-canary-",), priority=0
 )
 
+Hit = tuple[int, int, int, str, str, float]  # start, end, priority, type, rule, confidence
 
-def compile_scanner(rules: Sequence[Rule] | None = None) -> Scanner:
+
+def compile_scanner(rules: Sequence[Rule] | None = None) -> RuleScanner:
     """Return a scanner for the rules (default: those of the package); equal rules share one.
 
     Raises:
@@ -41,27 +57,35 @@ def compile_scanner(rules: Sequence[Rule] | None = None) -> Scanner:
 
 @lru_cache(maxsize=8)
 def _compiled(rules: tuple[Rule, ...]) -> RuleScanner:
-    scanner = RuleScanner(rules=rules)
+    for rule in rules:
+        compile_pattern(rule.pattern, ignore_case=rule.ignore_case)  # a wrong one fails now, not at its first text
+    return make_scanner(rules)
+
+
+def make_scanner(rules: tuple[Rule, ...], database: bytes | None = None) -> RuleScanner:
+    """Return a scanner that has proved that it finds; patterns are compiled when they are first needed.
+
+    Args:
+        rules: What to find.
+        database: What `RuleScanner.filters` of the same rules gave as its database in an earlier process.
+
+    Raises:
+        GuardFailure: The engine rejects the rules or the database, or does not find the planted canary.
+    """
+    scanner = RuleScanner(rules=rules, filters=build_filters(filters_of(rules), database))
     scanner.prove()
     return scanner
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A rule with its compiled parts."""
+def filters_of(rules: Sequence[Rule]) -> list[str]:
+    """Return the filters of the rules, in the order in which `RuleScanner` numbers them."""
+    return [filter_of(rule) for rule in (*rules, _CANARY)]
 
-    rule: Rule
-    pattern: Any
-    check: Check | None
 
-    def matches(self, text: str, data: bytes) -> Iterator[tuple[int, int]]:
-        """Yield the spans that hold, in indexes of the canonical text."""
-        for match in self.pattern.finditer(data):
-            # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
-            start, end = match.span(match.lastindex or 0)
-            if self.rule.entropy and entropy(data[start:end]) < self.rule.entropy:
-                continue
-            yield from self.check(text, start, end) if self.check else ((start, end),)
+def filter_of(rule: Rule) -> str:
+    """Return the pattern that matches wherever the rule could: its gate, or any of its keywords."""
+    gate = rule.gate or "|".join(re2.escape(keyword) for keyword in rule.keywords)
+    return f"(?i:{gate})" if rule.ignore_case else f"(?:{gate})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +93,7 @@ class RuleScanner:
     """A `Scanner` over compiled rules. Safe to share between threads: nothing in it changes but caches."""
 
     rules: tuple[Rule, ...]
-    _steps: tuple[_Step, ...] = field(init=False, repr=False, compare=False)
-    _gate: Gate = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        rules = (*self.rules, _CANARY)
-        steps = tuple(
-            _Step(rule, compile_pattern(rule.pattern, ignore_case=rule.ignore_case), CHECKS.get(rule.check))
-            for rule in rules
-        )
-        object.__setattr__(self, "_steps", steps)
-        object.__setattr__(self, "_gate", build_gate([filter_of(rule) for rule in rules]))
+    filters: Filters = field(repr=False, compare=False)
 
     def scan(self, text: str) -> tuple[Finding, ...]:
         """Return what was found, ordered by start, never overlapping, in indexes of `text`.
@@ -95,7 +109,7 @@ class RuleScanner:
             raise engine_failure("The detection engine broke while it searched a text") from None
 
     def prove(self) -> None:
-        """Check that gate, rules and offset map find a planted value.
+        """Check that filters, rules and offset map find a planted value.
 
         Raises:
             GuardFailure: They don't.
@@ -108,38 +122,132 @@ class RuleScanner:
 
     def _scan(self, text: str) -> Iterator[Finding]:
         canonical = canonicalise(text)
-        data = view_bytes(canonical.text)
-        if not self._gate.is_open(data):
+        found = self._hits(canonical.text, 0, [0])
+        if not found:
             return iter(())
-        return merge(
-            (*canonical.original_span(start, end), step.rule.priority, step.rule.type, step.rule.id)
-            for step in map(self._steps.__getitem__, self._gate.opened(data))
-            for start, end in step.matches(canonical.text, data)
-        )
+        return merge(_moved(hit, *canonical.original_span(hit[0], hit[1])) for hit in found)
+
+    def _hits(self, view: str, depth: int, spent: list[int]) -> list[Hit]:
+        """Return what is found in a canonical text, in its indexes, unordered and overlapping.
+
+        Args:
+            view: The text.
+            depth: How many encodings it stood in.
+            spent: How many characters were decoded so far for one scan; counted up.
+        """
+        data = view_bytes(view)
+        opened = self.filters.opened(data)
+        if not opened:
+            return []
+        found: list[Hit] = []
+        for number in opened:
+            rule = self.rules[number] if number < len(self.rules) else _CANARY
+            found += self._encoded_hits(rule, view, data, depth, spent) if rule.decode else rule_hits(rule, view, data)
+        return found + repeats(view, found)
+
+    def _encoded_hits(self, rule: Rule, view: str, data: bytes, depth: int, spent: list[int]) -> Iterator[Hit]:
+        """Yield what is found in the plain text of encoded runs, at the runs."""
+        from safellm._core.detection import decoded  # noqa: PLC0415 - only texts with encoded runs need it
+
+        if depth >= _DEPTH:
+            return
+        after = 0
+        for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(data):
+            run = decoded.DECODERS[rule.decode](view, *match.span()) if match.start() >= after else None
+            if run is None:
+                continue
+            low, after, plain = run
+            spent[0] += len(plain)
+            if spent[0] > decoded.BUDGET:
+                return
+            left, right = decoded.surroundings(view, run)
+            inner = canonicalise(left + plain + right)
+            for hit in self._hits(inner.text, depth + 1, spent):
+                first, last = inner.original_span(hit[0], hit[1])
+                if first < len(left) + len(plain) and last > len(left):
+                    yield _moved(hit, low, after)
 
 
-def filter_of(rule: Rule) -> str:
-    """Return the pattern that matches wherever the rule could: its gate, or any of its keywords."""
-    gate = rule.gate or "|".join(re2.escape(keyword) for keyword in rule.keywords)
-    return f"(?i:{gate})" if rule.ignore_case else f"(?:{gate})"
+def rule_hits(rule: Rule, view: str, data: bytes) -> Iterator[Hit]:
+    """Yield what one rule finds in a canonical text.
+
+    The check of a rule with very many matches is asked for the first ones only. Such a text is an attack on the scan, or
+    a table of one kind of value: from there on a match is a find without being checked, so nothing stays visible.
+
+    Args:
+        rule: The rule.
+        view: The canonical text.
+        data: The same, one byte per character.
+    """
+    check = CHECKS.get(rule.check)
+    most, per = (_SECRETS, _PER_SECRET) if rule.type == _SECRET else (_NUMBERS, _PER_NUMBER)
+    left = most + len(data) // per
+    for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(data):
+        # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
+        start, end = match.span(match.lastindex or 0)
+        left -= 1
+        if left < 0:
+            yield (
+                start,
+                len(data) if rule.check in _WIDENING else end,
+                rule.priority,
+                rule.type,
+                rule.id,
+                rule.confidence,
+            )
+            if rule.check in _WIDENING:
+                return
+            continue
+        if rule.entropy and entropy(data[start:end]) < rule.entropy:
+            continue
+        if check is None:
+            yield start, end, rule.priority, rule.type, rule.id, rule.confidence
+            continue
+        for span in check(view, start, end):
+            confidence = span[2] if len(span) > 2 else rule.confidence  # noqa: PLR2004 - the optional parts of `Spans`
+            kind = span[3] if len(span) > 3 else rule.type  # noqa: PLR2004
+            if confidence >= LEAST_CONFIDENCE:
+                yield span[0], span[1], rule.priority, kind, rule.id, confidence
 
 
-def merge(found: Iterable[tuple[int, int, int, str, str]]) -> Iterator[Finding]:
+def repeats(text: str, found: Sequence[Hit]) -> list[Hit]:
+    """Return where the secrets that were found stand again: what is a secret beside its name is one everywhere in the text."""
+    values = {
+        text[hit[0] : hit[1]]: hit for hit in found if hit[3] == _SECRET and _REPEAT[0] <= hit[1] - hit[0] <= _REPEAT[1]
+    }
+    if not values:
+        return []
+    known = {hit[0] for hit in found}
+    again: list[Hit] = []
+    for value, hit in list(values.items())[:_REPEATED]:
+        at = text.find(value)
+        while at >= 0:
+            if at not in known:
+                again.append(_moved(hit, at, at + len(value)))
+            at = text.find(value, at + len(value))
+    return again
+
+
+def _moved(hit: Hit, start: int, end: int) -> Hit:
+    return start, end, hit[2], hit[3], hit[4], hit[5]
+
+
+def merge(found: Iterable[Hit]) -> Iterator[Finding]:
     """Yield findings without overlaps: each group of overlapping ones becomes their union, named after the longest.
 
     Args:
-        found: (start, end, priority, type, rule) in any order; priority decides between equally long ones.
+        found: In any order; priority decides between equally long ones. The union is as sure as its surest part.
     """
     start = end = -1
     best: tuple[int, int, str, str] | None = None
-    for low, high, priority, kind, rule in sorted(found):
+    sure = 0.0
+    for low, high, priority, kind, rule, confidence in sorted(found):
         rank = (high - low, priority, kind, rule)
         if best is not None and low < end:
-            end = max(end, high)
-            best = max(best, rank)
+            end, best, sure = max(end, high), max(best, rank), max(sure, confidence)
             continue
         if best is not None:
-            yield Finding(type=best[2], rule=best[3], start=start, end=end)
-        start, end, best = low, high, rank
+            yield Finding(type=best[2], rule=best[3], start=start, end=end, confidence=sure)
+        start, end, best, sure = low, high, rank, confidence
     if best is not None:
-        yield Finding(type=best[2], rule=best[3], start=start, end=end)
+        yield Finding(type=best[2], rule=best[3], start=start, end=end, confidence=sure)

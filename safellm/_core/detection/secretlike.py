@@ -1,40 +1,27 @@
 """Checks that tell a secret from a sample, a name, a path or an expression."""
 
 # ruff: noqa: PLR2004 - thresholds are explained by the sentence of their function
-# ruff: noqa: SIM905 - lists of words read best as text
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import math
-from collections import Counter
-from itertools import pairwise
+import base64
+import binascii
 
 from safellm._core.detection.context import Spans
+from safellm._core.detection.randomness import changes, entropy, is_random, is_wordy
+from safellm._core.detection.samples import is_sample
+from safellm._core.detection.tokens import cue
 
-# In random text of a key's length none of these happens by chance; in documentation they are how people write "put yours here".
-_SAMPLE_PARTS = (
-    "xxxx", "example", "sample", "placeholder", "changeme", "change_me", "change-me", "replace", "redacted",
-    "insert", "your_", "your-", "yourapi", "yourkey", "yoursecret", "yourtoken", "yourpass", "_here", "-here",
-    "dummy", "1234567890", "0123456789", "abcdefghij", "....", "****", "____", "lorem", "foobar", "<", ">", "{{",
-    "${", "$(", "…", "fixme", "not_set", "not-set", "mysecret", "my-secret", "my_secret",
-)  # fmt: skip
-_SAMPLE_VALUES = frozenset(
-    "password passwd pass pwd secret token apikey api_key key user username admin root test testing string none null true false "
-    "undefined default required optional changeit unknown value hidden masked disabled enabled bearer basic n/a todo".split()
-)
-_SAMPLE_LENGTH = 200  # characters; a longer random text could hold a part by chance
 _EXPRESSION = frozenset("()[]{}<>;`|\\")
 _CODE = ("http://", "https://", "os.", "process.", "self.", "env.", "this.", "//")
-_WORD_BREAKS = str.maketrans("_-./:@+,", "        ")
-_VOWELS = frozenset("aeiouyAEIOUY")
-
-
-def is_sample(value: str) -> bool:
-    """Return whether a value stands for a secret instead of being one."""
-    lower = value.lower()
-    if len(set(value)) <= 3 or lower in _SAMPLE_VALUES:
-        return True
-    return len(value) <= _SAMPLE_LENGTH and any(part in lower for part in _SAMPLE_PARTS)
+_LABELS = (
+    "пароль", "паролі", "ключ", "токен", "секрет", "密码", "密碼", "密钥", "密鑰", "口令", "令牌",
+    "パスワード", "暗証番号", "パスフレーズ", "비밀번호", "암호", "κωδικός", "συνθηματικό", "كلمةالمرور",
+    "كلمة المرور", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน", "гасло",
+)  # fmt: skip
+_ENDS = ".,;:!?)]}\"'`\\"
+_SAS_REACH = 512  # characters of a query before and behind its signature
+_WRITING = frozenset("wdcaupxy")  # write, delete, create, add, update, process, delete a version, delete for ever
 
 
 def not_sample(text: str, start: int, end: int) -> Spans:
@@ -54,11 +41,35 @@ def mixed_token(text: str, start: int, end: int) -> Spans:
     return ((start, end),) if _is_mixed(value) and not is_sample(value) and not is_wordy(value) else ()
 
 
+def mixed_case_token(text: str, start: int, end: int) -> Spans:
+    """Accept a value with digits, capitals and small letters all through."""
+    value = text[start:end]
+    holds = is_random(value) and not value.isupper() and not value.islower() and changes(value) >= 0.3
+    return ((start, end),) if holds and not is_sample(value) else ()
+
+
+def storage_key(text: str, start: int, end: int) -> Spans:
+    """Accept Base64 of random bytes that stands alone: not a line of a longer block, nor a digest with its name before it."""
+    value = text[start:end]
+    digest = text[max(0, start - 8) : start].lower().endswith(("sha512-", "sha384-", "sha256-", "h1:"))
+    if digest or is_sample(value) or changes(value) < 0.35 or cue(text, start) < 0:
+        return ()
+    return ((start, end),)
+
+
 def assigned_secret(text: str, start: int, end: int) -> Spans:
     """Accept the value of a setting with a secret's name: random enough, and no expression, path, number or sentence."""
     start, end = _trim(text, start, end)
     value = text[start:end]
-    if len(value) < 10 or _is_reference(text, start, end) or is_sample(value) or is_wordy(value):
+    if (
+        len(value) < 10
+        or _is_reference(text, start, end)
+        or is_sample(value)
+        or is_wordy(value)
+        or _is_cut(text, start, end)
+    ):
+        return ()
+    if cue(text, start) < 0:
         return ()
     return ((start, end),) if _is_mixed(value) and entropy(value) >= 2.8 else ()
 
@@ -66,13 +77,13 @@ def assigned_secret(text: str, start: int, end: int) -> Spans:
 def assigned_password(text: str, start: int, end: int) -> Spans:
     """Accept the value of a setting named like a password: chosen by people, so shorter and closer to words."""
     start, end = _trim(text, start, end)
+    field = text.find("&", start, end)
+    if field >= 0 and text[field + 1 : end].partition("=")[0].isidentifier() and "=" in text[field:end]:
+        end = field  # the next field of a form
     value = text[start:end]
     if len(value) < 6 or _is_reference(text, start, end) or is_sample(value):
         return ()
-    kinds = sum((
-        any(map(str.islower, value)), any(map(str.isupper, value)), any(map(str.isdigit, value)),
-        any(not character.isalnum() and character not in "_-./" for character in value),
-    ))  # fmt: skip
+    kinds = _kinds(value)
     return (
         ((start, end),) if kinds >= 3 or (kinds == 2 and any(map(str.isdigit, value)) and not is_wordy(value)) else ()
     )
@@ -81,7 +92,7 @@ def assigned_password(text: str, start: int, end: int) -> Spans:
 def assigned_key(text: str, start: int, end: int) -> Spans:
     """Accept the value of anything called key, if it is long and clearly random."""
     value = text[start:end]
-    if is_sample(value) or is_wordy(value) or _is_reference(text, start, end):
+    if is_sample(value) or is_wordy(value) or _is_reference(text, start, end) or cue(text, start) < 0:
         return ()
     digits = sum(map(str.isdigit, value))
     return ((start, end),) if digits >= 3 and len(value) - digits >= 3 and entropy(value) >= 3.2 else ()
@@ -107,35 +118,15 @@ def _is_mixed(value: str) -> bool:
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
-def is_wordy(value: str) -> bool:
-    """Return whether a value reads as words, an identifier or a version: parts of letters with vowels, or of few digits."""
-    parts = value.translate(_WORD_BREAKS).split()
-    if not parts:
-        return True
-    return all(_is_word(part) for part in parts)
-
-
-def _is_word(part: str) -> bool:
-    if part.isdigit():
-        return len(part) <= 4  # years, ports
-    letters = part.rstrip("0123456789")
-    if len(part) - len(letters) > 3:
-        return False
-    if not letters.isalpha():
-        return len(part) <= 4  # k8s, i18n, 2x
-    if len(letters) <= 4:
-        return True
-    changes = sum(1 for a, b in pairwise(letters) if a.islower() and b.isupper())
-    if changes and len(letters) / (changes + 1) < 5:  # camelCase has long parts, random letters have not
-        return False
-    vowels = sum(character in _VOWELS for character in letters)
-    return 0.2 <= vowels / len(letters) <= 0.65 and len(letters) <= 40
-
-
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
     while end > start and text[end - 1] in ",;)]}.\"'\\":
         end -= 1
     return start, end
+
+
+def _is_cut(text: str, start: int, end: int) -> bool:
+    """Return whether a value ends in dots that stand for the rest of it, and what is left is too little to use."""
+    return text[end : end + 3] == "..." and end - start < 40
 
 
 def _is_reference(text: str, start: int, end: int) -> bool:
@@ -150,7 +141,68 @@ def _is_reference(text: str, start: int, end: int) -> bool:
     return not quoted and (len(names) > 1 or "_" in value) and all(map(str.isidentifier, names)) and is_wordy(names[-1])
 
 
-def entropy(value: str | bytes) -> float:
-    """Return the Shannon entropy of a value in bits per character."""
-    size = len(value)
-    return -sum(count / size * math.log2(count / size) for count in Counter(value).values())
+def said_password(text: str, start: int, end: int) -> Spans:
+    """Accept the word after `password is` or a switch: of three kinds of characters, or with digits and no word."""
+    while end > start and text[end - 1] in _ENDS and text[end - 1] != "!":
+        end -= 1
+    value = text[start:end]
+    if (
+        len(value) < 6
+        or value[0] in "$%&~<{[(-/\\."
+        or value.startswith(_CODE)
+        or is_sample(value)
+        or _is_address(value)
+    ):
+        return ()
+    kinds = _kinds(value)
+    return ((start, end),) if kinds >= 3 or (kinds == 2 and any(map(str.isdigit, value)) and is_random(value)) else ()
+
+
+def labelled_password(text: str, start: int, end: int) -> Spans:
+    """Accept the same after a label in another script."""
+    before = text[max(0, start - 24) : start].lower()
+    return said_password(text, start, end) if any(label in before for label in _LABELS) else ()
+
+
+def basic_credentials(text: str, start: int, end: int) -> Spans:
+    """Accept Base64 of `user:password` (RFC 7617)."""
+    value = text[start:end]
+    try:
+        plain = base64.b64decode(value, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return ()
+    user, mark, password = plain.partition(":")
+    holds = user and mark and len(password) >= 4 and plain.isprintable() and not is_sample(password)
+    return ((start, end),) if holds else ()
+
+
+def sas_write(text: str, start: int, end: int) -> Spans:
+    """Accept a shared access signature that lets its holder change or delete something."""
+    return _signature(text, start, end, writes=True)
+
+
+def sas_read(text: str, start: int, end: int) -> Spans:
+    """Accept a shared access signature that lets its holder read or list, or that doesn't say its rights."""
+    return _signature(text, start, end, writes=False)
+
+
+def _signature(text: str, start: int, end: int, *, writes: bool) -> Spans:
+    before, after = text[max(0, start - _SAS_REACH) : start], text[end : end + _SAS_REACH]
+    query = "&" + before[max(map(before.rfind, "?\n \"'")) + 1 :] + after.split("\n", 1)[0].split(" ", 1)[0]
+    _, mark, rights = query.lower().partition("&sp=")
+    letters = rights.split("&", 1)[0] if mark else ""
+    value = text[start:end]
+    return ((start, end),) if bool(set(letters) & _WRITING) is writes and not is_sample(value) else ()
+
+
+def _kinds(value: str) -> int:
+    return sum((
+        any(map(str.islower, value)), any(map(str.isupper, value)), any(map(str.isdigit, value)),
+        any(not character.isalnum() and character not in "_-./" for character in value),
+    ))  # fmt: skip
+
+
+def _is_address(value: str) -> bool:
+    """Return whether a value is a mail address or a host rather than a password."""
+    _, at, domain = value.rpartition("@")
+    return bool(at) and "." in domain and domain.replace(".", "").replace("-", "").isalnum()

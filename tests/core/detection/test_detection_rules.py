@@ -12,7 +12,16 @@ from safellm.errors import ConfigurationError
 
 RULES = load_rules()
 MATCHES = [
-    pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.matches)
+    pytest.param(rule, text, id=f"{rule.id}-{number}")
+    for rule in RULES
+    if not rule.decode
+    for number, text in enumerate(rule.matches)
+]
+ENCODED = [
+    pytest.param(rule, text, id=f"{rule.id}-{number}")
+    for rule in RULES
+    if rule.decode
+    for number, text in enumerate(rule.matches)
 ]
 IGNORES = [
     pytest.param(rule, text, id=f"{rule.id}-{number}") for rule in RULES for number, text in enumerate(rule.ignores)
@@ -32,7 +41,15 @@ def test_scanner_finds_example_when_all_rules_run(rule: Rule, text: str) -> None
     covering = [
         finding for finding in compile_scanner().scan(text) if finding.start <= alone.start and alone.end <= finding.end
     ]
-    assert [finding.type for finding in covering] == [rule.type]
+    assert [finding.type for finding in covering] == [alone.type]
+
+
+@pytest.mark.parametrize(("rule", "text"), ENCODED)
+def test_scanner_finds_example_when_it_is_encoded(rule: Rule, text: str) -> None:
+    """What is written in another form is found through the rule that decodes it, and not without."""
+    others = [other for other in RULES if other.id != rule.id]
+    assert compile_scanner().scan(text)
+    assert not compile_scanner(others).scan(text)
 
 
 @pytest.mark.parametrize(("rule", "text"), IGNORES)
@@ -48,7 +65,7 @@ def test_rule_has_examples_of_both_kinds(rule: Rule) -> None:
     assert rule.ignores
 
 
-@pytest.mark.parametrize(("rule", "text"), MATCHES)
+@pytest.mark.parametrize(("rule", "text"), MATCHES + ENCODED)
 def test_filter_is_open_when_only_the_example_is_there(rule: Rule, text: str) -> None:
     """A rule's filter matches in the example, however its letters around are: it never closes the gate on a find."""
     assert compile_pattern(filter_of(rule)).search(view_bytes(text)) is not None

@@ -1,0 +1,180 @@
+"""Numbers of people and firms: what a run of digits and letters is, by its shape, its check digits and what it is called.
+
+* A kind whose form and check leave little to chance (`data/words/kinds.toml`) is found without a label.
+* Any other number is found when a label in front of it says what it is: also when its check digit is wrong, because a mistyped
+  number still leads to its owner.
+* A label that names another kind of number (order, phone, card) takes it away from the kinds.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from safellm._core.detection.context import Spans, is_decimal, is_glued
+from safellm._core.detection.kinds import LONGEST, Kind, load_kinds, shape
+from safellm._core.detection.national.medical import vin
+from safellm._core.detection.words import OTHER, Label, label_before
+
+_GROUPS = 7  # groups of the longest layout: the French number of 1 85 05 78 006 084 36
+_LEAST_DIGITS = 5  # digits of a number that only its label makes one
+_VIN = 17
+_APART = str.maketrans(dict.fromkeys(".-/:+()\t\n\r", " "))
+_NUMBERS = frozenset({
+    "NATIONAL_ID", "TAX_ID", "PASSPORT", "DRIVER_LICENSE", "MEDICAL_ID", "BANK_ACCOUNT", "VIN", "US_SSN",
+})  # fmt: skip
+_SURE = 0.9  # so sure that not even "order" in front changes it
+_LABELLED, _LABEL_ALONE, _VIN_ALONE = 0.95, 0.7, 0.6
+
+_SKELETONS = frozenset({".", ":", "::", "/"})  # decimals, times, fractions
+_DATES = frozenset(
+    {
+        "9999-99-99",
+        "99-99-9999",
+        "99.99.9999",
+        "99/99/9999",
+        "9999/99/99",
+        "9999.99.99",
+        "9999-99-99 99",
+        "9999-99-99 99:99:99",
+    }
+)
+
+_Group = tuple[int, int]
+_Found = tuple[int, int, float, str]
+
+
+def identifier(text: str, start: int, end: int) -> Spans:
+    """Find the numbers in a run of groups of letters and digits, each with its type and confidence."""
+    form = shape(text[start:end])
+    if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
+        return ()
+    groups = _groups(form, start)
+    found: list[_Found] = []
+    position = 0
+    while position < len(groups):
+        one, taken = _alone(text, form, start, groups[position : position + _GROUPS])
+        found += [one] if one else []
+        position += taken
+    begin = _first_with_digit(form, start, groups)
+    if begin is None or (found and found[0][0] == groups[0][0] and found[0][2] >= _SURE):
+        return found
+    label = label_before(text, begin[0][0]) if _may_be_labelled(text, begin[0][0]) else None
+    if label is None:
+        return found
+    named = _named(text, begin, label)
+    if named is not None:
+        return [named, *(one for one in found if one[0] >= named[1])]
+    if label.type in _NUMBERS:
+        return found
+    sure = _SURE if label.is_direct or label.type == OTHER else 0.0
+    return [one for one in found if one[2] >= sure]
+
+
+def _groups(form: str, start: int) -> list[_Group]:
+    groups: list[_Group] = []
+    position = start
+    for piece in form.translate(_APART).split(" "):
+        if piece:
+            groups.append((position, position + len(piece)))
+        position += len(piece) + 1
+    return groups
+
+
+def _first_with_digit(form: str, start: int, groups: Sequence[_Group]) -> Sequence[_Group] | None:
+    for place, (low, high) in enumerate(groups):
+        if "9" in form[low - start : high - start]:
+            return groups[place:]
+    return None
+
+
+def _may_be_labelled(text: str, start: int) -> bool:
+    """Return whether a label can stand directly before an index: no other number or list does."""
+    before = text[max(0, start - 3) : start].rstrip(" \"'([{=:")
+    return not before or not (before[-1].isdigit() or before[-1] in ",;|<")
+
+
+def _alone(text: str, form: str, start: int, groups: Sequence[_Group]) -> tuple[_Found | None, int]:
+    """Return the number that begins with the first group and needs no label, if any, and how many groups it takes."""
+    kinds = load_kinds()
+    low = groups[0][0]
+    for count in range(len(groups), 0, -1):
+        high = groups[count - 1][1]
+        high += text[high : high + 1] == ")" and text[high - 2 : high - 1] == "("
+        window = form[low - start : high - start]
+        if window not in kinds.forms and (count > 1 or (window not in kinds.bare and len(window) != _VIN)):
+            continue
+        compact = "".join(text[first:last] for first, last in groups[:count])
+        best = _best(window, compact, is_all=text.strip() == text[low:high])
+        if best and not _is_part(text, low, high):
+            return (low, high, best[0], best[1]), count
+    return None, 1
+
+
+def _best(window: str, compact: str, *, is_all: bool) -> tuple[float, str] | None:
+    kinds = load_kinds()
+    upper = compact.upper()
+    form = shape(compact)
+    found: list[tuple[float, str]] = []
+    if compact not in {upper, compact.lower()} or len(set(compact)) < 3:  # noqa: PLR2004 - 111111111 is nobody's
+        return None
+    found += [(kind.formatted, kind.type) for kind in kinds.layouts.get((window, form), ()) if kind.holds(upper)]
+    if window == form and not _is_time(compact):
+        bare = ((max(kind.bare, kind.alone if is_all else 0.0), kind) for kind in kinds.bare.get(form, ()))
+        found += [(sure, kind.type) for sure, kind in bare if sure and kind.holds(upper)]
+        if len(compact) == _VIN and compact == upper and not compact.isdigit() and vin(compact):
+            found.append((_VIN_ALONE, "VIN"))
+    return max(found, default=None)
+
+
+def _named(text: str, groups: Sequence[_Group], label: Label) -> _Found | None:
+    """Return the number that begins with the first group and is what its label says."""
+    if label.type not in _NUMBERS:
+        return None
+    low = groups[0][0]
+    for count in range(min(len(groups), _GROUPS), 0, -1):
+        high = groups[count - 1][1]
+        compact = "".join(text[first:last] for first, last in groups[:count]).upper()
+        if not _LEAST_DIGITS <= len(compact) <= LONGEST or _is_part(text, low, high):
+            continue
+        if _has_kind(compact, label.type, load_kinds().shapes.get(shape(compact), ())):
+            return (low, high, _LABELLED, label.type)
+        if label.is_direct and _may_be_number(text[low:high], compact):
+            return (low, high, _LABEL_ALONE, label.type)
+    return None
+
+
+def _has_kind(compact: str, kind: str, kinds: Iterable[Kind]) -> bool:
+    if kind == "VIN":
+        return len(compact) == _VIN and not compact.isdigit() and vin(compact)
+    return any(one.type == kind and one.check is not None and one.holds(compact) for one in kinds)
+
+
+def _is_part(text: str, start: int, end: int) -> bool:
+    if is_glued(text, start, end) or text[max(0, start - 1) : start] in {"+", "."} or is_decimal(text, start, end):
+        return True
+    return text[end : end + 1] == "-" and text[end + 1 : end + 2].isalnum()  # a UUID
+
+
+def _may_be_number(raw: str, compact: str) -> bool:
+    digits = sum(map(str.isdigit, compact))
+    return (
+        digits >= _LEAST_DIGITS
+        and len(compact) - digits <= max(6, digits)
+        and shape(raw) not in _DATES
+        and len(set(compact)) > 1
+    )
+
+
+def _is_time(compact: str) -> bool:
+    """Return whether digits are a time in seconds or parts of them since 1970 (2010 to 2033), or a packed date."""
+    if not compact.isdigit():
+        return False
+    if (
+        len(compact) in {8, 12, 14}
+        and "1990" <= compact[:4] <= "2039"
+        and "01" <= compact[4:6] <= "12"
+        and "01" <= compact[6:8] <= "31"
+    ):
+        return compact[8:10] < "24" and compact[10:12] < "60"
+    return len(compact) in {10, 13, 16, 19} and "126" <= compact[:3] <= "200"

@@ -1,0 +1,70 @@
+"""Addresses of machines: IP, MAC, and URLs that lead to a person."""
+
+# ruff: noqa: PLR2004 - address forms are made of numbers
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import ipaddress
+
+from safellm._core.detection.context import Spans, is_decimal, is_glued, is_version
+
+_MAIL_SIGN = "@"
+_SEQUENCES = frozenset(
+    {"aabbccddeeff", "001122334455", "0123456789ab", "112233445566", "123456789abc", "abcdef123456", "deadbeefcafe"}
+)
+
+
+def ipv4(text: str, start: int, end: int) -> Spans:
+    """Accept an address that can identify a machine: not 0/8, loopback, a netmask, a version or an object identifier."""
+    octets = text[start:end].replace("[", "").replace("]", "").split(".")
+    if octets[0] in {"0", "127", "255"} or len(set(octets)) == 1:
+        return ()
+    if any(len(octet) > 1 and octet[0] == "0" for octet in octets) or is_glued(text, start, end):
+        return ()
+    if text[end : end + 2] == "-.":  # a path of a drawing
+        return ()
+    return () if is_version(text, start) else ((start, end),)
+
+
+def ipv6(text: str, start: int, end: int) -> Spans:
+    """Accept what parses as IPv6 (RFC 4291), isn't loopback or unspecified, and isn't a slice or a C++ name."""
+    value = text[start:end].rstrip(":.") if not text[start:end].endswith("::") else text[start:end]
+    end = start + len(value)
+    groups = [group for group in value.split(":") if group]
+    if len(groups) < 2 or not any(character.isdigit() for character in value):
+        return ()
+    if len(groups) < 4 and not any(len(group) >= 3 for group in groups):  # a[1::2], 1::2
+        return ()
+    if (
+        text[max(0, start - 1) : start].isalnum()
+        or text[max(0, start - 1) : start] == ":"
+        or text[end : end + 1].isalnum()
+        or is_decimal("0" + text[end : end + 2], 1, 1)
+    ):
+        return ()
+    try:
+        address = ipaddress.IPv6Address(value)
+    except ValueError:
+        return ()
+    return () if address.is_loopback or address.is_unspecified else ((start, end),)
+
+
+def mac(text: str, start: int, end: int) -> Spans:
+    """Accept a hardware address (IEEE 802) unless it is a sample, a broadcast, or part of a longer row of bytes."""
+    value = "".join(character for character in text[start:end] if character.isalnum()).lower()
+    if len(set(value)) < 3 or value in _SEQUENCES:
+        return ()
+    if text[max(0, start - 1) : start] in {":", "-", "."} or is_glued(text, start, end):
+        return ()
+    after = text[end : end + 3]
+    return () if after[:1] in {":", "-", "."} and after[1:2].isalnum() else ((start, end),)
+
+
+def personal_url(text: str, start: int, end: int) -> Spans:
+    """Cut a URL that leads to a person's page at the end of its sentence; what runs on this machine is nobody's page."""
+    host = text[start:end].partition("://")[2].partition("/")[0].partition(":")[0].lower()
+    if host in {"localhost", "127.0.0.1"} or _MAIL_SIGN in text[start:end].replace("/@", "/"):
+        return ()  # a mail address in it is found by its own rule
+    while end > start and text[end - 1] in ".,;:!?)]}'\"":
+        end -= 1
+    return ((start, end),)

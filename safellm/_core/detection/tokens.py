@@ -1,0 +1,269 @@
+"""Tokens that nothing but their randomness and the words around them give away.
+
+Three grades, from what stands alone to what needs a name:
+
+* random letters of both cases with digits, 20 or more: found anywhere but where identifiers live (paths, object ids, addresses);
+* any other random run, 12 or more: found where a word for a credential or the name of a service stands before it;
+* hexadecimal and UUIDs: the same, and the word must be near, because digests and ids look alike.
+
+The word that is nearest decides: `commit`, `sha256`, `etag` and their like say no.
+"""
+
+# ruff: noqa: PLR0911 - a check is a list of reasons to say no
+# ruff: noqa: PLR2004 - thresholds are explained by the sentence of their function
+# ruff: noqa: SIM905 - lists of words read best as text
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import binascii
+import string
+from functools import cache
+from importlib import resources
+
+from safellm._core.detection.context import Spans
+from safellm._core.detection.randomness import changes, entropy, has_humps, is_random
+from safellm._core.detection.samples import is_sample
+
+_REACH = 64  # characters before a token in which its name may stand
+_NEAR_WORDS = 8
+_HEX = "0123456789abcdefABCDEF"
+_DIGEST_HEADS = frozenset(["sha256-", "sha384-", "sha512-"])  # subresource integrity, lock files
+_DIGEST_MARKS = (
+    "sha1:",
+    "sha1-",
+    "sha256:",
+    "sha256=",
+    "sha256-",
+    "sha384-",
+    "sha512:",
+    "sha512-",
+    "md5:",
+    "h1:",
+    "/go.mod",
+    "commit/",
+)
+_LONGEST = 2048  # characters of a token; longer runs are data
+_URL = 256  # characters of an address before a token
+_TOKEN = frozenset(string.ascii_letters + string.digits + "_-+/.~=")
+_OPENERS = frozenset(" \t\r\n\"'`=:([{|,>;")
+_CLOSERS = frozenset(" \t\r\n\"'`)]}|,<;.:!?&\\")
+_TEXT = frozenset(string.printable.encode())
+_SPLIT = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+
+_SECRET_WORDS = frozenset(
+    "key keys apikey apikeys token tokens secret secrets password passwords passwd pass pwd passphrase passwort credential "
+    "credentials creds cred bearer auth authorization authtoken accesstoken api pat jwt oauth oauth2 privatekey secretkey "
+    "accesskey clientsecret webhook license sid session sessionid cookie dsn signature webhooksecret pin otp seed salt "
+    "aqaaabaaa schluessel schlüssel clave contraseña senha chave jeton clé clef mot wachtwoord sleutel segreto chiave пароль "
+    "ключ токен 密钥 密码 令牌 口令 パスワード キー 비밀번호 키".split()
+)
+_SECRET_ENDINGS = (
+    "token",
+    "secret",
+    "apikey",
+    "password",
+    "passwd",
+    "credentials",
+    "accesskey",
+    "authkey",
+    "api",
+    "密钥",
+    "密码",
+    "令牌",
+)
+_OTHER_WORDS = frozenset(
+    "sha sha1 sha224 sha256 sha384 sha512 md5 hash hashes digest digests checksum checksums integrity commit commits revision "
+    "rev etag fingerprint fingerprints uuid guid ids address addresses tx txid txn transaction block version versions build "
+    "image images file files filename path node sum tree parent parents object blob ref refs branch merge index trace "
+    "traceparent span request requestid correlation layer layers manifest public pubkey csrf xsrf font resolved svn cid ipfs "
+    "nonce data base64 src href url uri link pin_memory cell outputid output thumbprint serial subject issuer certificate "
+    "cert ami snapshot volume subnet vpc instance container job pipeline deployment artifact package crc crc32 blake2b blake2 "
+    "xxhash murmur ssdeep sri challenge verifier message msg call conversation thread response completion cmpl chatcmpl run "
+    "step event isbn doi arxiv video playlist tracking order invoice iv tag h1 h2 foreign partition sort cache color colour "
+    "wallet bitcoin btc ethereum eth uses from checkout foreignkey".split()
+)
+# What "key" means after these is no secret; and "credential id" names an entry, not its content.
+_OPEN_KEYS = frozenset(
+    "public foreign partition sort cache object s3 row routing lookup translation idempotency bucket composite unique hash "
+    "map host i18n react csrf xsrf".split()
+)
+_ENTRIES = frozenset(["credential", "credentials", "secrets"])
+_ID_WORDS = frozenset(
+    ["id", "uid", "oid", "name", "user", "username", "org", "project", "account", "tenant", "workspace"]
+)
+
+
+def lone_token(text: str, start: int, end: int) -> Spans:
+    """Accept a token by its randomness and the words before it."""
+    start, end = _whole(text, start, end)
+    value = text[start:end]
+    if not 12 <= len(value) <= _LONGEST:
+        return ()
+    if not value.strip(_HEX) or _is_uuid(value):
+        return _hexadecimal(text, start, end, value)
+    if value[:7].lower() in _DIGEST_HEADS or text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS):
+        return ()
+    before = text[start - 1 : start]
+    if (before and before not in _OPENERS and before not in "/.") or _is_version(value) or not is_random(value):
+        return ()
+    named = cue(text, start) or _cue_after(text, end)
+    if _in_url(text, start):
+        named = named if named == 2 and before == "=" else -1
+    if named < 0 or _goes_on(text, end) or _is_encoded_text(value) or is_sample(value):
+        return ()
+    compound = any(mark in value for mark in "/.+~")
+    if named:
+        holds = (not compound or _is_dense(value)) and (named == 2 or _is_thorough(value))
+        return ((start, end, 0.85),) if holds else ()
+    if compound or before in {"/", "."} or not _stands_alone(value) or _is_line_of_block(text, start, end):
+        return ()
+    return ((start, end, 0.6),)
+
+
+def _hexadecimal(text: str, start: int, end: int, value: str) -> Spans:
+    if len(value) < 20 or text[start - 1 : start] in {"#", "@", "/", "x"} or _goes_on(text, end):
+        return ()
+    if text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS) or _in_url(text, start):
+        return ()
+    if (cue(text, start) or _cue_after(text, end)) <= 0:
+        return ()
+    return ((start, end, 0.8),) if entropy(value) >= 2.8 and not is_sample(value) else ()
+
+
+def cue(text: str, start: int) -> int:
+    """Return what the nearest telling word before a token names: 2 a credential, 1 a service, -1 something else; 0 without one."""
+    before = text[max(0, start - _REACH) : start]
+    line = before.rfind("\n", 0, max(0, len(before.rstrip()) - 1))
+    line = before.rfind("\n", 0, line) if line > 0 and len(before) - line < 24 else line
+    words = _words(before[line + 1 :] if line >= 0 else before)
+    verdict, after = 0, ""
+    for word, previous in zip(reversed(words[-_NEAR_WORDS:]), (*reversed(words[-_NEAR_WORDS:-1]), ""), strict=False):
+        if word in _OTHER_WORDS or (word in {"key", "keys", "token"} and previous in _OPEN_KEYS):
+            return -1
+        if word in _ENTRIES and after == "id":
+            return -1
+        if word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS):
+            return 2
+        if word in _services():
+            return 1
+        if word in _ID_WORDS:
+            verdict = -1  # unless a service's name stands before: `acme_id`
+        after = word
+    return verdict
+
+
+def _cue_after(text: str, end: int) -> int:
+    """Return 2 if a token is called a credential behind it: "... is our key", "... as the API token"."""
+    words = _words(text[end : end + _REACH // 2])[:6]
+    return (
+        2 if words[:1] in (["is"], ["as"], ["for"], ["ist"], ["es"]) and not _SECRET_WORDS.isdisjoint(words[1:]) else 0
+    )
+
+
+def _words(text: str) -> list[str]:
+    if has_humps(text):
+        text = "".join(
+            f" {letter}" if letter.isupper() and previous.islower() else letter
+            for previous, letter in zip(" " + text, text, strict=False)
+        )
+    return text.translate(_SPLIT).lower().split()
+
+
+@cache
+def _services() -> frozenset[str]:
+    entry = resources.files("safellm._core.detection") / "data" / "services.txt"
+    lines = entry.read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+def _whole(text: str, start: int, end: int) -> tuple[int, int]:
+    """Trim punctuation and a setting's name before `=`; `=` between random parts belongs to the token."""
+    while end > start and text[end - 1] in "./-~+_":
+        end -= 1
+    while end > start and text[start] in "./~+=":
+        start += 1
+    name = text.find("=", start, end)
+    while 0 <= name < end - 2 and not is_random(text[start:name]):
+        start = name + 1 + (text[name + 1] == "=")
+        name = text.find("=", start, end)
+    return start, end
+
+
+def _goes_on(text: str, end: int) -> bool:
+    following = text[end : end + 1]
+    if not following or following in _CLOSERS:
+        return following in {".", ":"} and text[end + 1 : end + 2].isalnum()
+    return following not in "=/-_" or text[end + 1 : end + 2].isalnum()
+
+
+def _is_uuid(value: str) -> bool:
+    return len(value) == 36 and value[8] == value[13] == value[18] == value[23] == "-" and value.count("-") == 4
+
+
+def _in_url(text: str, start: int) -> bool:
+    """Return whether the token is part of an address: there, only a parameter that is named so is a credential."""
+    before = text[max(0, start - _URL) : start]
+    return "://" in before[max(map(before.rfind, " \n\"'<>(")) + 1 :]
+
+
+def _is_thorough(value: str) -> bool:
+    """Return whether a value is random all through, with no word in it as names of models and products have."""
+    parts = value.translate(_SPLIT).split()
+    return (
+        len(value) >= 14
+        and not any(len(part) >= 4 and part.isalpha() and not is_random(part) for part in parts)
+        and (len(max(parts, key=len)) >= 10 or changes(value) >= 0.3)
+    )
+
+
+def _is_version(value: str) -> bool:
+    """Return whether a value begins as a version does, or ends in a date and a commit (Go's pseudo-versions)."""
+    head = value.removeprefix("v")[:6]
+    if head[:1].isdigit() and "." in head and head.replace(".", "").replace("-", "").isdigit():
+        return True
+    date, _, commit = value.rpartition("-")
+    return len(commit) == 12 and not commit.strip(_HEX) and len(date) >= 14 and date[-14:].isdigit()
+
+
+def _is_dense(value: str) -> bool:
+    """Return whether marks are so few and parts so random that it is no path, host or dotted name."""
+    parts = [part for part in value.translate(str.maketrans("/.+~", "    ")).split() if len(part) >= 4]
+    longest = max((len(part) for part in parts), default=0)
+    wordy = sum(len(part) for part in parts if part.isalpha() and (part.islower() or part.istitle()) and len(part) >= 5)
+    return longest >= 8 and wordy * 3 < len(value) and not value.startswith(("http", "www."))
+
+
+def _stands_alone(value: str) -> bool:
+    head, mark, tail = value.partition("_") if "_" in value else value.partition("-")
+    if mark and head.isalpha() and head.islower() and len(head) <= 12 and tail.isalnum():
+        return False  # an object's id: `cmpl-...`, `file_...`
+    letters = value.replace("-", "").replace("_", "")
+    if max(map(len, value.translate(_SPLIT).split())) < 12:  # coordinates, versions
+        return False
+    if (
+        len(letters) < 20
+        or len(letters) > 128
+        or len(letters) * 8 < len(value) * 7
+        or sum(map(str.isdigit, letters)) < 2
+    ):
+        return False
+    both = not letters.islower() and not letters.isupper()
+    return changes(letters) >= (0.3 if both else 0.35) and (both or len(letters) >= 24) and entropy(letters) >= 3.5
+
+
+def _is_encoded_text(value: str) -> bool:
+    """Return whether a value is the Base64 of plain text: data, not a key."""
+    if len(value) < 16 or not set(value) <= _TOKEN:
+        return False
+    body = value.rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        decoded = base64.b64decode(body[: len(body) // 4 * 4], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return sum(byte in _TEXT for byte in decoded) * 10 >= len(decoded) * 9
+
+
+def _is_line_of_block(text: str, start: int, end: int) -> bool:
+    """Return whether a token fills a whole line as lines of certificates and images do."""
+    return end - start >= 56 and text[start - 1 : start] in {"", "\n", " "} and text[end : end + 1] in {"", "\n", "\r"}

@@ -1,0 +1,105 @@
+"""What a number is called: the nearest label before it, in many languages. Windows are bounded, so a look costs little."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+import re2
+
+REACH = 56  # characters before a value in which its label may stand
+OTHER = "OTHER"  # names of numbers that identify no person
+_ABBREVIATION = 3  # letters before a full stop that ends no sentence: "no. 12"
+_GAP, _SHORT_GAP = 30, 14  # characters between label and value
+_WHOLE = 4  # labels of up to so many letters count only as whole words
+_JOINTS = str.maketrans("", "", " _.-")
+_MEMORY = 16 << 20  # bytes for RE2's automaton over some hundred words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A label found before a value.
+
+    Attributes:
+        type: Finding type that it names, or `OTHER`.
+        between: The text from its end to the value, lower case.
+    """
+
+    type: str
+    between: str
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether only a few words without digits stand between label and value, in one sentence."""
+        gap = self.between
+        if len(gap) > (_GAP if self.type != OTHER else _SHORT_GAP) or gap.count("\n") > 1:
+            return False
+        if any(character in ",;|" or character.isdigit() for character in gap) or ") " in gap:
+            return False
+        ends = gap.lstrip(" .").split(". ")[:-1]
+        return all(len(end.rsplit(" ", 1)[-1]) <= _ABBREVIATION for end in ends)
+
+
+@cache
+def load_labels() -> Mapping[str, str]:
+    """Return the type of every label, by its letters without spaces and joints; read once per process."""
+    return MappingProxyType({_squeeze(word): kind for kind, word in _words()})
+
+
+@cache
+def _words() -> tuple[tuple[str, str], ...]:
+    path = resources.files("safellm._core.detection") / "data" / "words" / "labels.toml"
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    words = ((kind, word.lower()) for kind, languages in tables.items() for some in languages.values() for word in some)
+    # Of two kinds that share a word the first one keeps it: dict() below takes the last.
+    return tuple(reversed(tuple(words)))
+
+
+@cache
+def _pattern() -> Any:
+    options = re2.Options()
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    ordered = sorted({word for _, word in _words()}, key=lambda word: (-len(word), word))
+    return re2.compile("|".join(re2.escape(word).replace("\\ ", "[ _.-]?") for word in ordered), options)
+
+
+def _squeeze(word: str) -> str:
+    return word.translate(_JOINTS)
+
+
+def label_before(text: str, start: int) -> Label | None:
+    """Return the nearest label before an index, or None.
+
+    Args:
+        text: The canonical text.
+        start: Where the value begins.
+    """
+    window = text[max(0, start - REACH) : start]
+    lower = window.lower()
+    found: Label | None = None
+    for match in _pattern().finditer(lower):
+        low, high = match.span()
+        if not _stands_alone(window if len(window) == len(lower) else lower, lower, low, high):
+            continue
+        kind = load_labels()[_squeeze(match.group())]
+        between = lower[high:]
+        if found is not None and found.type != OTHER and len(found.between) - len(lower[low:]) <= 1:
+            continue  # "passport reference", "kimlik numaram": the first word says what it is
+        found = Label(type=kind, between=between)
+    return found
+
+
+def _stands_alone(window: str, lower: str, low: int, high: int) -> bool:
+    if lower[low].upper() == lower[low]:  # a script without case writes words together
+        return True
+    is_long = high - low > _WHOLE
+    if low and lower[low - 1].isalnum() and not (is_long and window[low].isupper() and window[low - 1].islower()):
+        return False
+    return is_long or not lower[high : high + 1].isalpha()

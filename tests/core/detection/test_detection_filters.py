@@ -1,0 +1,140 @@
+"""The first stage: both engines open the same rules, a stored database is the same as a fresh one, threads don't meet."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safellm._core.detection import filters as filters_module
+from safellm._core.detection.canonical import canonicalise
+from safellm._core.detection.engine import view_bytes
+from safellm._core.detection.filters import MultiFilters, build_filters, build_gate, engine_version
+from safellm._core.detection.rules import Rule, load_rules
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, filters_of, make_scanner, rule_hits
+from safellm.errors import GuardFailure, Reason
+
+pytest.importorskip("hyperscan")
+
+RULES = load_rules()
+EXAMPLES = sorted({text for rule in RULES for text in (*rule.matches, *rule.ignores)})
+PATTERNS = filters_of(RULES)
+MULTI = compile_scanner().filters
+GATE = build_gate(PATTERNS)
+BY_GATES = RuleScanner(rules=RULES, filters=GATE)
+
+PIECES = (
+    st.sampled_from(EXAMPLES)
+    | st.text(max_size=30)
+    | st.sampled_from([" ", "\n", "é", "密", "\u200b", "'", "=", "sk-", "key: "])
+)
+
+
+@given(st.lists(PIECES, max_size=6).map("".join))
+def test_both_engines_find_the_same_when_text_is_any(text: str) -> None:
+    """Hyperscan and RE2 lead to equal findings, in equal order, whatever the text."""
+    assert compile_scanner().scan(text) == BY_GATES.scan(text)
+
+
+@pytest.mark.parametrize("number", range(0, len(EXAMPLES), 40))
+def test_both_engines_find_the_same_when_examples_stand_together(number: int) -> None:
+    """The same over all examples of all rules, forty to a text."""
+    text = "\n".join(EXAMPLES[number : number + 40])
+    assert compile_scanner().scan(text) == BY_GATES.scan(text)
+
+
+@given(st.lists(PIECES, max_size=4).map("".join))
+def test_filters_never_miss_what_a_rule_finds(text: str) -> None:
+    """Each rule for secrets that finds something when it is asked is opened by both engines (others also want a label)."""
+    view = canonicalise(text).text
+    data = view_bytes(view)
+    opened, gated = set(MULTI.opened(data)), set(GATE.opened(data))
+    for number, rule in enumerate(RULES):
+        if rule.type == "SECRET" and not rule.decode and (number not in opened or number not in gated):
+            assert list(rule_hits(rule, view, data)) == [], rule.id
+
+
+def test_stored_database_finds_the_same_when_loaded() -> None:
+    """A database that went through bytes opens the same rules."""
+    assert isinstance(MULTI, MultiFilters)
+    again = build_filters(PATTERNS, MULTI.database())
+    for text in EXAMPLES[::7]:
+        data = view_bytes(canonicalise(text).text)
+        assert again.opened(data) == MULTI.opened(data)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database at all", b"\0" * 5_000], ids=["empty", "text", "zeros"])
+def test_filters_refuse_when_the_database_is_damaged(damage: bytes) -> None:
+    """Bytes that are no database are an error, or (none at all) compiled anew; never filters that find nothing."""
+    if not damage:
+        assert make_scanner(RULES[:3], damage or None).filters
+        return
+    with pytest.raises(GuardFailure) as caught:
+        build_filters(PATTERNS, damage)
+    assert caught.value.reason is Reason.GUARD_ERROR
+
+
+def test_scanner_refuses_when_the_database_is_of_other_rules() -> None:
+    """A database whose filters are others misses the canary, and the scanner isn't made."""
+    other = build_filters([f"never-in-a-text-{number}" for number in range(9)])
+    assert isinstance(other, MultiFilters)
+    with pytest.raises(GuardFailure):
+        make_scanner((), other.database())
+
+
+def test_scanner_refuses_when_a_filter_is_beyond_the_engine() -> None:
+    """A gate that the engine can't compile stops the scanner from being made."""
+    bad = Rule(id="bad", type="SECRET", pattern="a", gate="(a)(?=b)")
+    for rules in ([bad], [*RULES[:9], bad]):
+        with pytest.raises(GuardFailure):
+            compile_scanner(rules)
+
+
+def test_scan_refuses_when_the_engine_breaks() -> None:
+    """An engine error is a refusal, not a text without findings."""
+
+    class Broken:
+        def opened(self, data: bytes) -> list[int]:
+            raise RuntimeError(data)
+
+    with pytest.raises(GuardFailure) as caught:
+        RuleScanner(rules=RULES, filters=Broken()).scan("a text that nobody may see")
+    assert "nobody" not in str(caught.value)
+
+
+def test_threads_find_the_same_when_they_scan_at_once() -> None:
+    """One scanner for many threads: each scan has its own scratch space, and there are no more than scans at once."""
+    texts = [("filler text " * 500) + example for example in EXAMPLES[::11]]
+    expected = [compile_scanner().scan(text) for text in texts]
+    work = list(range(len(texts))) * 4
+    random.Random(1).shuffle(work)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: compile_scanner().scan(texts[number]), work))
+    assert found == [expected[number] for number in work]
+    assert isinstance(MULTI, MultiFilters)
+    assert len(MULTI._idle) <= 9
+
+
+def test_gates_serve_when_hyperscan_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wheel the scanner is made over RE2 gates, and its stored form is its own."""
+    monkeypatch.setattr(filters_module, "hyperscan", None)
+    scanner = make_scanner(RULES[:20])
+    assert not isinstance(scanner.filters, MultiFilters)
+    assert engine_version() == "re2"
+    assert scanner.scan(RULES[0].matches[0])
+
+
+def test_gates_serve_when_the_processor_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that Hyperscan can't use is treated as a platform without the wheel; other errors stay errors."""
+
+    def refused(_: object) -> MultiFilters:
+        raise filters_module.hyperscan.ArchitectureError
+
+    monkeypatch.setattr(filters_module, "build_multi", refused)
+    scanner = make_scanner(RULES[:20])
+    assert not isinstance(scanner.filters, MultiFilters)
+    assert scanner.scan(RULES[0].matches[0])

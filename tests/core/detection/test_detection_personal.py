@@ -1,0 +1,130 @@
+"""Personal data in its surroundings: labels in many languages say what a number is, other words take it away."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safellm._core.detection.scanner import compile_scanner
+from safellm._core.detection.words import OTHER, label_before, load_labels
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    """Return type and text of what all rules find."""
+    return [(finding.type, text[finding.start : finding.end]) for finding in compile_scanner().scan(text)]
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "kind"),
+    [
+        ("Passport no. ", "X1234" + "567", "PASSPORT"),
+        ("Reisepass-Nr.: ", "C01X0" + "0T47", "PASSPORT"),
+        ("numéro de passeport : ", "12AB3" + "4567", "PASSPORT"),
+        ("护照号码：", "E1234" + "5678", "PASSPORT"),
+        ("Driver's license: ", "Z839-816" + "-36-122-0", "DRIVER_LICENSE"),
+        ("permis de conduire n° ", "0512991" + "00123", "DRIVER_LICENSE"),
+        ("My bank account number is ", "28707" + "205258", "BANK_ACCOUNT"),
+        ("Kontonummer: ", "5320" + "13000", "BANK_ACCOUNT"),
+        ("NHS number: ", "943 476" + " 5919", "MEDICAL_ID"),
+        ("EIN ", "20-13" + "09590", "TAX_ID"),
+        ("Steuernummer: ", "21/815/0" + "8150", "TAX_ID"),
+        ("ИНН ", "500100" + "732259", "TAX_ID"),
+        ("CPR-nummer ", "290-47" + "-2594", "NATIONAL_ID"),
+        ("T.C. kimlik numaram ", "4098334" + "1844", "NATIONAL_ID"),
+        ("주민등록번호는 ", "560325" + "-2493247", "NATIONAL_ID"),
+        ("mi DNI es ", "51302" + "571J", "NATIONAL_ID"),
+        ("fecha de nacimiento: ", "3 de mayo de " + "1975", "DATE_OF_BIRTH"),
+        ("geboren am ", "12.05." + "1980", "DATE_OF_BIRTH"),
+        ("生年月日：", "1980年5月" + "12日", "DATE_OF_BIRTH"),
+        ("data di nascita ", "12/05/" + "1980", "DATE_OF_BIRTH"),
+        ("Handynummer: ", "0151 " + "17598891", "PHONE"),
+        ("zadzwoń: ", "604 444" + " 088", "PHONE"),
+        ("電話番号は", "03-1234" + "-5678", "PHONE"),
+        ("my VIN is ", "1HGCM826" + "33A004352", "VIN"),
+    ],
+)
+def test_number_is_named_by_its_label(before: str, value: str, kind: str) -> None:
+    """A label in any of many languages gives the value its type, and the value alone is covered."""
+    assert found(f"{before}{value}, danke.") == [(kind, value)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Order 1234567" + "8Z shipped",
+        "Compute 491-28" + "-5463 as a subtraction",
+        "Epoch 17427" + "73796123 in milliseconds",
+        "offset 065.38" + "8704",
+        "SKU E83345" + "39 is out of stock",
+        "passport renewal on 2024-01-31",
+        "license: MIT, Copyright 2019-2024",
+        "Total: 5,341,864.59 USD, 613587" + "456 units",
+        "my card expired, order 4111 1111",
+        "username: string, user=self.user",
+        "Released on 12/05/1980; the birth of a format",
+    ],
+)
+def test_number_is_left_alone_when_it_is_called_otherwise(text: str) -> None:
+    """Orders, times, sums and versions are no personal data."""
+    assert found(text) == []
+
+
+def test_nearest_label_wins_when_there_are_two() -> None:
+    """Of two labels the nearer one says what follows."""
+    text = "passport pending, phone 030 " + "1234567"
+    assert found(text) == [("PHONE", "030 " + "1234567")]
+    account = "28707" + "205258"
+    assert found(f"order 7 came, now bank account {account}") == [("BANK_ACCOUNT", account)]
+    assert found(f"my bank account is closed; order {account}") == []
+
+
+def test_label_speaks_for_the_first_number_only() -> None:
+    """What comes after a labelled number has no label any more."""
+    text = "account number 28707" + "205258 and 12345" + "6789"
+    assert found(text) == [("BANK_ACCOUNT", "28707" + "205258")]
+
+
+def test_confidence_is_higher_when_a_label_and_a_check_digit_agree() -> None:
+    """A label lifts confidence; a wrong check digit lowers it without hiding the value."""
+    (right,) = compile_scanner().scan("NHS number 943 476" + " 5919")
+    (wrong,) = compile_scanner().scan("NHS number 943 476" + " 5918")
+    assert 0.5 <= wrong.confidence < right.confidence <= 1
+
+
+def test_labels_have_one_meaning() -> None:
+    """Every label has a type that rules give, or takes numbers away."""
+    kinds = {rule.type for rule in compile_scanner().rules}  # type: ignore[attr-defined]
+    kinds |= {"TAX_ID", "PASSPORT", "DRIVER_LICENSE", "MEDICAL_ID", "BANK_ACCOUNT", "VIN", OTHER}
+    assert set(load_labels().values()) <= kinds
+
+
+@given(st.text(), st.integers(0, 200))
+def test_label_look_up_takes_any_text(text: str, start: int) -> None:
+    """No text makes the look-up fail, also where lower case changes its length."""
+    label = label_before(text, min(start, len(text)))
+    assert label is None or label.type
+
+
+@given(st.text("\u0130\u1e9e passport: \n", max_size=60))
+def test_label_is_found_when_lower_case_is_longer(prefix: str) -> None:
+    """Letters that grow in lower case don't shift the label away from its value."""
+    label = label_before(f"{prefix} passport no. X", len(prefix) + 14)
+    assert label is not None
+    assert (label.type, label.is_direct) == ("PASSPORT", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("saved as alice@mail.test.txt", ["alice@mail.test"]),
+        ("https://social.test/users/ann.lee?tab=1, ok", ["https://social.test/users/ann.lee?tab=1"]),
+        ("login ok user=annlee ip=192.0.2.1", ["annlee", "192.0.2.1"]),
+        ("NIC 3c:22:fb:" + "12:9a:d0.", ["3c:22:fb:" + "12:9a:d0"]),
+        ("pay bc1qar0srrr7xfkvy5l6" + "43lydnw9re59gtzzwf5mdq", ["bc1qar0srrr7xfkvy5l6" + "43lydnw9re59gtzzwf5mdq"]),
+    ],
+)
+def test_value_is_found_in_its_place(text: str, values: list[str]) -> None:
+    """Addresses, user names and machines are covered exactly."""
+    assert [value for _, value in found(text)] == values
