@@ -118,11 +118,11 @@ def locked(descriptor: int, *, timeout_ns: int = LOCK_TIMEOUT_NS) -> Iterator[No
 
 def lock(descriptor: int, *, timeout_ns: int = LOCK_TIMEOUT_NS) -> None:
     """Take the exclusive lock; see `locked`."""
-    if _try_lock(descriptor):
+    if try_lock(descriptor):
         return
     # Asked again and again, since a blocking lock can't be given up after a time.
     end_ns, pause_s = time.monotonic_ns() + timeout_ns, _FIRST_PAUSE_S
-    while not _try_lock(descriptor):
+    while not try_lock(descriptor):
         if time.monotonic_ns() >= end_ns:
             raise OSError(errno.ETIMEDOUT, "another process keeps the lock")
         time.sleep(pause_s)
@@ -131,7 +131,8 @@ def lock(descriptor: int, *, timeout_ns: int = LOCK_TIMEOUT_NS) -> None:
 
 if sys.platform == "win32":
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Take the exclusive lock if nobody has it; returns whether it was taken."""
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -139,6 +140,14 @@ if sys.platform == "win32":
             if error.errno in {errno.EACCES, errno.EDEADLK}:
                 return False
             raise
+        return True
+
+    def try_share(descriptor: int) -> bool:  # noqa: ARG001 - as elsewhere
+        """Take the lock together with others: not possible here."""
+        return False
+
+    def is_alone(descriptor: int) -> bool:  # noqa: ARG001 - as elsewhere
+        """Return whether nobody has the lock: nobody can share it here."""
         return True
 
     def unlock(descriptor: int) -> None:
@@ -160,11 +169,27 @@ if sys.platform == "win32":
 
 else:
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Take the exclusive lock if nobody has it; returns whether it was taken."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        return True
+
+    def try_share(descriptor: int) -> bool:
+        """Take the lock together with others who share it; returns whether it was taken."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def is_alone(descriptor: int) -> bool:
+        """Return whether nobody has the lock at this moment."""
+        if not try_lock(descriptor):
+            return False
+        unlock(descriptor)
         return True
 
     def unlock(descriptor: int) -> None:

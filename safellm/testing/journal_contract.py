@@ -19,6 +19,7 @@ import pytest
 from safellm._core.verify import Verification
 from safellm.errors import GuardFailure, Reason
 from safellm.stores.journal.interface import Journal, Receipt
+from safellm.stores.waiting import Busy
 
 _TIME_NS = 1_800_000_000_000_000_000
 
@@ -48,6 +49,18 @@ class JournalContract:
         assert [receipt.seq for receipt in receipts] == [1, 2, 3, 4, 5]
         assert len({receipt.hash for receipt in receipts}) == 5
         assert (found.ok, found.records, found.last_seq, found.head) == (True, 5, 5, receipts[-1].hash), found.problems
+
+    def test_without_waiting_it_is_written_or_busy(self, place: Path) -> None:
+        """A record that may not wait is written whole, or `Busy` is raised and nothing is written."""
+        journal = self.open_journal(place)
+        for number in range(1, 4):
+            try:
+                receipt = journal.append("call.intent", {}, time_ns=_TIME_NS, wait=False)
+            except Busy:
+                receipt = journal.append("call.intent", {}, time_ns=_TIME_NS)
+            assert receipt.seq == number
+        journal.close()
+        assert self.verify(place).records == 3
 
     def test_journals_over_one_store_share_the_chain(self, place: Path) -> None:
         """Two objects write in turn and never take the same number."""

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit, Window
 from safellm.errors import ProtocolMisuse
 from safellm.stores.ledger.interface import Ledger
+from safellm.stores.waiting import Busy
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -298,6 +300,24 @@ class LedgerContract:
             ledger.settle(str(number), tokens(1), now_ns=NOON_NS, model=model)
         assert sum(row.requests for row in ledger.usage()) == 4
         assert max(len(row.model) for row in ledger.usage()) < 1000
+
+    def test_without_waiting_it_is_done_or_busy(self, make_ledger: MakeLedger) -> None:
+        """A call that may not wait is done whole, or `Busy` is raised and nothing was done."""
+        ledger, day = make_ledger(), limit(100)
+
+        def now_or_later(act: Callable[..., object]) -> None:
+            try:
+                act(wait=False)
+            except Busy:
+                act(wait=True)
+
+        for name, limits in (("a", (day,)), ("b", ())):
+            now_or_later(partial(ledger.reserve, asking(name, 60, *limits), now_ns=NOON_NS))
+            now_or_later(partial(ledger.settle, name, tokens(25), now_ns=NOON_NS))
+        ledger.reserve(asking("c", 60, day), now_ns=NOON_NS)
+        now_or_later(partial(ledger.release, "c"))
+        assert standing(ledger, day) == (25, 0)
+        assert sum(row.input_tokens for row in ledger.usage()) == 50
 
     def test_two_ledgers_share_one_store(self, make_ledger: MakeLedger) -> None:
         """What one program holds, another one sees and can settle."""

@@ -30,7 +30,10 @@ UNRECORDED: Final = Receipt(seq=0, hash=GENESIS)  # no place in any chain
 
 
 class EventSink(Protocol):
-    """Where events go besides the trail."""
+    """Where events go besides the trail.
+
+    A sink may have a method `listens(fields) -> bool`; while it says False, events are not even made for it.
+    """
 
     def emit(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> None:
         """Pass one event on; may raise anything, which costs the event but not the call."""
@@ -87,12 +90,23 @@ class LoggingSink:
         if not any(isinstance(handler, logging.NullHandler) for handler in self._logger.handlers):
             self._logger.addHandler(logging.NullHandler())
 
+    def listens(self, fields: Mapping[str, JSON]) -> bool:
+        """Return whether the event would reach a handler that does something."""
+        if not self._logger.isEnabledFor(_level(fields)):
+            return False
+        logger: logging.Logger | None = self._logger
+        while logger is not None:
+            if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
+
     def emit(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> None:
         """Pass one record to the logger."""
-        import structlog  # noqa: PLC0415 - late: `import safellm` must not load it
-
-        if not self._logger.isEnabledFor(_level(fields)):
+        if not self.listens(fields):
             return
+        import structlog  # noqa: PLC0415 - late: nobody may be listening at all
+
         logger = structlog.wrap_logger(
             self._logger,
             processors=[_flat, _as_log_record],
@@ -106,7 +120,7 @@ class LoggingSink:
 class NullJournal:
     """No trail: the policy's audit is off."""
 
-    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:  # noqa: ARG002 - the protocol
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:  # noqa: ARG002 - protocol
         """Keep nothing."""
         return UNRECORDED
 
@@ -122,10 +136,10 @@ class BestEffortJournal:
         self._stream = stream
         self._reported = False
 
-    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:
         """Write the record if that is possible."""
         try:
-            return self._journal.append(event, fields, time_ns=time_ns)
+            return self._journal.append(event, fields, time_ns=time_ns, wait=wait)
         except GuardFailure as failure:
             if not self._reported:
                 self._reported = True
@@ -145,20 +159,25 @@ class FanOutJournal:
 
     def __init__(self, primary: Journal, sinks: Iterable[EventSink], *, stream: TextIO | None = None) -> None:
         self._primary = primary
-        self._sinks = tuple(sinks)
+        self._sinks = tuple((sink, getattr(sink, "listens", None)) for sink in sinks)
         self._stream = stream
         self._broken: set[int] = set()
 
-    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:
         """Write the record, then tell the sinks.
 
         Raises:
             GuardFailure: the primary journal's; no sink hears of the event then.
+            Busy: the same.
         """
-        receipt = self._primary.append(event, fields, time_ns=time_ns)
-        sent = fields if receipt is UNRECORDED else {**fields, "seq": receipt.seq, "hash": receipt.hash}
-        for number, sink in enumerate(self._sinks):
+        receipt = self._primary.append(event, fields, time_ns=time_ns, wait=wait)
+        sent: Mapping[str, JSON] | None = None
+        for number, (sink, listens) in enumerate(self._sinks):
             try:
+                if listens is not None and not listens(fields):
+                    continue
+                if sent is None:
+                    sent = fields if receipt is UNRECORDED else {**fields, "seq": receipt.seq, "hash": receipt.hash}
                 sink.emit(event, sent, time_ns=time_ns)
             except Exception as error:  # noqa: BLE001 - the record is written; a sink is foreign code
                 if number not in self._broken:

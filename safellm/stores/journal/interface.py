@@ -23,10 +23,11 @@ class Journal(Protocol):
 
     Raises:
         GuardFailure: with `Reason.AUDIT_UNAVAILABLE` when a record can't be made durable.
+        Busy: a call with `wait=False` would block; nothing was written.
     """
 
-    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> Receipt:
-        """Write one record; it is on disk when this returns."""
+    def append(self, event: str, fields: Mapping[str, JSON], *, time_ns: int, wait: bool = True) -> Receipt:
+        """Write one record, as safely as the journal promises; it outlives this process at least."""
         ...
 
     def close(self) -> None:

@@ -38,19 +38,31 @@ class Usage:
 class Ledger(Protocol):
     """Shared by all threads and processes that open the same store. Every method may block; none loses an update.
 
+    A call that names no limit holds nothing: its usage may be written a moment later, and is lost if the process is killed in
+    between. What a limit counts is in the store when a method returns.
+
     Raises:
         GuardFailure: with `Reason.BUDGET_UNAVAILABLE` whenever the store can't answer.
+        Busy: a call with `wait=False` would block; nothing was done.
     """
 
-    def reserve(self, reserve: Reserve, *, now_ns: int) -> OverLimit | None:
+    def reserve(self, reserve: Reserve, *, now_ns: int, wait: bool = True) -> OverLimit | None:
         """Hold the amounts on all limits at once, or on none and say which is full (THREATS B.1)."""
         ...
 
-    def settle(self, reservation_id: str, amounts: Amounts | None, *, now_ns: int, model: str | None = None) -> Amounts:
+    def settle(
+        self,
+        reservation_id: str,
+        amounts: Amounts | None,
+        *,
+        now_ns: int,
+        model: str | None = None,
+        wait: bool = True,
+    ) -> Amounts:
         """Turn a hold into a charge exactly once; None charges the hold itself. Returns what was charged."""
         ...
 
-    def release(self, reservation_id: str) -> None:
+    def release(self, reservation_id: str, *, wait: bool = True) -> None:
         """Drop a hold of a request of which nothing was sent."""
         ...
 

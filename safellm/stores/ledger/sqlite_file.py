@@ -30,6 +30,8 @@ _BUSY_WAIT_S = (
     0.004  # SQLite's own wait; short, because its back-off sleeps up to 100 ms and is unfair. We retry ourselves.
 )
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)  # the last: a race for the WAL's locks
+_PAGE_BYTES = 1024
+_CHECKPOINT_PAGES = 16_000  # 16 MB: moving the log into the file waits for the disk, so it is done seldom
 _REARM = "Look at what happened, then run `safellm budget rearm` to begin a new ledger."
 
 _UNITS = "CHECK (typeof({0}) = 'integer' AND {0} >= 0)"  # STRICT tables would do, but need SQLite 3.37
@@ -81,9 +83,11 @@ def open_database(path: Path, *, durable: bool) -> sqlite3.Connection:
     )
     try:
         database.execute("PRAGMA trusted_schema = OFF")
+        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file; each change writes some four pages
         _check_header(database, path)
         database.execute("PRAGMA journal_mode = WAL").fetchone()
         database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").fetchone()
         _join(database, path)
     except BaseException:
         database.close()
@@ -251,7 +255,9 @@ def _check_header(database: sqlite3.Connection, path: Path) -> None:
 def _join(database: sqlite3.Connection, path: Path) -> None:
     if not database.execute("PRAGMA application_id").fetchone()[0]:
         _initialise(database, path)
-    mark, remembered = _mark_of(database), read_mark(path)
+    # The mark first: another process that notes a new day at this moment does so in the ledger before it does in the mark.
+    remembered = read_mark(path)
+    mark = _mark_of(database)
     if remembered is None:
         _write_mark(path, mark)  # whoever made the ledger has not come to write it yet
     elif remembered.generation != mark.generation:

@@ -16,6 +16,7 @@ from safellm.stores.ledger.interface import Balance, Usage
 
 State: TypeAlias = Literal["held", "settled", "swept", "released"]
 Line: TypeAlias = tuple[str, str, str, int]  # one account in one window: name, unit, span, window id
+UsageKey: TypeAlias = tuple[str, str, str, str]  # day, provider, model, operation
 _Row: TypeAlias = tuple[str, State, int, int, int | None, int, str, str, str, str | None, str]
 
 _NOTHING = Amounts(requests=0)
@@ -26,6 +27,11 @@ _LABEL_CHARACTERS = 128  # longer names of models and operations are cut; a resp
 _SELECT = (
     "SELECT id, state, input_tokens, output_tokens, micro_usd, requests, provider, model, operation, day, lines "
     "FROM reservations"
+)
+_ADD_USAGE = (
+    "UPDATE usage SET requests = requests + ?, input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
+    "micro_usd = micro_usd + ?, unpriced_requests = unpriced_requests + ? "
+    "WHERE day = ? AND provider = ? AND model = ? AND operation = ?"
 )
 
 
@@ -63,7 +69,7 @@ def insert(
     Raises:
         ProtocolMisuse: the id was used before.
     """
-    labels = [_label(reserve.labels.get(name, "")) for name in ("provider", "model", "operation")]
+    labels = [label(reserve.labels.get(name, "")) for name in ("provider", "model", "operation")]
     try:
         database.execute(
             "INSERT INTO reservations (id, state, created_ns, pid, opened_ns, provider, model, operation, input_tokens, "
@@ -119,8 +125,10 @@ def charge(  # noqa: PLR0913 - the parts of one booking
     first = row.day is None
     before = _NOTHING if first else row.amounts
     _move(database, row, before, amounts)
-    day, model = (day, row.model if model is None else _label(model)) if first else (str(row.day), row.model)
-    _count(database, (day, row.provider, model, row.operation), before, amounts)
+    day, model = (day, row.model if model is None else label(model)) if first else (str(row.day), row.model)
+    added = nothing_added()
+    add_amounts(added, None if first else row.amounts, amounts)
+    count(database, (day, row.provider, model, row.operation), added)
     database.execute(
         "UPDATE reservations SET state = ?, day = ?, model = ?, input_tokens = ?, output_tokens = ?, micro_usd = ?, "
         "requests = ? WHERE id = ?",
@@ -156,6 +164,44 @@ def usage(database: sqlite3.Connection, *, since_day: str) -> list[Usage]:
     return [Usage(**dict(zip(names, row, strict=True))) for row in database.execute(statement, (since_day,))]
 
 
+def count(database: sqlite3.Connection, key: UsageKey, added: Sequence[int]) -> None:
+    """Add to what was billed: requests, input tokens, output tokens, micro-dollars, requests without a price."""
+    values = (*added, *key)
+    # Not an upsert: a number that is added can be negative, and SQLite checks the row that it would insert before it looks
+    # for one that is there.
+    if not database.execute(_ADD_USAGE, values).rowcount:
+        database.execute("INSERT INTO usage VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0)", key)
+        database.execute(_ADD_USAGE, values)
+
+
+def nothing_added() -> list[int]:
+    """Return the numbers that `count` takes, all zero."""
+    return [0, 0, 0, 0, 0]
+
+
+def add_amounts(totals: list[int], before: Amounts | None, after: Amounts) -> None:
+    """Add to `totals` what `after` has over `before`, which was counted already."""
+    totals[0] += after.requests
+    totals[1] += after.input_tokens
+    totals[2] += after.output_tokens
+    totals[3] += after.micro_usd or 0
+    totals[4] += _unpriced(after)
+    if before is not None:
+        totals[0] -= before.requests
+        totals[1] -= before.input_tokens
+        totals[2] -= before.output_tokens
+        totals[3] -= before.micro_usd or 0
+        totals[4] -= _unpriced(before)
+
+
+def label(text: str) -> str:
+    """Return a name as the store keeps it."""
+    if text.isascii() and len(text) <= _LABEL_CHARACTERS:
+        return text
+    # A response may name a model with half a surrogate pair, which SQLite can't store.
+    return text[:_LABEL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+
+
 def _reservation(row: _Row) -> Reservation:
     identifier, state, tokens_in, tokens_out, micro_usd, requests, provider, model, operation, day, lines = row
     return Reservation(
@@ -178,11 +224,6 @@ def _key(limit: Limit) -> tuple[str, str, str]:
     return limit.name, str(limit.unit), str(limit.window)
 
 
-def _label(text: str) -> str:
-    # A response may name a model with half a surrogate pair, which SQLite can't store.
-    return text[:_LABEL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-
-
 def _standing(database: sqlite3.Connection, limit: Limit, now_ns: int) -> tuple[int, int, int]:
     """Return the window id in force, and what is used and held in it."""
     row = database.execute(
@@ -198,29 +239,14 @@ def _move(database: sqlite3.Connection, row: Reservation, before: Amounts, after
     for line in row.lines:
         unit = Unit(line[1])
         held = row.amounts.of(unit) if row.state == "held" else 0
-        database.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", line)
-        database.execute(
+        statement = (
             "UPDATE accounts SET used = used + ?, held = held - ? "
-            "WHERE name = ? AND unit = ? AND span = ? AND window_id = ?",
-            (after.of(unit) - before.of(unit), held, *line),
+            "WHERE name = ? AND unit = ? AND span = ? AND window_id = ?"
         )
-
-
-def _count(database: sqlite3.Connection, key: tuple[str, str, str, str], before: Amounts, after: Amounts) -> None:
-    added = (
-        after.requests - before.requests,
-        after.input_tokens - before.input_tokens,
-        after.output_tokens - before.output_tokens,
-        (after.micro_usd or 0) - (before.micro_usd or 0),
-        _unpriced(after) - _unpriced(before),
-    )
-    database.execute("INSERT INTO usage VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING", key)
-    database.execute(
-        "UPDATE usage SET requests = requests + ?, input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
-        "micro_usd = micro_usd + ?, unpriced_requests = unpriced_requests + ? "
-        "WHERE day = ? AND provider = ? AND model = ? AND operation = ?",
-        (*added, *key),
-    )
+        values = (after.of(unit) - before.of(unit), held, *line)
+        if not database.execute(statement, values).rowcount:  # an old window without holds, which was forgotten
+            database.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0)", line)
+            database.execute(statement, values)
 
 
 def _unpriced(amounts: Amounts) -> int:

@@ -94,7 +94,14 @@ def test_file_and_folder_are_private(tmp_path: Path) -> None:
         os.umask(previous)
     ledger.close()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
-    assert set(modes) == {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.mark"}
+    assert set(modes) == {
+        "ledger.db",
+        "ledger.db.lock",
+        "ledger.db.turn",
+        "ledger.db-wal",
+        "ledger.db-shm",
+        "ledger.db.mark",
+    }
     assert set(modes.values()) == {0o600}
 
 
