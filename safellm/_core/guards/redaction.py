@@ -1,27 +1,41 @@
-"""Stage 7: secrets, personal data and registered values are hidden before a byte leaves (promise P6; THREATS R.1-R.4).
+"""Stage 7: secrets, personal data, marked and registered values are hidden before a byte leaves (promise P6; THREATS R.1-R.4).
 
-Each finding's type has an action: mask (reversible), remove, block or allow. A text that looks like a placeholder is hidden
-like a value, so nothing in the program's own text can be restored into something else. A placeholder of this very conversation
-stays: a tool that was given one sends it back in its result, and the model has to recognise it.
+Each finding's type has an action: mask (reversible), surrogate (a fake of the same form), remove, block or allow. A text that
+looks like a placeholder is hidden like a value, so nothing in the program's own text can be restored into something else. A
+placeholder of this very conversation stays: a tool that was given one sends it back in its result, and the model has to
+recognise it.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import unquote_plus
 
 from safellm._core.call import Call
 from safellm._core.detection.finding import Finding
 from safellm._core.fields import Field, Kind
-from safellm._core.placeholder import LOOK_ALIKE_TYPE, find_placeholders
+from safellm._core.jsonpath import covers, parse_path
+from safellm._core.placeholder import LOOK_ALIKE_TYPE, PATTERN
 from safellm._core.policy import Action
+from safellm._core.redaction.hide import GUARD, action_for, blocked, hide
+from safellm._core.redaction.memory import Memory
+from safellm._core.redaction.numbers import Path, number_fields
+from safellm._core.redaction.spots import (
+    PATH_RULE,
+    SECRET_TYPES,
+    Marks,
+    Spot,
+    find_look_alikes,
+    find_spots,
+    with_values,
+)
 from safellm.errors import Reason, Refused
 
-NAME = "redaction"
+NAME = GUARD
 # Where hiding anything else than a secret would break what the string is for.
 _SECRETS_ONLY = frozenset({Kind.URL, Kind.IDENTIFIER})
 _UNSEARCHED = frozenset({Kind.DATA, Kind.OPAQUE, Kind.CREDENTIAL})
-_SECRET_TYPES = frozenset({"SECRET", "REGISTERED"})
 
 
 def guard(call: Call) -> None:
@@ -31,84 +45,82 @@ def guard(call: Call) -> None:
         Refused: `redaction.blocked`, when the policy blocks a type that was found.
     """
     _check_target(call)
-    if not call.policy.redaction.enabled and call.tools.registered is None:
+    named = _named_places(call)
+    marks = call.mapping.marks if isinstance(call.mapping, Memory) else None
+    if not call.policy.redaction.enabled and call.tools.registered is None and marks is None and named is None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
+    numbers = list(number_fields(call.body, named)) if call.policy.redaction.enabled or named else []
+    texts = _Texts([one.text for one in (*fields, *numbers)])
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
+    for one in (*fields, *numbers):
+        if spots := _spots(call, one, marks, named):
+            _replace(call, one, spots, texts)
+    if not call.policy.redaction.enabled and not len(call.mapping):
+        return  # nothing is hidden, so nothing will be put back
     for one in fields:
-        if found := _found(call, one):
-            _replace(call, one, found)
-    for one in fields:
-        if look_alikes := _look_alikes(call, one):
-            _replace(call, one, look_alikes)
+        if look_alikes := find_look_alikes(one.text, call.mapping):
+            _replace(call, one, look_alikes, texts)
 
 
-def _found(call: Call, one: Field) -> list[Finding]:
-    found: list[Finding] = []
-    if call.tools.registered is not None:
-        found += call.tools.registered.find(one.text)
-    if call.policy.redaction.enabled:
-        found += call.tools.scanner.scan(one.text)
-    if one.kind in _SECRETS_ONLY:
-        found = [finding for finding in found if finding.type in _SECRET_TYPES]
-    return _without_overlaps(found)
+class _Texts:
+    """Everything that the program wrote, to tell whether a surrogate stands in it by chance."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+        self._lower: str | None = None
+
+    def hold(self, text: str) -> bool:
+        """Return whether a text stands anywhere, in any case."""
+        if self._lower is None:
+            self._lower = "\0".join(self._texts).lower()
+        return text.lower() in self._lower
 
 
-def _look_alikes(call: Call, one: Field) -> list[Finding]:
-    return [
-        Finding(type=LOOK_ALIKE_TYPE, rule="placeholder", start=match.start(), end=match.end())
-        for match in find_placeholders(one.text)
-        if call.mapping.value_of(match[0]) is None
-    ]
+def _named_places(call: Call) -> Callable[[Path], bool] | None:
+    paths = call.policy.redaction.paths
+    if not paths:
+        return None
+    return lambda path: _name_of(call, path) is not None
 
 
-def _without_overlaps(found: list[Finding]) -> list[Finding]:
-    """Join what overlaps into one finding of the first type, so that no part of any of them stays."""
-    joined: list[Finding] = []
-    for finding in sorted(found, key=lambda item: (item.start, -item.end)):
-        if joined and finding.start < joined[-1].end:
-            last = joined[-1]
-            if finding.end > last.end:
-                joined[-1] = Finding(type=last.type, rule=last.rule, start=last.start, end=finding.end)
-        else:
-            joined.append(finding)
-    return joined
+def _name_of(call: Call, path: Path) -> str | None:
+    return next((name for text, name in call.policy.redaction.paths.items() if covers(parse_path(text), path)), None)
 
 
-def _action(call: Call, finding: Finding) -> Action:
-    if finding.type == LOOK_ALIKE_TYPE:
-        return Action.MASK
+def _spots(call: Call, one: Field, marks: Marks | None, named: Callable[[Path], bool] | None) -> list[Spot]:
+    if named is not None and not one.is_key and named(one.path) and PATTERN.fullmatch(one.text) is None:
+        finding = Finding(type=_name_of(call, one.path) or "", rule=PATH_RULE, start=0, end=len(one.text))
+        return [Spot(finding=finding, value=with_values(one.text, marks))]
+    return find_spots(
+        one.text,
+        scanner=call.tools.scanner if call.policy.redaction.enabled else None,
+        registered=call.tools.registered,
+        marks=marks,
+        secrets_only=one.kind in _SECRETS_ONLY,
+    )
+
+
+def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
     redaction = call.policy.redaction
-    return redaction.types.get(finding.type, redaction.default)
-
-
-def _replace(call: Call, one: Field, findings: list[Finding]) -> None:
-    out: list[str] = []
-    position = 0
-    for finding in findings:
-        action = _action(call, finding)
-        if finding.type != LOOK_ALIKE_TYPE:
-            call.findings[finding.type] += 1
-        if action is Action.ALLOW:
-            continue
-        if action is Action.BLOCK:
-            raise Refused(
-                f"The request holds a value of type {finding.type} in {one.pointer or 'its text'}",
-                guard=NAME,
-                reason=Reason.REDACTION_BLOCKED,
-                remedy=f"Take it out, or change redaction.types.{finding.type} in the policy.",
-                status=400,
-            )
-        out.append(one.text[position : finding.start])
-        value = one.text[finding.start : finding.end]
-        if action is Action.MASK:
-            out.append(call.mapping.hide(call.tools.key, finding.type, value))
-        else:
-            out.append(f"[{finding.type} removed]")
-        position = finding.end
-    if position:
-        out.append(one.text[position:])
-        call.change(one, "".join(out))
+    for spot in spots:
+        if spot.finding.type != LOOK_ALIKE_TYPE:
+            call.findings[spot.finding.type] += 1
+        if call.policy.observes and action_for(redaction, spot) is Action.BLOCK:
+            raise blocked(spot.finding.type, one.pointer or "its text")
+    if call.policy.observes:
+        return  # nothing leaves hidden, so nothing is to be put back
+    text, _ = hide(
+        one.text,
+        spots,
+        redaction=redaction,
+        mapping=call.mapping,
+        key=call.tools.key,
+        is_taken=texts.hold,
+        where=one.pointer or "its text",
+    )
+    if text != one.text:
+        call.change(one, text)
 
 
 def _decoded(target: str) -> set[str]:
@@ -121,13 +133,13 @@ def _holds_secret(call: Call, text: str) -> bool:
     found = list(call.tools.scanner.scan(text)) if call.policy.redaction.enabled else []
     if call.tools.registered is not None:
         found += call.tools.registered.find(text)
-    return any(finding.type in _SECRET_TYPES for finding in found)
+    return any(finding.type in SECRET_TYPES for finding in found)
 
 
 def _check_target(call: Call) -> None:
     # A path or a query can't be masked: the provider has to understand it. A secret there stops the call (THREATS R.1, E.5).
     target = f"{call.head.path}?{call.head.query}" if call.head.query else call.head.path
-    if any(_holds_secret(call, form) for form in _decoded(target)):
+    if any(_holds_secret(call, form) for form in (_decoded(target) if "%" in target or "+" in target else (target,))):
         raise Refused(
             "The request's URL holds a secret",
             guard=NAME,
