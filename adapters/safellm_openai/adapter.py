@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from safellm._core.adapter import Billing, Ceiling, Route, Seen, StreamReader, UsageSeen
@@ -18,6 +19,15 @@ from safellm_openai.table import TABLE
 _AZURE_SUFFIXES = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 _OPENAI_HOSTS = frozenset({"api.openai.com", "us.api.openai.com", "eu.api.openai.com"})
 _ERROR_TYPES = {400: "invalid_request_error", 403: "permission_error", 429: "rate_limit_error"}
+
+_CHAT_OWN = Ceiling(
+    keys=("max_completion_tokens", "max_tokens"), inject="max_completion_tokens", multipliers=("n",)
+)  # fmt: skip
+_CHAT = replace(_CHAT_OWN, inject="max_tokens")
+_CEILINGS = {
+    "/responses": Ceiling(keys=("max_output_tokens",), inject="max_output_tokens"),
+    "/completions": Ceiling(keys=("max_tokens",), inject="max_tokens", multipliers=("n", "best_of")),
+}
 
 
 class OpenAIAdapter:
@@ -44,13 +54,8 @@ class OpenAIAdapter:
         if route.template == "/chat/completions":
             # `max_completion_tokens` is OpenAI's newer name; compatible servers know the older one.
             own = origin.host in _OPENAI_HOSTS or origin.host.endswith(_AZURE_SUFFIXES)
-            inject = "max_completion_tokens" if own else "max_tokens"
-            return Ceiling(keys=("max_completion_tokens", "max_tokens"), inject=inject, multipliers=("n",))
-        if route.template == "/responses":
-            return Ceiling(keys=("max_output_tokens",), inject="max_output_tokens")
-        if route.template == "/completions":
-            return Ceiling(keys=("max_tokens",), inject="max_tokens", multipliers=("n", "best_of"))
-        return None
+            return _CHAT_OWN if own else _CHAT
+        return _CEILINGS.get(route.template)
 
     def ask_for_usage(self, route: Route, body: dict[str, Any]) -> bool:
         """Have a chat stream end with its usage; Responses streams always do."""

@@ -11,15 +11,19 @@ What differs from the SDK, and why:
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import openai
+from safellm._core.origin import parse_origin
 from safellm.errors import ConfigurationError, Reason, Refused
-from safellm_openai.adapter import ADAPTER
+from safellm.profiles import Profile, find_profile, profile_at
+from safellm_openai.adapter import ADAPTER, OpenAIAdapter
 from safellm_openai.errors import native_error
+from safellm_openai.profiled import adapter_for
 
 if TYPE_CHECKING:
     from safellm._core.origin import Origin
@@ -100,8 +104,14 @@ def _no_websockets() -> Refused:
     )
 
 
-def _construct(
-    client: Any, base: Any, settings: Mapping[str, object] | None, options: dict[str, Any], *, azure: bool
+def _construct(  # noqa: PLR0913 - one call for each class, everything named
+    client: Any,
+    base: Any,
+    settings: Mapping[str, object] | None,
+    options: dict[str, Any],
+    *,
+    azure: bool,
+    profile: str | None = None,
 ) -> None:
     """Make the SDK's client with placeholders for managed keys, then guard its transports."""
     from safellm.client import bind, origin_of, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
@@ -112,15 +122,18 @@ def _construct(
     driver: Driver | None = guard_of(http_client)
     if driver is not None:
         # A copy of a guarded client (`with_options`): same transport, same keys; the address may be another one.
-        _refuse_borrowed(settings, options)
+        _refuse_borrowed(settings if profile is None else {}, options)
         base.__init__(client, **options)
         bind(driver, client.base_url)
         return
-    setup = prepare(ADAPTER, settings, sdk=f"openai {openai.__version__}")
     address_keys = ("base_url", "azure_endpoint", "data_residency")
     in_code = any(_is_given(options.get(key)) for key in address_keys)
-    origins: tuple[Origin, ...] = () if azure else ADAPTER.origins
-    _manage_keys(setup, options, origins, azure=azure)
+    adapter = ADAPTER if azure else _adapter_for(profile, options)
+    setup = prepare(adapter, settings, sdk=f"openai {openai.__version__}")
+    if profile is None:
+        _manage_keys(setup, options, () if azure else ADAPTER.origins, azure=azure)
+    else:
+        _manage_profile_key(setup, find_profile(profile), options)
     if setup.vault_problem is not None:
         options.pop("_enforce_credentials", None)  # a missing key is told now, with the reason why there is none
     try:
@@ -133,6 +146,41 @@ def _construct(
     driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
     client._client = guard_client(client._client if http_client is None else own_copy(http_client), driver)  # noqa: SLF001
+
+
+def _adapter_for(profile: str | None, options: dict[str, Any]) -> OpenAIAdapter:
+    """Return the dialect of the server: named by the program, or known by the address that the program gives."""
+    if profile is None:
+        url = options.get("base_url")
+        known = None
+        if _is_given(url):
+            with contextlib.suppress(ConfigurationError):  # an address that is none is for the SDK to complain about
+                known = profile_at(parse_origin(str(url)))
+        return ADAPTER if known is None else adapter_for(known)
+    found = find_profile(profile)
+    if not _is_given(options.get("base_url")):
+        options["base_url"] = found.base_url  # given to the SDK, so it doesn't read OPENAI_BASE_URL
+    # OpenAI's names of your organization and project, from OPENAI_ORG_ID and OPENAI_PROJECT_ID, are nobody else's business.
+    own: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+    options["default_headers"] = {**own, **(options.get("default_headers") or {})}
+    return adapter_for(found)
+
+
+def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any]) -> None:
+    if options.get("api_key") is not None:
+        _manage_keys(setup, options, (), azure=True)  # strict mode takes none from code
+        return
+    if profile.needs_key or setup.environ.get(profile.variable) or setup.may_have_stored(profile.name):
+        options["api_key"] = setup.manage(profile.name, profile.variable, default_origins=profile.origins)
+    if options.get("api_key") is None and not profile.needs_key:
+        options["api_key"] = "no-key"  # the SDK insists on one, the server doesn't look
+    elif options.get("api_key") is None:
+        problem = setup.vault_problem
+        raise openai.OpenAIError(
+            f"There is no key for {profile.title}: run `safellm keys set {profile.name} --provider {profile.name} "
+            f"--origin {profile.origins[0]}`, or set {profile.variable}"
+            f"{'' if problem is None else f' (safellm: {problem})'}"
+        )
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, ...], *, azure: bool) -> None:
@@ -196,10 +244,10 @@ def _like(sdk: Any) -> Callable[[_Client], _Client]:
 
     def dress(made: _Client) -> _Client:
         init: Any = made.__init__
-        own = inspect.signature(init).parameters["safellm"]
+        own = [one for name, one in inspect.signature(init).parameters.items() if name in ("profile", "safellm")]
         functools.update_wrapper(init, sdk.__init__)
         theirs = inspect.signature(sdk.__init__)
-        init.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), own])
+        init.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *own])
 
         @functools.wraps(sdk.copy)
         def copy(self: Any, **options: Any) -> Any:
@@ -213,18 +261,25 @@ def _like(sdk: Any) -> Callable[[_Client], _Client]:
 
 @_like(openai.OpenAI)
 class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
-    """`openai.OpenAI`, guarded. Takes the SDK's arguments and `safellm=`, a mapping of policy values for this client."""
+    """`openai.OpenAI`, guarded. Takes the SDK's arguments and two more.
 
-    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        _construct(self, openai.OpenAI, safellm, options, azure=False)
+    `safellm=` is a mapping of policy values for this client, `profile=` the name of another server (`safellm.profiles`).
+    """
+
+    def __init__(
+        self, *, profile: str | None = None, safellm: Mapping[str, object] | None = None, **options: Any
+    ) -> None:
+        _construct(self, openai.OpenAI, safellm, options, azure=False, profile=profile)
 
 
 @_like(openai.AsyncOpenAI)
 class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
-    """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
+    """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments, `safellm=` and `profile=`."""
 
-    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        _construct(self, openai.AsyncOpenAI, safellm, options, azure=False)
+    def __init__(
+        self, *, profile: str | None = None, safellm: Mapping[str, object] | None = None, **options: Any
+    ) -> None:
+        _construct(self, openai.AsyncOpenAI, safellm, options, azure=False, profile=profile)
 
 
 @_like(openai.AzureOpenAI)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from safellm._core.adapter import Delta, EventView
 from safellm._core.fields import Kind
@@ -36,8 +36,13 @@ _ITEM_KEYS = ("item_id", "output_index", "content_index", "summary_index", "comm
 
 @dataclass(slots=True)
 class OpenAIStreamReader:
-    """Reads one stream; remembers tool names, which stand only in the first piece of a call."""
+    """Reads one stream; remembers tool names, which stand only in the first piece of a call.
 
+    Attributes:
+        varying: Keys of events whose values count or pad and say nothing.
+    """
+
+    varying: ClassVar[tuple[str, ...]] = ("sequence_number", "obfuscation")
     hide_usage: bool = False
     _tools: dict[Channel, str] = field(default_factory=dict)
 

@@ -22,6 +22,25 @@ class Billing(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """How an endpoint takes files as they are. Names of headers, in lower case; empty where there is none.
+
+    Attributes:
+        command: Says "upload" when the body is a file's bytes, "finalize" with the last of them; empty: it always is all of it.
+        offset: Where in the file the bytes begin.
+        length: Announces the file's length.
+        media: Announces the file's media type.
+        names: Hold names that the program gave.
+    """
+
+    command: str = ""
+    offset: str = ""
+    length: str = ""
+    media: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One endpoint."""
 
@@ -31,6 +50,9 @@ class Route:
     billing: Billing
     known: bool = True
     binary: bool = False  # the answer is a download: handed on as it comes
+    upload: Upload | None = None  # the body may be a file's own bytes
+    model: str = ""  # where the path names the model
+    streams: bool = False  # where the path asks for a stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +62,14 @@ class Ceiling:
     keys: tuple[str, ...]
     inject: str
     multipliers: tuple[str, ...] = ()  # "n", "best_of": the ceiling is per choice
+    within: tuple[str, ...] = ()  # names of the object of the body that holds all of these; empty: the body itself
+
+    def place(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the object that holds the ceiling, or None when the body has no such object."""
+        if not self.within:
+            return body
+        found = (body.get(name) for name in self.within)
+        return next((one for one in found if isinstance(one, dict)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +111,7 @@ class Delta:
     channel: tuple[str | int, ...]
     kind: Kind
     tool: str | None = None
+    parameter: str | None = None  # of a tool whose arguments come as one text for each parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

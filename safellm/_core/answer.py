@@ -17,20 +17,31 @@ from safellm._core.fields import Field, Kind, Table, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
 from safellm._core.placeholder import PREFIX, Mapping
 from safellm._core.policy import Policy
+from safellm._core.redaction.back import may_hold
 from safellm._core.restore import Restorer, text_position
 
-# A JSON text in which no string can need a change: printable ASCII, no escape but the commonest ones, no beginning of a
-# placeholder. It is one pass over bytes; an escaped backslash may look like another escape, which only costs the walk.
-_MAY_CHANGE = re.compile(rb"[^\x20-\x7e\r\n\t]|\\[^n\"t/\\]|" + PREFIX.encode())
+# Escapes of a JSON text that say something else than a line end, a tab or themselves. An escaped backslash may look like one,
+# which only costs the walk.
+_RARE_ESCAPE = re.compile(rb"\\[^n\"t/\\]")
+_PREFIX = PREFIX.encode()
+_FIRST = _PREFIX[:1]
 
+_ESCAPE = re.compile(r"\\\\[^nrt\"\\\\]")
 # Kinds whose text a program may show: no identifier or address needs a control or a hidden character.
 _READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN, Kind.IDENTIFIER, Kind.URL})
 _WRITTEN = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT})
 
 
 def may_change(data: bytes) -> bool:
-    """Return whether any string of a JSON text could need cleaning or restoring; false is the usual, fast case."""
-    return _MAY_CHANGE.search(data) is not None
+    """Return whether any string of a JSON text could need cleaning or restoring; false is the usual, fast case.
+
+    Args:
+        data: JSON that was read, so there are no control characters in it but U+007F.
+    """
+    # Single bytes are searched many times faster than anything else, and nearly always that is enough.
+    if not data.isascii() or b"\x7f" in data or (_FIRST in data and _PREFIX in data):
+        return True
+    return b"\\" in data and _RARE_ESCAPE.search(data) is not None
 
 
 @dataclass(slots=True)
@@ -105,15 +116,15 @@ class AnswerRules:
     table: Table
     counts: Counts = field(default_factory=Counts)
 
-    def channel(self, kind: Kind, tool: str | None) -> Channel:
+    def channel(self, kind: Kind, tool: str | None, parameter: str | None = None) -> Channel:
         """Return fresh filters for one running text."""
-        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool))
+        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter))
 
-    def whole(self, text: str, kind: Kind, tool: str | None) -> str:
+    def whole(self, text: str, kind: Kind, tool: str | None, parameter: str | None = None) -> str:
         """Return a whole text as the program gets it."""
-        if PREFIX not in text and (kind not in _READ or not needs_cleaning(text)):
+        if not self._may_hold(text) and (kind not in _READ or not needs_cleaning(text)):
             return text
-        channel = self.channel(kind, tool)
+        channel = self.channel(kind, tool, parameter)
         return channel.feed(text) + channel.finish()
 
     def document(self, value: JSON, *, skip: Callable[[Field], bool] | None = None, tool: str | None = None) -> bool:
@@ -122,11 +133,32 @@ class AnswerRules:
         for one in read(value, self.table).fields:
             if skip is not None and skip(one):
                 continue
-            text = self.whole(one.text, one.kind, one.tool or tool)
+            text = self.whole(one.text, one.kind, one.tool or tool, one.parameter)
             if text != one.text:
                 one.put(text)
                 changed = True
         return changed
+
+    def lines(self, data: bytes, *, max_depth: int) -> bytes:
+        """Return JSON lines as the program gets them; if not every line is JSON, the whole is plain text."""
+        out: list[bytes] = []
+        for line in data.split(b"\n"):
+            if not line.strip():
+                out.append(line)
+                continue
+            try:
+                value = jsontext.loads(line, max_depth=max_depth)
+            except jsontext.Malformed:
+                return self.text(data)
+            out.append(jsontext.dumps(value) if self.may_change(line) and self.document(value) else line)
+        return b"\n".join(out)
+
+    def may_change(self, data: bytes) -> bool:
+        """Return whether any string of a JSON text could need cleaning or restoring."""
+        return may_change(data) or (self.mapping is not None and may_hold(self.mapping, data.decode("ascii")))
+
+    def _may_hold(self, text: str) -> bool:
+        return PREFIX in text if self.mapping is None else may_hold(self.mapping, text)
 
     def text(self, data: bytes) -> bytes:
         """Return a plain-text answer as the program gets it."""
@@ -141,20 +173,23 @@ class AnswerRules:
             return None
         return CharacterFilter(hidden=hidden, terminal=terminal)
 
-    def _restorer(self, kind: Kind, tool: str | None) -> Restorer | None:
+    def _restorer(self, kind: Kind, tool: str | None, parameter: str | None) -> Restorer | None:
         if self.mapping is None or not self.policy.redaction.restore or kind not in _WRITTEN:
             return None
         if kind in (Kind.TEXT, Kind.NAME):
             write = jsontext.quote if self.structured and kind is Kind.TEXT else str
-            return Restorer(mapping=self.mapping, allowed=text_position, write=write)
+            return Restorer(mapping=self.mapping, allowed=text_position, write=write, tolerant=write is str)
         declared = self.policy.redaction.restore_tool_arguments
         if kind is Kind.TOOL_INPUT:
-            may = is_declared(tool, None, declared)
+            may = is_declared(tool, parameter, declared)
             return Restorer(mapping=self.mapping, allowed=lambda before, after: may and text_position(before, after))
         tracker = ParameterTracker()
 
-        def allowed(before: str, after: str) -> bool:
-            # A declared parameter may still be a URL: the position rule holds inside it as well.
-            return tracker.in_value and is_declared(tool, tracker.parameter, declared) and text_position(before, after)
+        def allowed(_: str, after: str) -> bool:
+            # A declared parameter may still be a URL: the position rule holds inside it as well. An escape after it may hide
+            # anything.
+            if not (tracker.in_value and is_declared(tool, tracker.parameter, declared)) or _ESCAPE.match(after):
+                return False
+            return text_position(tracker.before, after)
 
         return Restorer(mapping=self.mapping, allowed=allowed, write=jsontext.quote, passed=tracker.pass_by)

@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _DEPTH = 1  # parameters stand in the outermost object
+_CONTEXT = 4096  # characters of a running string that are kept; more than any decision about a position looks at
 
 
 @dataclass(slots=True)
@@ -14,11 +16,11 @@ class ParameterTracker:
     """Follows JSON text, in any chunking, and knows the outermost key whose value is being written."""
 
     parameter: str | None = None
-    depth: int = 0
     in_string: bool = False
     escaped: bool = False
     expects_key: bool = False
-    _key: str = ""
+    _open: list[str] = field(default_factory=list)  # "{" and "[" that aren't closed yet
+    _string: list[str] = field(default_factory=list)  # the string under way, as it is written
 
     def pass_by(self, text: str) -> None:
         """Take note of the next piece."""
@@ -27,21 +29,31 @@ class ParameterTracker:
                 self._in_string(character)
             elif character == '"':
                 self.in_string = True
-                self._key = ""
+                self._string.clear()
             elif character in "{[":
-                self.depth += 1
-                self.expects_key = character == "{" and self.depth == _DEPTH
+                self._open.append(character)
+                self.expects_key = character == "{"
             elif character in "}]":
-                self.depth -= 1
+                del self._open[-1:]
                 self.expects_key = False
-            elif character == "," and self.depth == _DEPTH:
-                self.expects_key = True
-                self.parameter = None
+            elif character == ",":
+                self.expects_key = self._open[-1:] == ["{"]
+                if len(self._open) == _DEPTH:
+                    self.parameter = None
 
     @property
     def in_value(self) -> bool:
-        """Whether the text now is inside a string that is a parameter's value, not its name."""
+        """Whether the text now is inside a string that is a parameter's value or stands within it, not a name."""
         return self.in_string and not self.expects_key and self.parameter is not None
+
+    @property
+    def before(self) -> str:
+        """What the string under way says so far, as whoever parses the JSON reads it."""
+        written = "".join(self._string)
+        try:
+            return str(json.loads(f'"{written}"', strict=False))
+        except ValueError:  # cut inside an escape, or no JSON at all
+            return written
 
     def _in_string(self, character: str) -> None:
         if self.escaped:
@@ -50,12 +62,14 @@ class ParameterTracker:
             self.escaped = True
         elif character == '"':
             self.in_string = False
-            if self.expects_key and self.depth == _DEPTH:
-                self.parameter = self._key
+            if self.expects_key:
                 self.expects_key = False
+                if len(self._open) == _DEPTH:
+                    self.parameter = "".join(self._string)
             return
-        if self.expects_key:
-            self._key += character
+        self._string.append(character)
+        if len(self._string) > 2 * _CONTEXT:
+            del self._string[:_CONTEXT]
 
 
 def is_declared(tool: str | None, parameter: str | None, declared: Iterable[str]) -> bool:

@@ -3,16 +3,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Protocol
 
 from safellm._core import jsontext, multipart
 from safellm._core.effects import JSON
 from safellm._core.fields import PLAIN, Document, Field, Kind, Table, Trust, open_arguments, read
+from safellm._core.textfiles import FileBody, read_file
 
+_DATA = Kind.DATA
 _UNSAID = ("", "application/octet-stream")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks (RFC 2781)
 _FORM = "application/x-www-form-urlencoded"
+_MEDIA_KEYS = ("mimeType", "mime_type", "media_type")  # beside inline data
+_TEXT_MEDIA = frozenset(
+    {"application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/x-javascript",
+     "application/x-python", "application/rtf", "application/yaml"}
+)  # fmt: skip
 
 
 class Body(Protocol):
@@ -59,11 +69,27 @@ class OpaqueBody:
 
 
 @dataclass(slots=True)
+class InlineText:
+    """A text file inside a JSON body: base64, which would hide what it says."""
+
+    holder: Field
+    prefix: str  # of a data URL, or empty
+    text: TextBody | FileBody
+    alphabet: bytes  # the last two of the 64 characters
+
+    def fold(self) -> None:
+        """Write the text back, encoded as it was."""
+        encoded = base64.b64encode(self.text.encode(), self.alphabet).decode("ascii")
+        self.holder.put(self.prefix + encoded)
+
+
+@dataclass(slots=True)
 class JsonBody:
     """One JSON text."""
 
     document: Document
     tokens: int = 0  # integers that stand for text
+    inline: list[InlineText] = dataclass_field(default_factory=list)
 
     @property
     def value(self) -> JSON:
@@ -73,14 +99,22 @@ class JsonBody:
     @property
     def binary_bytes(self) -> int:
         """Base64 content, three bytes for each four characters; and text that comes as tokens, at least a byte for each."""
-        return self.tokens + sum(len(one.text) * 3 // 4 for one in self.document.fields if one.kind is Kind.DATA)
+        data = [one for one in self.document.fields if one.kind is _DATA]
+        if not data:
+            return self.tokens
+        opened = {id(one.holder) for one in self.inline}
+        return self.tokens + sum([len(one.text) * 3 // 4 for one in data if id(one) not in opened])
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
-        return self.document.all_fields()
+        yield from self.document.all_fields()
+        for one in self.inline:
+            yield from one.text.fields()
 
     def encode(self) -> bytes:
         """Return the bytes after changes."""
+        for one in self.inline:
+            one.fold()
         return self.document.encode()
 
 
@@ -116,7 +150,7 @@ class MultipartBody:
 
     parts: list[multipart.Part]
     boundary: bytes
-    texts: list[tuple[multipart.Part, TextBody]]
+    texts: list[tuple[multipart.Part, TextBody | FileBody]]
     heads: list[str]  # of each part: they hold its name and the file's
     value: JSON = None
 
@@ -124,7 +158,8 @@ class MultipartBody:
     def binary_bytes(self) -> int:
         """Bytes of the parts that can't be searched."""
         known = {id(part) for part, _ in self.texts}
-        return sum(len(part.content) for part in self.parts if id(part) not in known)
+        images = sum(text.binary_bytes for _, text in self.texts)
+        return images + sum(len(part.content) for part in self.parts if id(part) not in known)
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
@@ -157,8 +192,10 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     if kind in ("application/json", "") or kind.endswith("+json"):
         document = read(jsontext.loads(data, max_depth=max_depth), table)
         open_arguments(document, max_depth=max_depth)
-        return JsonBody(document, _tokens(document.value, table))
-    if kind == "multipart/form-data":
+        data_fields = [one for one in document.fields if one.kind is _DATA]
+        inline = [found for one in data_fields if (found := _inline_text(one, table, max_depth)) is not None]
+        return JsonBody(document, _tokens(document.value, table), inline)
+    if kind.startswith("multipart/"):
         return _read_multipart(data, content_type, table, max_depth)
     if kind.startswith("text/") or kind in ("application/x-ndjson", "application/jsonl"):
         text = read_text(data, table, max_depth=max_depth)
@@ -170,8 +207,14 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     return OpaqueBody(data)
 
 
-def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -> TextBody | None:
-    """Return plain text or JSON lines; None when the bytes aren't UTF-8.
+def read_upload(data: bytes, table: Table, *, max_depth: int) -> Body:
+    """Return a file, or a piece of one, that a request's body is. Text is text whatever it is called."""
+    text = read_text(data, table, max_depth=max_depth, own=True)
+    return OpaqueBody(data) if text is None else text
+
+
+def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -> TextBody | FileBody | None:
+    """Return plain text or JSON lines; None when the bytes are no text.
 
     Args:
         data: The bytes.
@@ -179,6 +222,8 @@ def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -
         max_depth: Deepest nesting of JSON that is accepted.
         own: The program's own file: what keys are called in it means nothing, except in the lines of a batch.
     """
+    if own and not _is_batch(data, max_depth):
+        return read_file(data, max_depth=max_depth)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -201,17 +246,54 @@ def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -
     return TextBody(lines)
 
 
+def is_text_media(media: str) -> bool:
+    """Return whether a media type is one of texts."""
+    kind = media.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind in _TEXT_MEDIA
+
+
+def _inline_text(one: Field, table: Table, max_depth: int) -> InlineText | None:
+    prefix, _, encoded = one.text.rpartition(",")
+    media = prefix[5:].partition(";")[0] if prefix else _media_type(one.container)
+    if media and not is_text_media(media):
+        return None
+    alphabet = b"-_" if "-" in encoded or "_" in encoded else b"+/"
+    try:
+        data = base64.b64decode(encoded, alphabet, validate=True)
+    except ValueError:
+        return None  # it stays what can't be searched, and follows the policy for that
+    if not data:
+        return None
+    text = read_text(data, table, max_depth=max_depth, own=True)
+    return None if text is None else InlineText(one, prefix + "," if prefix else "", text, alphabet)
+
+
+def _media_type(container: object) -> str:
+    found = (container.get(name) for name in _MEDIA_KEYS) if isinstance(container, dict) else ()
+    return next((one for one in found if isinstance(one, str)), "").lower()
+
+
+def _is_batch(data: bytes, max_depth: int) -> bool:
+    """Return whether a file holds calls, one a line: the provider reads them, so their keys mean what they say."""
+    if b'"custom_id"' not in data:
+        return False
+    try:
+        return _is_call(jsontext.loads(data.lstrip().partition(b"\n")[0], max_depth=max_depth))
+    except jsontext.Malformed:
+        return False
+
+
 def _is_call(value: JSON) -> bool:
     return isinstance(value, dict) and isinstance(value.get("body"), dict) and "custom_id" in value
 
 
 def _tokens(value: JSON, table: Table) -> int:
-    return sum(_integers(value.get(key)) for key in table.token_keys) if isinstance(value, dict) else 0
+    return sum([_integers(value[key]) for key in table.token_keys if key in value]) if isinstance(value, dict) else 0
 
 
 def _integers(value: JSON) -> int:
     if isinstance(value, list):
-        return sum(_integers(item) for item in value)
+        return sum([_integers(item) for item in value])
     return int(isinstance(value, int) and not isinstance(value, bool))
 
 
@@ -238,4 +320,6 @@ def _read_multipart(data: bytes, content_type: str, table: Table, max_depth: int
 
 def _is_text(part: multipart.Part) -> bool:
     # Bytes that were given without a name or a type say nothing of themselves; a zero byte says that they are no text.
-    return part.claims_text or (part.media_type in _UNSAID and b"\0" not in part.content)
+    return part.claims_text or (
+        part.media_type in _UNSAID and (b"\0" not in part.content or part.content[:2] in _UTF_16)
+    )

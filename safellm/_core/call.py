@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from safellm._core.adapter import Adapter, Ceiling, Route
 from safellm._core.bodies import Body
 from safellm._core.detection.finding import Scanner
-from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.effects import Amounts
 from safellm._core.fields import Field
 from safellm._core.origin import Origin
 from safellm._core.placeholder import Mapping
 from safellm._core.policy import Policy
+
+if TYPE_CHECKING:
+    from safellm._core.redaction.spots import Finder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +30,14 @@ class RequestHead:
     query: str
     headers: tuple[tuple[str, str], ...]
     extensions: frozenset[str] = frozenset()
+    _first: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_first", dict(reversed(self.headers)))
 
     def header(self, name: str) -> str:
         """Return the first value of a header, or an empty text."""
-        return next((value for key, value in self.headers if key == name), "")
+        return self._first.get(name, "")
 
     def carries(self, text: str) -> bool:
         """Return whether a header value holds a text."""
@@ -85,7 +91,7 @@ class Tools:
     policy: Policy
     adapter: Adapter
     scanner: Scanner
-    registered: RegisteredSecrets | None
+    registered: Finder | None
     key: bytes = field(repr=False)  # of placeholders and content digests
     prices: Prices
     policy_digest: str
@@ -121,6 +127,8 @@ class Call:
     @property
     def model(self) -> str:
         """The model that the request names, or an empty text."""
+        if self.route.model:
+            return self.route.model
         value = self.body.value
         model = value.get("model") if isinstance(value, dict) else None
         if isinstance(model, str):
@@ -132,7 +140,7 @@ class Call:
     def streams(self) -> bool:
         """Whether the request asks for a stream."""
         value = self.body.value
-        return isinstance(value, dict) and value.get("stream") is True
+        return self.route.streams or (isinstance(value, dict) and value.get("stream") is True)
 
     def change(self, one: Field, text: str) -> None:
         """Replace a text, unless the policy only observes."""

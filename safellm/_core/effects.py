@@ -110,10 +110,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """Send this. `body` is None when the request's own bytes go out untouched."""
+    """Send this.
+
+    Attributes:
+        headers: All that are sent.
+        body: None when the request's own bytes go out untouched.
+        own_headers: The headers are the request's own, but for `accept-encoding: identity`; a shell may take the shorter way.
+    """
 
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
+    own_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The events of one streamed answer, treated one by one: what goes in as events comes out as events.
 
-An event that nothing changes is handed on byte for byte. A text that a filter holds back comes with the next piece of the
+An event that nothing changes is handed on byte for byte; one that is like an earlier one but for its text isn't even parsed
+(`frames`), its text goes through the same filters. A text that a filter holds back comes with the next piece of the
 same text; when the text ends first, it comes in an event of its own before the one that ends it.
 """
 
@@ -8,13 +9,41 @@ same text; when the text ends first, it comes in an event of its own before the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from safellm._core import jsontext, sse
+from safellm._core import jsontext
 from safellm._core.adapter import Adapter, Delta, EventView, Seen, StreamReader
-from safellm._core.answer import AnswerRules, Channel, may_change
+from safellm._core.answer import AnswerRules, Channel
 from safellm._core.effects import JSON
+from safellm._core.frames import Frame, learn
 
+_MOST_FRAMES = 4  # forms of events that are looked for: choices of one answer, or pieces of text and of arguments
+_TRIES = 8  # forms that are learnt without ever being seen again, before it is given up
 _DONE = b"[DONE]"
+
+
+class Framing(Protocol):
+    """How a stream is cut into events: server-sent events, or the elements of one JSON array."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that are complete by now."""
+        ...
+
+    def rest(self) -> bytes:
+        """Return what is left when the stream is over."""
+        ...
+
+    def data_of(self, event: bytes) -> bytes | None:
+        """Return the event's data."""
+        ...
+
+    def with_data(self, event: bytes, data: bytes) -> bytes:
+        """Return the event with other data."""
+        ...
+
+    def write(self, events: list[bytes], *, last: bool = False) -> bytes:
+        """Return the bytes of the next events."""
+        ...
 
 
 @dataclass(slots=True)
@@ -22,7 +51,7 @@ class _Open:
     """A running text: its filters, and the last event that carried a piece of it."""
 
     filters: Channel
-    event: JSON
+    event: JSON  # None: it wasn't parsed, `raw` says it
     raw: bytes
     delta: Delta
 
@@ -41,55 +70,92 @@ class EventStream:
     rules: AnswerRules
     seen: Seen
     max_depth: int
-    splitter: sse.Splitter
+    framing: Framing
     ended: bool = False  # the provider said that nothing more comes
     _open: dict[tuple[str | int, ...], _Open] = field(default_factory=dict)
+    _frames: list[Frame] = field(default_factory=list)
+    _tries: int = _TRIES
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes to hand on by now."""
-        return b"".join([self._event(raw) for raw in self.splitter.feed(data)])
+        out: list[bytes] = []
+        for raw in self.framing.feed(data):
+            for frame in self._frames:
+                text = frame.text_of(raw)
+                if text is not None and (running := self._open.get(frame.delta.channel)) is not None:
+                    self._tries = _TRIES
+                    self.seen.model = frame.model
+                    treated = running.filters.feed(text)
+                    if treated != text:
+                        out += self._event(raw, fed=treated)
+                        break
+                    running.event, running.raw, running.delta = None, raw, frame.delta
+                    out.append(raw)
+                    break
+            else:
+                out += self._event(raw)
+        return self.framing.write(out)
 
     def finish(self) -> bytes:
         """Return the rest: the stream is over, properly or not."""
-        rest = self.splitter.finish()
+        rest = self.framing.rest()
         # An event that was cut off is dropped: no parser would dispatch it (WHATWG HTML 9.2.6), and it can't be guarded.
-        tail = self._event(rest + b"\n\n") if sse.data_of(rest) == _DONE else b""
-        return self._close(()) + tail
+        tail = self._event(rest + b"\n\n") if self.framing.data_of(rest) == _DONE else []
+        return self.framing.write([*self._close(()), *tail], last=True)
 
-    def _event(self, raw: bytes) -> bytes:
-        data = sse.data_of(raw)
+    def _event(self, raw: bytes, fed: str | None = None) -> list[bytes]:
+        """Treat one event; `fed` is what the filters said of its only text, when they were asked already."""
+        data = self.framing.data_of(raw)
         if data is None or not data.strip():
-            return raw
+            return [raw]
         if data.strip() == _DONE:
             self.ended = True
-            return self._close(()) + raw
+            return [*self._close(()), raw]
         event = jsontext.loads(data, max_depth=self.max_depth)
+        before_it = (self.seen.usage, len(self.seen.finish_reasons))
         self.adapter.observe(event, self.seen)
         view = self.reader.view(event)
         self.ended |= () in view.closes
-        before = b"".join([self._close(prefix, besides=view) for prefix in view.closes])
-        changed = self._pieces(event, raw, view)
-        if may_change(data):
+        before = [out for prefix in view.closes for out in self._close(prefix, besides=view)]
+        changed = self._pieces(event, raw, view, fed)
+        if self.rules.may_change(data):
             skipped = {(id(delta.container), delta.key) for delta in view.deltas}
             tool = self.reader.tool_of(event)
             if self.rules.document(event, skip=lambda one: (id(one.container), one.key) in skipped, tool=tool):
                 changed = True
         if view.drop:
             return before
-        return before + (sse.with_data(raw, jsontext.dumps(event)) if changed else raw)
+        if len(view.deltas) != 1 or view.closes or before_it != (self.seen.usage, len(self.seen.finish_reasons)):
+            self._frames.clear()  # what such an event says may change how the others are to be read
+        elif not changed and fed is None:
+            self._learn(raw, event, view.deltas[0])
+        before.append(self.framing.with_data(raw, jsontext.dumps(event)) if changed else raw)
+        return before
 
-    def _pieces(self, event: JSON, raw: bytes, view: EventView) -> bool:
+    def _learn(self, raw: bytes, event: JSON, delta: Delta) -> None:
+        if self._tries <= 0:
+            return
+        self._tries -= 1
+        varying = getattr(self.reader, "varying", ())
+        frame = learn(raw, event, delta, model=self.seen.model, varying=varying, parse=self._parse)
+        if frame is not None:
+            self._frames = [frame, *self._frames[: _MOST_FRAMES - 1]]
+
+    def _parse(self, raw: bytes) -> JSON:
+        return jsontext.loads(self.framing.data_of(raw) or b"", max_depth=self.max_depth)
+
+    def _pieces(self, event: JSON, raw: bytes, view: EventView, fed: str | None) -> bool:
         changed = False
         for delta in view.deltas:
             text = delta.container[delta.key]
             running = self._open.get(delta.channel)
             if running is None:
                 running = self._open[delta.channel] = _Open(
-                    self.rules.channel(delta.kind, delta.tool), event, raw, delta
+                    self.rules.channel(delta.kind, delta.tool, delta.parameter), event, raw, delta
                 )
             else:
                 running.event, running.raw, running.delta = event, raw, delta
-            out = running.filters.feed(text)
+            out = running.filters.feed(text) if fed is None else fed
             if any(delta.channel[: len(prefix)] == prefix for prefix in view.closes):
                 out += running.filters.finish()
                 del self._open[delta.channel]
@@ -98,7 +164,7 @@ class EventStream:
                 changed = True
         return changed
 
-    def _close(self, prefix: tuple[str | int, ...], besides: EventView | None = None) -> bytes:
+    def _close(self, prefix: tuple[str | int, ...], besides: EventView | None = None) -> list[bytes]:
         """Flush the texts that end; those that get a last piece in this very event are flushed with it."""
         last = {delta.channel for delta in besides.deltas} if besides is not None else set()
         ending = [key for key in self._open if key[: len(prefix)] == prefix and key not in last]
@@ -107,6 +173,7 @@ class EventStream:
             running = self._open.pop(key)
             text = running.filters.finish()
             if text:
-                carrier = self.reader.carry(running.event, running.delta, text)
-                out.append(sse.with_data(running.raw, jsontext.dumps(carrier)))
-        return b"".join(out)
+                event = running.event if running.event is not None else self._parse(running.raw)
+                carrier = self.reader.carry(event, running.delta, text)
+                out.append(self.framing.with_data(running.raw, jsontext.dumps(carrier)))
+        return out

@@ -12,23 +12,21 @@ Fail closed (promise P8): an error in a guard, in the ledger or in the trail end
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from safellm._core import jsontext, multipart, sse
+from safellm._core import jsontext, multipart, recording, sse, uploads
 from safellm._core.adapter import Route, Seen
-from safellm._core.answer import AnswerRules, may_change
+from safellm._core.answer import AnswerRules
 from safellm._core.bodies import Body, OpaqueBody, read_body
 from safellm._core.budget import describe_over_limit
 from safellm._core.call import Bounds, Call, RequestHead, Tools
 from safellm._core.decoding import Decoder, TooLarge, Undecodable
+from safellm._core.digest import Digest
 from safellm._core.effects import (
-    JSON,
     Amounts,
     Decision,
     Effect,
@@ -43,17 +41,15 @@ from safellm._core.effects import (
 from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress
 from safellm._core.guards.order import REQUEST
+from safellm._core.headers import header_fields
+from safellm._core.jsonarray import ArrayFraming
 from safellm._core.placeholder import Mapping
-from safellm._core.record import MAX_INT
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
 Finish: TypeAlias = Generator[Effect, Any, None]
 
-_ERROR = 400  # HTTP statuses from here on are errors
-_LONGEST_NAME = 256  # characters of a model, an id or a finish reason; longer ones are cut in the record
-_MOST_REASONS = 64  # finish reasons in one record; `n` is at most 128 at OpenAI, and they say the same
-
+_ERROR = recording.FIRST_ERROR
 # Headers that describe the bytes as they were, or the connection they came over.
 _STALE = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -79,7 +75,12 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How the answer goes on: its form, and the headers for the program."""
+    """How the answer goes on.
+
+    Attributes:
+        form: How its body is treated.
+        headers: For the program; without those that may not be true any more. The very ones that were given if all stay.
+    """
 
     form: Form
     headers: tuple[tuple[str, str], ...]
@@ -94,7 +95,16 @@ class Exchange:
         conversation: Gives the hidden values of a conversation by (name at the provider, text it began with).
         remember: Told under which id the provider will name this conversation from now on.
         call_id: Unique name of this attempt, for ledger and trail.
+
+    Attributes:
+        untouched: The program gets the bytes of a whole answer as they came, so its headers are still true.
     """
+
+    __slots__ = (
+        "_bounds", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out", "_error",
+        "_events", "_form", "_named", "_remember", "_route", "_rules", "_seen", "_status", "_tools", "call_id", "state",
+        "untouched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -116,14 +126,16 @@ class Exchange:
         self._rules: AnswerRules | None = None
         self._seen = Seen()
         self._form = Form.BYTES
-        self._decoder = Decoder("", 0)
+        self._decoder: Decoder
         self._events: EventStream | None = None
-        self._collected = bytearray()
+        self._collected: list[bytes] = []
         self._content_type = ""
         self._status = 0
         self._digest_in = ""
-        self._digest_out = hmac.new(tools.key, b"out", hashlib.sha256)
+        self._digest_out = Digest(tools.key, b"out")
+        self.untouched = False
         self._error: Refused | None = None
+        self._named: dict[str, str] = {}  # headers that hold names, as they will be sent
 
     # -- the request ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +152,8 @@ class Exchange:
                 call.would_refuse.append(Reason.BUDGET_EXCEEDED)
             else:
                 reserved = True
-            yield Record(event="call.intent", fields=self._intent(call))
+            fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
+            yield Record(event="call.intent", fields=fields)
         except Refused as error:
             return (yield from self._refuse(head, error, reserved=reserved))
         except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
@@ -148,7 +161,10 @@ class Exchange:
             failure = _broken("a guard", error)
             return (yield from self._refuse(head, failure, reserved=reserved))
         self.state = State.FORWARDED
-        return Forward(headers=_request_headers(head, call.changed), body=call.body.encode() if call.changed else None)
+        drops = uploads.drops(head, call.route)
+        sent = _request_headers(head, self._named, drops, changed=call.changed)
+        body_out = call.body.encode() if call.changed else None
+        return Forward(headers=sent, body=body_out, own_headers=not (call.changed or drops or self._named))
 
     def _check(self, head: RequestHead, body: bytes) -> Call:
         tools = self._tools
@@ -170,19 +186,23 @@ class Exchange:
                 raise
             parsed, unreadable = OpaqueBody(body), [error.reason]
         name, began_with = tools.adapter.conversation(parsed.value, head.path)
+        self._named, names = uploads.header_fields(head, route)
+        names += header_fields(head, self._named)
         call = Call(
             tools=tools,
             head=head,
             bounds=self._bounds,
             route=route,
             body=parsed,
-            fields=list(parsed.fields()),
+            fields=[*parsed.fields(), *names],
             mapping=self._conversation(name, began_with),
             size=len(body),
             would_refuse=unreadable,
         )
         self._call = call
-        self._digest_in = hmac.new(tools.key, b"in" + body, hashlib.sha256).hexdigest()
+        digest = Digest(tools.key, b"in")
+        digest.add(body)
+        self._digest_in = digest.hex()
         structured = tools.adapter.structured(parsed.value)
         for guard_name, guard in REQUEST:
             self._run(guard_name, guard, call)
@@ -200,8 +220,10 @@ class Exchange:
             raise _shape(Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes.")
         if head.header("content-encoding") not in ("", "identity"):
             raise _shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
+        table, route = self._tools.adapter.table, self._route
+        if route is not None and route.upload is not None and uploads.is_file(head, route):
+            return uploads.read_file(head, body, route.upload, table, max_depth=limits.json_depth)
         try:
-            table = self._tools.adapter.table
             return read_body(body, head.header("content-type"), table, max_depth=limits.json_depth)
         except (jsontext.Malformed, multipart.Malformed) as error:
             what = f"The request body can't be read: {error}"
@@ -238,7 +260,12 @@ class Exchange:
                 yield Release(id=self.call_id)
         if error.reason is not Reason.AUDIT_UNAVAILABLE:
             with suppress(Exception):
-                yield Record(event="policy.deny", fields=self._denial(head, error))
+                operation = self._route.operation if self._route is not None else head.method.lower()
+                model = self._call.model if self._call is not None else ""
+                fields = recording.denial(
+                    head, error, tools=self._tools, call_id=self.call_id, operation=operation, model=model
+                )
+                yield Record(event="policy.deny", fields=fields)
         self.state = State.CLOSED
         return Refuse(error=error)
 
@@ -263,9 +290,9 @@ class Exchange:
         self._form = self._form_of(self._content_type, status)
         if self._form is Form.EVENTS:
             self._events = self._event_stream()
-        drops = self._form is not Form.BYTES or self._decoder.changes
-        kept = tuple((name, value) for name, value in headers if not (drops and name.lower() in _STALE))
-        return Answer(form=self._form, headers=kept)
+        if (self._form is not Form.BYTES or self._decoder.changes) and not _STALE.isdisjoint(named):
+            headers = tuple((name, value) for name, value in headers if name.lower() not in _STALE)
+        return Answer(form=self._form, headers=headers)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the answer's body; return the bytes that the program may have by now.
@@ -273,20 +300,22 @@ class Exchange:
         Raises:
             Refused: the answer is too large or can't be read.
         """
-        self._expect(State.ANSWERING)
+        if self.state is not _ANSWERING:
+            self._expect(State.ANSWERING)
         try:
-            plain = self._decoder.feed(data)
-            if self._form is Form.WHOLE:
-                self._collected += plain
+            out = self._decoder.feed(data)
+            if self._events is not None:
+                out = self._events.feed(out)
+            elif self._form is Form.WHOLE:
+                self._collected.append(out)
                 return b""
-            out = self._events.feed(plain) if self._events is not None else plain
         except (TooLarge, sse.TooLong):
             raise self._fail(Reason.SHAPE_LIMIT, "The answer is larger than the limit") from None
         except (Undecodable, jsontext.Malformed) as error:
             raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
             raise self._broke(error) from None
-        self._digest_out.update(out)
+        self._digest_out.add(out)
         return out
 
     def end(self, *, complete: bool = True) -> bytes:
@@ -309,15 +338,15 @@ class Exchange:
             raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
             raise self._broke(error) from None
-        self._digest_out.update(out)
+        self._digest_out.add(out)
         return out
 
     def _form_of(self, content_type: str, status: int) -> Form:
         """Choose by what was asked for: the SDKs read JSON and events whatever the answer calls itself."""
         call, _, route = self._parts()
-        if content_type == "text/event-stream":
+        if content_type == "text/event-stream" and not (route.streams and status >= _ERROR):
             return Form.EVENTS
-        if status < _ERROR and call.streams and not _is_json(content_type):
+        if status < _ERROR and call.streams and (route.streams or not _is_json(content_type)):
             return Form.EVENTS
         readable = _is_json(content_type) or content_type.startswith("text/")
         return Form.BYTES if status < _ERROR and route.binary and not readable else Form.WHOLE
@@ -325,32 +354,41 @@ class Exchange:
     def _event_stream(self) -> EventStream:
         call, rules, route = self._parts()
         adapter, limits = self._tools.adapter, self._tools.policy.limits
+        # By what was asked for, not by what the answer calls itself: the SDKs that ask for an array read one (E.9).
+        framing = (
+            sse.SSEFraming(limit_bytes=limits.event_bytes, fields_only=route.streams)
+            if not route.streams or "alt=sse" in call.head.query
+            else ArrayFraming(limit_bytes=limits.event_bytes)
+        )
         return EventStream(
             adapter=adapter,
             reader=adapter.stream_reader(route, hide_usage=call.hide_usage),
             rules=rules,
             seen=self._seen,
             max_depth=limits.json_depth,
-            splitter=sse.Splitter(limits.event_bytes),
+            framing=framing,
         )
 
     def _whole(self) -> bytes:
         if self._form is not Form.WHOLE:
             return b""
         _, rules, route = self._parts()
-        data = bytes(self._collected)
+        data = b"".join(self._collected)
         self._collected.clear()
-        if not data.strip():
-            return data
+        out = self._treated(data, rules, route) if data.strip() else data
+        self.untouched = out is data and not self._decoder.changes
+        return out
+
+    def _treated(self, data: bytes, rules: AnswerRules, route: Route) -> bytes:
         try:
             value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         except jsontext.Malformed:
             if _is_json(self._content_type) and not route.binary:
                 raise
             # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
-            return rules.text(data) if _is_utf8(data) else data
+            return rules.lines(data, max_depth=self._tools.policy.limits.json_depth) if _is_utf8(data) else data
         self._tools.adapter.observe(value, self._seen)
-        return jsontext.dumps(value) if may_change(data) and rules.document(value) else data
+        return jsontext.dumps(value) if rules.may_change(data) and rules.document(value) else data
 
     # -- afterwards -----------------------------------------------------------------------------------------------------
 
@@ -376,7 +414,11 @@ class Exchange:
                 yield Release(id=self.call_id)
             else:
                 charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
-            yield Record(event="call.outcome", fields=self._outcome(call, rules, charged, failure))
+            fields = recording.outcome(
+                call, call_id=self.call_id, status=self._status, seen=self._seen, counts=rules.counts, refused=self._error,
+                failure=failure, charged=charged, digest=self._digest_out.hex(),
+            )  # fmt: skip
+            yield Record(event="call.outcome", fields=fields)
         except Refused as error:
             error.sent = sent
             raise
@@ -394,95 +436,6 @@ class Exchange:
         if cost is None and self._seen.model not in (None, call.model):
             cost = self._tools.prices.price(provider, call.model, *counts)
         return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
-
-    # -- records --------------------------------------------------------------------------------------------------------
-
-    def _intent(self, call: Call) -> dict[str, JSON]:
-        fields = self._common(call.head)
-        value = call.body.value
-        ceiling = self._tools.adapter.ceiling(call.route, call.head.origin)
-        most = None
-        if ceiling is not None and isinstance(value, dict):
-            counts = (value.get(key) for key in ceiling.keys)
-            most = next((one for one in counts if isinstance(one, int) and 0 <= one <= MAX_INT), None)
-        fields |= {
-            "event.id": self.call_id,
-            "decision": "modify" if call.changed else "allow",
-            "gen_ai.request.stream": call.streams,
-            "safellm.request.bytes": call.size,
-            "safellm.content.hmac_in": self._digest_in,
-            "safellm.budget.reserved": _amounts(call.amounts),
-        }
-        optional: dict[str, JSON] = {
-            "safellm.key.ref": self._key_ref(call.head),
-            "gen_ai.request.model": _plain(call.model),
-            "gen_ai.request.max_tokens": most,
-            "safellm.redaction.counts": dict(sorted(call.findings.items())),
-            "safellm.input.hidden_removed": call.hidden_removed,
-            "safellm.would_refuse": [str(reason) for reason in call.would_refuse],
-            "safellm.content.binary_bytes": call.body.binary_bytes,
-            "http.request.resend_count": _resend_count(call.head),
-        }
-        return fields | {name: one for name, one in optional.items() if one}
-
-    def _outcome(self, call: Call, rules: AnswerRules, charged: Amounts | None, failure: str | None) -> dict[str, JSON]:
-        usage = self._seen.usage
-        refused = self._error
-        fields = self._common(call.head)
-        fields |= {
-            "event.parent": self.call_id,
-            "decision": "deny" if refused is not None else "modify" if rules.counts.changed else "allow",
-            "safellm.content.hmac_out": self._digest_out.hexdigest(),
-        }
-        optional: dict[str, JSON] = {
-            "reason": None if refused is None else str(refused.reason),
-            "error.type": failure or (str(self._status) if self._status >= _ERROR else None),
-            "http.response.status_code": self._status,
-            "gen_ai.request.model": _plain(call.model),
-            "gen_ai.response.id": _plain(self._seen.id),
-            "gen_ai.response.model": _plain(self._seen.model),
-            "gen_ai.response.finish_reasons": [_plain(one) for one in self._seen.finish_reasons[:_MOST_REASONS]],
-            "safellm.output.actions": rules.counts.as_record(),
-        }
-        fields |= {name: one for name, one in optional.items() if one}
-        if usage is not None:
-            counts: dict[str, JSON] = {
-                "gen_ai.usage.input_tokens": usage.input_tokens,
-                "gen_ai.usage.output_tokens": usage.output_tokens,
-                "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
-                "gen_ai.usage.cache_write.input_tokens": usage.cache_write_tokens,
-                "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
-            }
-            fields |= {name: one for name, one in counts.items() if one is not None}
-        if charged is not None:
-            fields["safellm.budget.charged"] = _amounts(charged)
-        return fields
-
-    def _denial(self, head: RequestHead, error: Refused) -> dict[str, JSON]:
-        fields = self._common(head)
-        if self._call is not None and self._call.model:
-            fields["gen_ai.request.model"] = _plain(self._call.model)
-        return fields | {
-            "event.id": self.call_id,
-            "decision": "deny",
-            "reason": str(error.reason),
-            "safellm.guard": error.guard,
-        }
-
-    def _key_ref(self, head: RequestHead) -> str | None:
-        """Return where the call's key comes from; a key that the program gave itself has no name."""
-        managed = (key.ref for key in self._bounds.managed if head.carries(key.placeholder))
-        return next(managed, "code" if head.header("authorization") or head.header("api-key") else None)
-
-    def _common(self, head: RequestHead) -> dict[str, JSON]:
-        operation = self._route.operation if self._route is not None else head.method.lower()
-        return {
-            "gen_ai.operation.name": operation,
-            "gen_ai.provider.name": self._tools.adapter.provider_of(head.origin),
-            "server.address": head.origin.host,
-            "server.port": head.origin.port,
-            "safellm.sdk": self._tools.sdk,
-        }
 
     # -- small ----------------------------------------------------------------------------------------------------------
 
@@ -507,6 +460,9 @@ class Exchange:
     def _broke(self, error: Exception) -> Refused:
         self._error = _broken("a guard of the answer", error, sent=True)
         return self._error
+
+
+_ANSWERING = State.ANSWERING
 
 
 def _is_json(content_type: str) -> bool:
@@ -535,23 +491,12 @@ def _shape(reason: Reason, what: str, remedy: str) -> Refused:
     return Refused(what, guard="shape", reason=reason, remedy=remedy, status=400)
 
 
-def _request_headers(head: RequestHead, changed: bool) -> tuple[tuple[str, str], ...]:
+def _request_headers(
+    head: RequestHead, named: dict[str, str], drops: frozenset[str], *, changed: bool
+) -> tuple[tuple[str, str], ...]:
     """Ask for an answer that needs no decoding; describe the body that is sent."""
-    dropped = {"accept-encoding"} | ({"content-length", "transfer-encoding"} if changed else set())
-    kept = tuple((name, value) for name, value in head.headers if name not in dropped)
+    if not (changed or drops or named):
+        return (*[item for item in head.headers if item[0] != "accept-encoding"], ("accept-encoding", "identity"))
+    dropped = {"accept-encoding", *drops} | ({"content-length", "transfer-encoding"} if changed else set())
+    kept = tuple((name, named.get(name, value)) for name, value in head.headers if name not in dropped)
     return (*kept, ("accept-encoding", "identity"))
-
-
-def _amounts(amounts: Amounts) -> dict[str, JSON]:
-    tokens: dict[str, JSON] = {"input_tokens": amounts.input_tokens, "output_tokens": amounts.output_tokens}
-    return tokens if amounts.micro_usd is None else {**tokens, "micro_usd": amounts.micro_usd}
-
-
-def _plain(text: str | None) -> str | None:
-    """Return a name from outside as a record may hold it: short, and encodable."""
-    return None if text is None else text[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
-
-
-def _resend_count(head: RequestHead) -> int:
-    count = head.header("x-stainless-retry-count")
-    return int(count) if count.isascii() and count.isdigit() else 0

@@ -32,6 +32,10 @@ class Kind(Enum):
     OPAQUE = auto()  # signed or encrypted by the provider: one changed byte breaks the next turn
 
 
+# Members of an enum are looked up slowly, and these for every string.
+_TEXT, _IDENTIFIER, _ARGUMENTS = Kind.TEXT, Kind.IDENTIFIER, Kind.ARGUMENTS
+
+
 class Trust(Enum):
     """Whether the program wrote a text itself or only passes it on."""
 
@@ -48,7 +52,8 @@ class Table:
         own_roles: Roles whose text the program wrote itself.
         own_keys: Keys below which everything is the program's own (instructions, tool definitions).
         token_keys: Keys of the body whose arrays of integers are tokens: text that can't be searched.
-        free_keys: Keys below which names are the program's own and mean nothing to the provider: all is TEXT there.
+        free_keys: Keys, or `parent.key`, below which names are the program's own and mean nothing to the provider: all is TEXT.
+        typed: Kinds by key name in objects of one `type` ("thinking"); they come before `kinds`.
     """
 
     kinds: Mapping[str, Kind]
@@ -56,18 +61,29 @@ class Table:
     own_keys: frozenset[str]
     free_keys: frozenset[str] = frozenset()
     token_keys: frozenset[str] = frozenset()
+    typed: Mapping[str, Mapping[str, Kind]] = field(default_factory=dict)
+
+    def is_free(self, key: str, parent: str) -> bool:
+        """Return whether what stands under `key` of an object under `parent` is the program's own."""
+        return key in self.free_keys or f"{parent}.{key}" in self.free_keys
 
     def kind_of(self, key: str, parent: str) -> Kind:
         """Return what the string under `key` of an object under `parent` is."""
         found = self.kinds.get(f"{parent}.{key}")
-        return found if found is not None else self.kinds.get(key, Kind.TEXT)
+        return found if found is not None else self.kinds.get(key, _TEXT)
 
 
 # For JSON that the program made up: a file, a tool's arguments. A key named "signature" says nothing there.
 PLAIN = Table(kinds={}, own_roles=frozenset(), own_keys=frozenset())
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*+={0,2}+\s*+")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/\r\n]*+|[A-Za-z0-9_\-\r\n]*+)={0,2}+\s*+")  # RFC 4648 4 and 5
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+# Identifiers that stand in nearly every body and are no fields: there is nothing to find or to change in them.
+_WORDS = frozenset(
+    {"user", "assistant", "system", "developer", "tool", "function", "model", "message", "text", "input_text", "output_text",
+     "tool_use", "tool_result", "function_call", "function_call_output", "object", "chat.completion", "chat.completion.chunk",
+     "stop", "completed", "response", "auto", "default", "ephemeral", "json_schema", "json_object"}
+)  # fmt: skip
 _LONGEST_NAME = 15  # a longer key can be a secret that has the form of a name, such as a token with underscores
 
 
@@ -83,6 +99,7 @@ class Field:
     path: tuple[str | int, ...]
     is_key: bool = False
     tool: str | None = None  # for ARGUMENTS and TOOL_INPUT: the tool's name
+    parameter: str | None = None  # for TOOL_INPUT that stands in an object of arguments: the outermost key
 
     def put(self, text: str) -> None:
         """Write the new text into the body."""
@@ -122,6 +139,9 @@ class Document:
 
     def all_fields(self) -> Iterator[Field]:
         """Yield the fields, those of opened inner documents instead of the strings that hold them."""
+        if not self.nested:
+            yield from self.fields
+            return
         opened = {id(holder) for holder, _ in self.nested}
         for one in self.fields:
             if id(one) not in opened:
@@ -139,7 +159,8 @@ def read(value: JSON, table: Table, *, trust: Trust = Trust.UNTRUSTED) -> Docume
     else:
         _walk(value, table, trust, (), "", "", fields, None)
         # Keys last: a renamed key must not leave a value's field pointing at the old name.
-        fields.sort(key=lambda one: one.is_key)
+        if any(one.is_key for one in fields):
+            fields.sort(key=lambda one: one.is_key)
     return Document(value, fields)
 
 
@@ -149,7 +170,7 @@ def open_arguments(document: Document, *, max_depth: int) -> None:
     A string that is no JSON stays one text field.
     """
     for one in document.fields:
-        if one.kind is Kind.ARGUMENTS and one.text[:1] in ("{", "["):
+        if one.kind is _ARGUMENTS and one.text[:1] in ("{", "["):
             try:
                 value = jsontext.loads(one.text.encode("utf-8", "surrogatepass"), max_depth=max_depth)
             except jsontext.Malformed:
@@ -173,26 +194,32 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
             trust = Trust.OWN if role in table.own_roles else Trust.UNTRUSTED
         name = value.get("name")
         tool = name if isinstance(name, str) else tool
+        form = value.get("type") if table.typed else None
+        typed = table.typed.get(form) if isinstance(form, str) else None
         for child_key, child in value.items():
-            child_path = (*path, child_key)
             child_trust = Trust.OWN if child_key in table.own_keys else trust
             if len(child_key) > _LONGEST_NAME or not child_key.isidentifier():
                 fields.append(
                     Field(
-                        container=value, key=child_key, text=child_key, kind=Kind.NAME, trust=trust, path=child_path,
+                        container=value, key=child_key, text=child_key, kind=Kind.NAME, trust=trust, path=(*path, child_key),
                         is_key=True,
                     )
                 )  # fmt: skip
             if isinstance(child, str):
+                kind = _kind(table, child_key, key, child, typed)
+                if kind is _IDENTIFIER and child in _WORDS:
+                    continue
                 fields.append(
                     Field(
-                        container=value, key=child_key, text=child, kind=_kind(table, child_key, key, child),
-                        trust=child_trust, path=child_path, tool=tool,
+                        container=value, key=child_key, text=child, kind=kind, trust=child_trust, path=(*path, child_key),
+                        tool=tool,
                     )
                 )  # fmt: skip
+            elif isinstance(child, dict) and table.kind_of(child_key, key) is Kind.ARGUMENTS:
+                fields += _arguments(child, child_trust, (*path, child_key), child_key, tool)
             elif isinstance(child, (dict, list)):
-                below = PLAIN if child_key in table.free_keys else table
-                _walk(child, below, child_trust, child_path, key, child_key, fields, tool)
+                below = PLAIN if table.is_free(child_key, key) else table
+                _walk(child, below, child_trust, (*path, child_key), key, child_key, fields, tool)
     elif isinstance(value, list):
         for index, child in enumerate(value):
             if isinstance(child, str):
@@ -206,8 +233,23 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
                 _walk(child, table, trust, (*path, index), parent, key, fields, tool)
 
 
-def _kind(table: Table, key: str, parent: str, text: str) -> Kind:
-    kind = table.kind_of(key, parent)
+def _arguments(
+    value: dict[str, Any], trust: Trust, path: tuple[str | int, ...], key: str, tool: str | None
+) -> list[Field]:
+    """Return the texts of a tool's arguments that come as an object, each with the parameter that it belongs to."""
+    found: list[Field] = []
+    _walk(value, PLAIN, trust, path, "", key, found, None)
+    for one in found:
+        named = one.path[len(path)]
+        one.kind, one.tool = Kind.TOOL_INPUT, tool
+        one.parameter = "" if one.is_key else str(named)  # a key is no value: no policy can name it
+    return found
+
+
+def _kind(table: Table, key: str, parent: str, text: str, typed: Mapping[str, Kind] | None = None) -> Kind:
+    kind = table.kind_of(key, parent) if typed is None or key not in typed else typed[key]
+    if kind is _TEXT or kind is _IDENTIFIER:
+        return kind
     if kind is Kind.URL and _DATA_URL.match(text):
         return Kind.DATA
     if kind is Kind.DATA and not _BASE64.fullmatch(text, _data_start(text)):

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from safellm._core.effects import Limit, Unit, Window
+from safellm._core.jsonpath import parse_path
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -50,12 +51,23 @@ class Redaction(_Part):
     enabled: bool = Field(True, description="Search requests for secrets and personal data.")
     default: Action = Field(Action.MASK, description="What happens to a finding whose type is not listed in `types`.")
     types: dict[str, Action] = Field(default_factory=dict, description="Action per type, for example EMAIL = 'allow'.")
+    paths: dict[str, str] = Field(
+        default_factory=dict,
+        description="Places in a request whose whole value is hidden, and as what: "
+        "'messages[*].metadata.customer' = 'CUSTOMER_ID'; '*' is any name, '**' any depth.",
+    )
     restore: bool = Field(True, description="Put the real values back into answers.")
     restore_tool_arguments: tuple[str, ...] = Field(
         (),
         description="Tool parameters that may get real values, as 'tool.parameter'; '*' stands for any name. "
         "All others keep the placeholder: an injected order could send the value away.",
     )
+    remember: Literal["process", "encrypted"] = Field(
+        "process",
+        description="How long hidden values of named conversations are kept: as long as the process, or in encrypted files "
+        "for `remember_days`, so that placeholders come back after a restart.",
+    )
+    remember_days: int = Field(30, gt=0, le=3650, description="Days after its last change that a file is kept.")
 
 
 class Input(_Part):
@@ -120,7 +132,12 @@ class Audit(_Part):
         "required", description="required: a call that can't be recorded is refused."
     )
     directory: str | None = Field(None, description="Folder of the trail; default: the user's state folder.")
-    sync: bool = Field(True, description="Wait until the disk has an intent record before sending.")
+    sync: Literal["each", "group", "none"] = Field(
+        "group",
+        description="When the disk has a record. group: it is in the file, and outlives a crash or kill of the program, before "
+        "the call goes on; the disk follows within about 0.1 s, so a loss of power can take the records of that time. "
+        "each: a call waits until the disk has its intent; strict mode always does. none: the system decides, some 30 s.",
+    )
     console: bool = Field(False, description="Show events on standard error as well.")
 
 
@@ -171,10 +188,12 @@ class Policy(_Part):
     @field_validator("redaction")
     @classmethod
     def _types_are_upper_case(cls, value: Redaction) -> Redaction:
-        for name in value.types:
+        for name in (*value.types, *value.paths.values()):
             if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,31}", name):
                 msg = f"{name!r} is not a finding type; types are written like EMAIL or CREDIT_CARD"
                 raise ValueError(msg)
+        for path in value.paths:
+            parse_path(path)
         return value
 
     @property
@@ -186,6 +205,11 @@ class Policy(_Part):
     def is_strict(self) -> bool:
         """Whether every relaxation of guard mode is off."""
         return self.mode is Mode.STRICT
+
+    @property
+    def audit_sync(self) -> Literal["each", "group", "none"]:
+        """When the disk has a record: strict mode sends nothing before it has the intent (promise P5)."""
+        return "each" if self.is_strict else self.audit.sync
 
     def budget_limits(self) -> tuple[Limit, ...]:
         """Return all limits of all budgets, in order."""

@@ -21,8 +21,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Final, NoReturn, cast
+
+import orjson
 
 from safellm._core.effects import JSON
 
@@ -37,6 +40,14 @@ _UID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_NUMBER_CHARACTERS = 17  # a sign and the 16 digits of 2^53
+
+# The fast lane of `seal`. For the types in `_PLAIN`, ASCII keys and integers up to 2^53-1, orjson's sorted output is RFC 8785:
+# it sorts by code point, which for ASCII is the order by UTF-16 code unit; it escapes what JCS escapes, in the same form; it
+# refuses lone surrogates. A test compares it with an independent implementation. All other values take the slow lane.
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+_JCS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+# In a JSON text this can only be the member `hash` itself: inside a string the quotation marks would be escaped.
+_HASH_MEMBER: Final = b',"hash":"%s"' % GENESIS.encode("ascii")
 
 
 class BadRecord(ValueError):
@@ -94,11 +105,16 @@ def rfc3339(time_ns: int) -> str:
     if time_ns < 0:
         raise ValueError("a record's time can't be before 1970")
     seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{_second(seconds)}.{rest:09d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    """Return the text up to the second: the same for all records of one."""
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
     except (OverflowError, OSError, ValueError):
         raise ValueError("a record's time can't be after the year 9999") from None
-    return f"{moment.isoformat()[:19]}.{rest:09d}Z"
 
 
 def seal(  # noqa: PLR0913 - the parts of a record, each named
@@ -145,8 +161,8 @@ def seal(  # noqa: PLR0913 - the parts of a record, each named
         "event.name": event,
         "event.id": event_id,
     }
-    before, after = _around_hash(record)
-    digest = hashlib.sha256(before + b"," + after).hexdigest()
+    before, after = _around_hash_fast(record, fields) or _around_hash(record)
+    digest = hashlib.sha256(b"%s,%s" % (before, after)).hexdigest()
     line = b'%s,"hash":"%s",%s\n' % (before, digest.encode("ascii"), after)
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"an audit record of {len(line)} bytes is over the limit of {MAX_LINE_BYTES}")
@@ -244,6 +260,40 @@ def _no_float(_: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_small_int, parse_float=_no_float, parse_constant=_no_float
 )
+
+
+def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:
+    """Return what `_around_hash` returns, in a fifth of its time; None where `fields` hold what it can't vouch for."""
+    for value in fields.values():
+        if type(value) not in _PLAIN and not _is_flat(value):
+            return None
+    try:
+        if not "".join(fields).isascii():
+            return None
+        record["hash"] = GENESIS
+        text = orjson.dumps(record, option=_JCS)
+    except TypeError:  # a key that isn't text, an integer beyond 2^53-1, a lone surrogate: the slow lane says what
+        return None
+    finally:
+        record.pop("hash", None)
+    place = text.find(_HASH_MEMBER)
+    return text[:place], text[place + len(_HASH_MEMBER) + 1 :]
+
+
+def _is_flat(value: object) -> bool:
+    kind = type(value)
+    if kind is dict:
+        inner = cast("dict[str, JSON]", value)
+        # A member `hash` of its own could stand before the record's.
+        return _PLAIN.issuperset(map(type, inner.values())) and _are_keys(inner) and "hash" not in inner
+    return kind is list and _PLAIN.issuperset(map(type, cast("list[JSON]", value)))
+
+
+def _are_keys(value: dict[str, JSON]) -> bool:
+    try:
+        return "".join(value).isascii()
+    except TypeError:
+        return False
 
 
 def _around_hash(body: Mapping[str, JSON]) -> tuple[bytes, bytes]:

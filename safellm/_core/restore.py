@@ -4,7 +4,8 @@ A value comes back where text is read. It does not come back where the position 
 inside a URL, a Markdown link or image target, a reference definition, an HTML tag, or a host name that is being formed.
 There the placeholder stays, is counted, and tells nothing to whoever receives it.
 
-One pass: restored text is never searched again (R.4). Held back is at most one placeholder and two characters (R.5).
+One pass: restored text is never searched again (R.4). Held back is at most one placeholder and two characters (R.5). What stands
+for a value is decided in `safellm._core.redaction.back`.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -14,7 +15,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from safellm._core.placeholder import PATTERN, PREFIX, Mapping, open_end
+from safellm._core.placeholder import Mapping
+from safellm._core.redaction.back import find, open_from
 
 CONTEXT = 2048  # characters before a placeholder that decide its position; URLs and tags longer than this are no text
 _AFTER = 2  # characters after it that decide whether a host name or an address goes on
@@ -24,6 +26,7 @@ _IN_URL = re.compile(
 )
 _HOST_AND_PATH = re.compile(r"[a-z0-9-]\.[a-z]{2,}[^\s]*[/?#&=]|[/?#&][^\s]*=$|/$", re.IGNORECASE)
 _TOKEN_BREAK = re.compile(r"[\s\"'`<>|]|\\[nrt]")
+_ENDS = frozenset(" \t\r\n\"'`)]}*_!?.,;:<\u201d\u2019\u00bb")
 _LINK_TARGET = re.compile(r"\]\([^)\s]*(?:\s[^)]*)?\Z")
 _REFERENCE = re.compile(r"(?:^|\n) {0,3}\[[^\]\n]{1,200}\]:[^\n]*\Z")
 _TAG_OPEN = re.compile(r"<[/!?]?[A-Za-z][^<>]*\Z")
@@ -41,7 +44,9 @@ def is_exposed(before: str, after: str) -> bool:
     bare = token[opened + 1 :] if opened >= 0 and not token[:opened].endswith("]") else token
     if _IN_URL.search(token) or _IN_URL.search(bare) or _HOST_AND_PATH.search(bare):
         return True
-    if after[:1] in {"/", "@", "?", "#", "&"} or (after[:1] in {".", ":"} and after[1:2].isalnum()):
+    if after[:1] in {"/", "@", "#", "&"} or (after[:1] in {".", ":"} and after[1:2].isalnum()):
+        return True
+    if after[:1] == "?" and after[1:2] and after[1:2] not in _ENDS:  # "Who is X-…?" is a question, "X-…?q=" an address
         return True
     tail = before[-CONTEXT:]
     return bool(_LINK_TARGET.search(tail) or _REFERENCE.search(tail) or _TAG_OPEN.search(tail))
@@ -56,12 +61,14 @@ class Restorer:
         allowed: Asked with the text before and after a known placeholder, whether its value may come back there.
         write: How a value is written into this channel (as it is, or as inside a JSON string).
         passed: Told every piece of text, in order, before the decision about what follows it.
+        tolerant: Also restore placeholders that the model mangled; not inside JSON.
     """
 
     mapping: Mapping
     allowed: Callable[[str, str], bool]
     write: Callable[[str], str] = str
     passed: Callable[[str], None] | None = None
+    tolerant: bool = False
     restored: int = 0
     kept: int = 0
     unknown: int = 0
@@ -77,18 +84,20 @@ class Restorer:
         return self._run(self._held, last=True)
 
     def _run(self, text: str, *, last: bool) -> str:
-        certain = len(text) if last else open_end(text)
+        previous = self._before[-1:]
+        certain = len(text) if last else open_from(self.mapping, text, previous=previous, tolerant=self.tolerant)
         out: list[str] = []
         position = 0
-        if PREFIX in text:
-            for match in PATTERN.finditer(text):
-                if match.end() > certain or (not last and len(text) - match.end() < _AFTER):
-                    certain = min(certain, match.start())
-                    break
-                out.append(self._pass(text[position : match.start()]))
-                before = self._before + text[: match.start()]
-                out.append(self._value(match[0], before[-CONTEXT:], text[match.end() : match.end() + _AFTER]))
-                position = match.end()
+        for found in find(self.mapping, text, previous=previous, tolerant=self.tolerant):
+            if found.end > certain or (not last and len(text) - found.end < _AFTER):
+                certain = min(certain, found.start)
+                break
+            out.append(self._pass(text[position : found.start]))
+            before = self._before + text[: found.start]
+            written = text[found.start : found.end]
+            out.append(self._value(written, found.value, before[-CONTEXT:], text[found.end : found.end + _AFTER]))
+            self._pass(written)
+            position = found.end
         out.append(self._pass(text[position:certain]))
         self._before = (self._before + text[:certain])[-CONTEXT:]
         self._held = text[certain:]
@@ -99,8 +108,7 @@ class Restorer:
             self.passed(text)
         return text
 
-    def _value(self, placeholder: str, before: str, after: str) -> str:
-        value = self.mapping.value_of(placeholder)
+    def _value(self, placeholder: str, value: str | None, before: str, after: str) -> str:
         if value is None:
             self.unknown += 1
             return placeholder

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 _BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK = b"\r\n"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class TooLong(ValueError):
@@ -37,6 +38,12 @@ class Splitter:
         Raises:
             TooLong: the event under way is larger than the limit.
         """
+        if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # whole events: nearly always one
+            if data.find(b"\n\n") == len(data) - 2:
+                return [data]
+            *whole, rest = data.split(b"\n\n")
+            if not rest:
+                return [event + b"\n\n" for event in whole]
         self._buffer += data
         events: list[bytes] = []
         start = 0
@@ -59,6 +66,49 @@ class Splitter:
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
+
+
+@dataclass(slots=True, kw_only=True)
+class SSEFraming:
+    """Server-sent events as a framing of streams: what `EventStream` needs to cut and to write them."""
+
+    limit_bytes: int
+    fields_only: bool = False  # some SDKs read a line that is no field as JSON: it is taken out, as the standard says
+    _splitter: Splitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._splitter = Splitter(self.limit_bytes)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that are complete by now.
+
+        Raises:
+            TooLong: the event under way is larger than the limit.
+        """
+        events = self._splitter.feed(data)
+        return [_fields_of(event) for event in events] if self.fields_only else events
+
+    def rest(self) -> bytes:
+        """Return the event that ended without its blank line, or nothing."""
+        return self._splitter.finish()
+
+    def data_of(self, event: bytes) -> bytes | None:
+        """Return the event's data."""
+        return data_of(event)
+
+    def with_data(self, event: bytes, data: bytes) -> bytes:
+        """Return the event with other data."""
+        return with_data(event, data)
+
+    def write(self, events: list[bytes], *, last: bool = False) -> bytes:  # noqa: ARG002 - other framings have an end
+        """Return the bytes of the next events."""
+        return b"".join(events)
+
+
+def _fields_of(event: bytes) -> bytes:
+    lines = _LINE_END.split(event)
+    kept = [line for line in lines if not line or line.startswith(_FIELDS) or line == b"data"]
+    return event if len(kept) == len(lines) else b"\n".join(kept)
 
 
 def data_of(event: bytes) -> bytes | None:

@@ -1,7 +1,10 @@
 """The shells for `httpx` and `httpx2`, sync and async: one source, made once for each module.
 
-They read the request, run the exchange, send what it forwards, and hand on what it answers. Ledger and trail calls block, so
-the async shell makes them in a worker thread; the work for each chunk runs inline.
+They read the request, run the exchange, send what it forwards, and hand on what it answers. Ledger and trail calls may block:
+the async shell has a worker thread make them when they have to wait. The work for each chunk runs inline.
+
+What needn't change isn't made anew: the copy of the request that is sent shares all but its headers, and the network's response
+goes on as it is, with the guarded bytes as its stream.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -16,14 +19,20 @@ from typing import Any
 
 from safellm._core.adapter import Adapter
 from safellm._core.call import RequestHead
-from safellm._core.effects import Forward, Refuse
+from safellm._core.effects import Decision, Forward, Refuse
 from safellm._core.exchange import Exchange, Form, State
-from safellm._core.origin import make_origin
+from safellm._core.origin import Origin, make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
-from safellm.transports.driver import Driver
+from safellm.transports.driver import Driver, Pending
 
 REFUSAL = "safellm.refused"  # key in a response's extensions; they come from transports, never from the wire
 _FAMILIES = ("httpx2", "httpx")
+_ODD_BYTES = "surrogateescape"  # a header's bytes that are no UTF-8 come out again as they went in
+_IDENTITY = (b"accept-encoding", b"accept-encoding", b"identity")
+# Parts of URLs that are read anew for each request otherwise: a client has one origin and a few paths.
+_MOST_REMEMBERED = 512
+_ORIGINS: dict[tuple[bytes, bytes, int | None], Origin] = {}
+_TARGETS: dict[bytes, tuple[str, str]] = {}
 # Errors of both modules after which not a byte of the request can have left.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError")
 
@@ -62,6 +71,32 @@ def own_copy(client: Any) -> Any:
     return twin
 
 
+def guard_transport(module: ModuleType, transport: Any, driver: Driver) -> Any:
+    """Return a guarded transport around one of httpx or httpx2 (`module`), sync or async as the given one is."""
+    return _shells(module)["async" if hasattr(transport, "handle_async_request") else "sync"](transport, driver)
+
+
+def refusal_response(module: ModuleType, error: Refused, request: Any, body: bytes) -> Any:
+    """Return the HTTP response that stands for a refusal.
+
+    Args:
+        module: httpx or httpx2.
+        error: What a guard said.
+        request: What was refused, of that module.
+        body: The error as the provider would write it, JSON.
+    """
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "x-should-retry": "false",  # the SDKs obey it: a refusal is final
+        "x-safellm-reason": str(error.reason),
+    }
+    # Made from a stream: `response.elapsed` needs one to be closed.
+    return module.Response(
+        error.status, headers=headers, stream=module.ByteStream(body), extensions={REFUSAL: error}, request=request
+    )
+
+
 def _wrapped(transport: Any, wrap: type, driver: Driver) -> Any:
     return transport if isinstance(transport, wrap) else wrap(transport, driver)
 
@@ -77,13 +112,35 @@ def _family(client: Any) -> ModuleType:
     )
 
 
-def read_head(request: Any) -> RequestHead:
+def read_head(request: Any, items: list[tuple[bytes, bytes, bytes]] | None = None) -> RequestHead:
     """Return a request's head.
+
+    Args:
+        request: Of httpx or httpx2.
+        items: Its headers, if they are at hand: name, name in lower case, value.
 
     Raises:
         Refused: the URL names no host that can be compared.
     """
     url = request.url
+    if items is None:
+        items = [(name, name.lower(), value) for name, value in request.headers.raw]
+    path, query = _target(url)
+    return RequestHead(
+        method=request.method,
+        origin=_origin(url),
+        path=path,
+        query=query,
+        headers=tuple([(name.decode("latin-1"), value.decode("utf-8", _ODD_BYTES)) for _, name, value in items]),
+        extensions=frozenset(request.extensions),
+    )
+
+
+def _origin(url: Any) -> Origin:
+    key = (url.raw_scheme, url.raw_host, url.port)
+    found = _ORIGINS.get(key)
+    if found is not None and not url.userinfo:
+        return found
     try:
         if url.userinfo:
             raise ConfigurationError("The URL holds a user name or password", remedy="Send credentials in a header.")
@@ -92,14 +149,23 @@ def read_head(request: Any) -> RequestHead:
         raise Refused(
             error.problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=error.remedy, status=400
         ) from None
-    return RequestHead(
-        method=request.method,
-        origin=origin,
-        path=url.path,
-        query=url.query.decode("ascii", "replace"),
-        headers=tuple((name.lower(), value) for name, value in request.headers.multi_items()),
-        extensions=frozenset(request.extensions),
-    )
+    _remember(_ORIGINS, key, origin)
+    return origin
+
+
+def _target(url: Any) -> tuple[str, str]:
+    raw = url.raw_path
+    found = _TARGETS.get(raw)
+    if found is None:
+        found = (url.path, url.query.decode("ascii", "replace"))
+        _remember(_TARGETS, raw, found)
+    return found
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(memory) >= _MOST_REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def _without_frames(error: BaseException) -> BaseException:
@@ -109,36 +175,77 @@ def _without_frames(error: BaseException) -> BaseException:
 
 
 @cache
-def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, made together so that they stay equal
+def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two shells, made together so that they stay equal
+    # Headers as httpx keeps them: name, name in lower case, value. Its public ways decode and encode each of them.
+    probe = getattr(module.Headers([(b"A", b"b")]), "_list", None)
+    keeps_triples = probe == [(b"A", b"a", b"b")]
+
+    def items_of(headers: Any) -> list[tuple[bytes, bytes, bytes]]:
+        if keeps_triples:
+            return headers._list  # type: ignore[no-any-return]
+        return [(name, name.lower(), value) for name, value in headers.raw]
+
+    def headers_of(items: list[tuple[bytes, bytes, bytes]]) -> Any:
+        if not keeps_triples:
+            return module.Headers([(name, value) for name, _, value in items])
+        made = module.Headers()
+        made._list = items
+        return made
+
     def outgoing(request: Any, forward: Forward, driver: Driver) -> tuple[Any, bool]:
-        headers, injected = driver.with_credentials(forward.headers)
-        body = {"stream": request.stream} if forward.body is None else {"content": forward.body}
-        copied = module.Request(request.method, request.url, headers=headers, extensions=request.extensions, **body)
+        if forward.own_headers and type(request) is module.Request:
+            sent = [item for item in items_of(request.headers) if item[1] != b"accept-encoding"]
+            sent.append(_IDENTITY)
+            injected = driver.inject(sent)
+            copied = object.__new__(module.Request)
+            copied.__dict__.update(request.__dict__)
+            copied.headers, copied.extensions = headers_of(sent), dict(request.extensions)
+        else:
+            headers, injected = driver.with_credentials(forward.headers)
+            encoded = [(name.encode("latin-1"), value.encode("utf-8", _ODD_BYTES)) for name, value in headers]
+            body = {"stream": request.stream} if forward.body is None else {"content": forward.body}
+            copied = module.Request(request.method, request.url, headers=encoded, extensions=request.extensions, **body)
+        copied.safellm_passed = True  # a patched transport below lets it through: see `safellm.auto`
         return copied, injected
 
     def refusal(error: Refused, request: Any, adapter: Adapter) -> Any:
-        body = adapter.refusal_body(error)
-        headers = {
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            "x-should-retry": "false",  # the SDKs obey it: a refusal is final
-            "x-safellm-reason": str(error.reason),
-        }
-        # Made from a stream: `response.elapsed` needs one to be closed.
-        return module.Response(
-            error.status, headers=headers, stream=module.ByteStream(body), extensions={REFUSAL: error}, request=request
-        )
+        return refusal_response(module, error, request, adapter.refusal_body(error))
 
     def raised(error: Refused, request: Any, driver: Driver) -> Exception:
         """Return what the program's loop over a stream gets: the SDK's own kind of error where there is one."""
         response = refusal(error, request, driver.tools.adapter)
         return driver.native(error, response) if driver.native is not None else error
 
-    def answered(inner: Any, headers: tuple[tuple[str, str], ...], stream: Any) -> Any:
-        return module.Response(inner.status_code, headers=list(headers), stream=stream, extensions=inner.extensions)
+    def refused(error: Refused, request: Any, driver: Driver) -> Any:
+        """Answer a refusal, or raise it where the SDK has no place for its own errors of our making."""
+        if driver.raises:
+            raise raised(error, request, driver) from None
+        return refusal(error, request, driver.tools.adapter)
 
-    def items(response: Any) -> tuple[tuple[str, str], ...]:
-        return tuple(response.headers.multi_items())
+    def answered(inner: Any, kept: tuple[tuple[str, str], ...] | None, stream: Any, length: int | None = None) -> Any:
+        """Return the response for the program.
+
+        Args:
+            inner: What the network's transport answered. It goes on itself, unless its body is in it already.
+            kept: Headers that stay, of those that it has; None for all.
+            stream: The body.
+            length: Of the body, if it is known and not said.
+        """
+        headers = inner.headers
+        if kept is not None:
+            names = {name for name, _ in kept}
+            left = [item for item in items_of(headers) if item[1].decode("latin-1") in names]
+            if length is not None:
+                left.append((b"content-length", b"content-length", b"%d" % length))
+            headers = headers_of(left)
+        if type(inner) is module.Response and "_content" not in inner.__dict__:
+            inner.headers, inner.stream = headers, stream
+            return inner
+        return module.Response(inner.status_code, headers=headers, stream=stream, extensions=inner.extensions)
+
+    def pairs(response: Any) -> tuple[tuple[str, str], ...]:
+        items = items_of(response.headers)
+        return tuple([(name.decode("latin-1"), value.decode("utf-8", _ODD_BYTES)) for _, name, value in items])
 
     def failure_of(error: BaseException) -> tuple[str, bool]:
         """Return the kind of a transport error, and whether anything can have been sent."""
@@ -151,10 +258,10 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
     class GuardedStream(module.SyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """An answer's bytes, treated as they come. An iterator, not a generator: leaving it early runs no code by surprise."""
 
-        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._injected, self._over = inner, injected, False
+        def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+            self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request = exchange, driver, request
-            self._source = iter(inner.stream)
+            self._source, self._feed = iter(body), exchange.feed
 
         def __iter__(self) -> Iterator[bytes]:
             return self
@@ -162,13 +269,19 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
         def __next__(self) -> bytes:
             failed: BaseException | None = None
             try:
-                while not self._over:
-                    if out := self._piece():
+                if not self._over:
+                    for chunk in self._source:
+                        if out := self._feed(chunk):
+                            return out
+                    self._over = True
+                    out = self._exchange.end()
+                    self._driver.finish(self._exchange)
+                    if out:
                         return out
             except Refused as error:
                 self._over = True
                 self._driver.abandon(self._exchange, failure="refused")
-                self._inner.close()
+                self._body.close()
                 raise raised(error, self._request, self._driver) from None
             except BaseException as error:
                 self._over = True
@@ -180,21 +293,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 raise failed
             raise StopIteration
 
-        def _piece(self) -> bytes:
-            chunk = next(self._source, None)
-            if chunk is not None:
-                return self._exchange.feed(chunk)
-            self._over = True
-            out = self._exchange.end()
-            self._driver.finish(self._exchange)
-            return out
-
         def close(self) -> None:
             self._over = True
             try:
                 self._driver.abandon(self._exchange, failure="closed")
             finally:
-                self._inner.close()
+                self._body.close()
 
         def __del__(self) -> None:
             # Dropped without being closed, as older SDKs do when a loop over a stream is left.
@@ -203,10 +307,10 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
     class AsyncGuardedStream(module.AsyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """The same for an async answer."""
 
-        def __init__(self, inner: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
-            self._inner, self._injected, self._over = inner, injected, False
+        def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+            self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request = exchange, driver, request
-            self._source = aiter(inner.stream)
+            self._source, self._feed = aiter(body), exchange.feed
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return self
@@ -214,13 +318,19 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
         async def __anext__(self) -> bytes:
             failed: BaseException | None = None
             try:
-                while not self._over:
-                    if out := await self._piece():
+                if not self._over:
+                    async for chunk in self._source:
+                        if out := self._feed(chunk):
+                            return out
+                    self._over = True
+                    out = self._exchange.end()
+                    await finished(self._driver, self._exchange)
+                    if out:
                         return out
             except Refused as error:
                 self._over = True
                 await self._abandon("refused")
-                await closed(self._inner)
+                await closed(self._body)
                 raise raised(error, self._request, self._driver) from None
             except BaseException as error:
                 self._over = True
@@ -232,21 +342,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
                 raise failed
             raise StopAsyncIteration
 
-        async def _piece(self) -> bytes:
-            chunk = await anext(self._source, None)
-            if chunk is not None:
-                return self._exchange.feed(chunk)
-            self._over = True
-            out = self._exchange.end()
-            await in_thread(self._driver.finish, self._exchange)
-            return out
-
         async def aclose(self) -> None:
             self._over = True
             try:
                 await self._abandon("closed")
             finally:
-                await self._inner.aclose()
+                await self._body.aclose()
 
         def __del__(self) -> None:
             # Dropped without being closed: nobody can await any more, and the driver doesn't need it.
@@ -265,40 +366,45 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
 
         def handle_request(self, request: Any) -> Any:
             driver = self.safellm_driver
-            adapter = driver.tools.adapter
             try:
-                head = read_head(request)
+                head = read_head(request, items_of(request.headers))
             except Refused as error:
                 driver.deny(error)
-                return refusal(error, request, adapter)
+                return refused(error, request, driver)
             exchange, decision = driver.begin(head, request.read())
             if isinstance(decision, Refuse):
-                return refusal(decision.error, request, adapter)
+                return refused(decision.error, request, driver)
             failed: BaseException | None = None
             inner, injected = self._send(request, decision, exchange)
+            source = inner.stream
             try:
-                answer = exchange.response(inner.status_code, items(inner))
+                given = pairs(inner)
+                answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = GuardedStream(inner, injected, exchange, driver, request)
-                    return answered(inner, answer.headers, stream)
-                body = b"".join([exchange.feed(chunk) for chunk in inner.stream]) + exchange.end()
+                    stream = GuardedStream(source, injected, exchange, driver, request)
+                    return answered(inner, None if answer.headers is given else answer.headers, stream)
+                for chunk in source:
+                    exchange.feed(chunk)
+                body = exchange.end()
                 driver.finish(exchange)
             except Refused as error:
                 driver.abandon(exchange, failure="refused")
-                inner.close()
-                return refusal(error, request, adapter)
+                source.close()
+                return refused(error, request, driver)
             except BaseException as error:
                 driver.abandon(exchange, failure=failure_of(error)[0])
-                inner.close()
+                source.close()
                 if not injected:
                     raise
                 failed = _without_frames(error)
             if failed is not None:
-                inner = None  # it leads to the request with the real key, and this frame goes along with the error
+                # They lead to the request with the real key, and this frame goes along with the error.
+                inner = source = None
                 raise failed
-            inner.close()
-            headers = (*answer.headers, ("content-length", str(len(body))))
-            return answered(inner, headers, module.ByteStream(body))
+            source.close()
+            if exchange.untouched:
+                return answered(inner, None, module.ByteStream(body))
+            return answered(inner, answer.headers, module.ByteStream(body), len(body))
 
         def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
             driver = self.safellm_driver
@@ -332,40 +438,46 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two shells, 
 
         async def handle_async_request(self, request: Any) -> Any:
             driver = self.safellm_driver
-            adapter = driver.tools.adapter
             try:
-                head = read_head(request)
+                head = read_head(request, items_of(request.headers))
             except Refused as error:
                 await in_thread(driver.deny, error)
-                return refusal(error, request, adapter)
-            exchange, decision = await in_thread(driver.begin, head, await request.aread())
-            if isinstance(decision, Refuse):
-                return refusal(decision.error, request, adapter)
+                return refused(error, request, driver)
+            exchange, decision = driver.begin(head, await request.aread(), wait=False)
+            decided: Decision = await in_thread(driver.resume, decision) if isinstance(decision, Pending) else decision
+            if isinstance(decided, Refuse):
+                return refused(decided.error, request, driver)
             failed: BaseException | None = None
-            inner, injected = await self._send(request, decision, exchange)
+            inner, injected = await self._send(request, decided, exchange)
+            source = inner.stream
             try:
-                answer = exchange.response(inner.status_code, items(inner))
+                given = pairs(inner)
+                answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = AsyncGuardedStream(inner, injected, exchange, driver, request)
-                    return answered(inner, answer.headers, stream)
-                body = b"".join([exchange.feed(chunk) async for chunk in inner.stream]) + exchange.end()
-                await in_thread(driver.finish, exchange)
+                    stream = AsyncGuardedStream(source, injected, exchange, driver, request)
+                    return answered(inner, None if answer.headers is given else answer.headers, stream)
+                async for chunk in source:
+                    exchange.feed(chunk)
+                body = exchange.end()
+                await finished(driver, exchange)
             except Refused as error:
                 await in_thread(driver.abandon, exchange, failure="refused")
-                await inner.aclose()
-                return refusal(error, request, adapter)
+                await source.aclose()
+                return refused(error, request, driver)
             except BaseException as error:
                 await in_thread(driver.abandon, exchange, failure=failure_of(error)[0])
-                await closed(inner)
+                await closed(source)
                 if not injected:
                     raise
                 failed = _without_frames(error)
             if failed is not None:
-                inner = None  # it leads to the request with the real key, and this frame goes along with the error
+                # They lead to the request with the real key, and this frame goes along with the error.
+                inner = source = None
                 raise failed
-            await inner.aclose()
-            headers = (*answer.headers, ("content-length", str(len(body))))
-            return answered(inner, headers, module.ByteStream(body))
+            await source.aclose()
+            if exchange.untouched:
+                return answered(inner, None, module.ByteStream(body))
+            return answered(inner, answer.headers, module.ByteStream(body), len(body))
 
         async def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
             driver = self.safellm_driver
@@ -402,9 +514,16 @@ async def in_thread(function: Any, *arguments: Any, **named: Any) -> Any:
         return await anyio.to_thread.run_sync(lambda: function(*arguments, **named))
 
 
-async def closed(response: Any) -> None:
-    """Close a response whatever happens around it."""
+async def finished(driver: Driver, exchange: Exchange) -> None:
+    """Settle and record, in a thread only if that has to wait."""
+    pending = driver.finish(exchange, wait=False)
+    if pending is not None:
+        await in_thread(driver.resume, pending)
+
+
+async def closed(stream: Any) -> None:
+    """Close a stream whatever happens around it."""
     import anyio  # noqa: PLC0415 - sync programs never need it
 
     with anyio.CancelScope(shield=True):
-        await response.aclose()
+        await stream.aclose()

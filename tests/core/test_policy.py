@@ -28,7 +28,7 @@ def test_defaults_are_the_ones_that_are_promised() -> None:
     assert policy.mode is Mode.GUARD
     assert (policy.redaction.enabled, policy.redaction.default) == (True, Action.MASK)
     assert policy.redaction.restore_tool_arguments == ()
-    assert (policy.audit.mode, policy.audit.sync) == ("required", True)
+    assert (policy.audit.mode, policy.audit.sync) == ("required", "group")
     assert policy.budget_limits() == ()
     assert (policy.egress.origins, policy.egress.allow_http) == ((), False)
     assert (policy.keys.vault, policy.keys.environment) == (True, True)

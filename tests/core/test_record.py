@@ -57,6 +57,39 @@ def test_sealed_line_is_canonical_and_hashed_without_its_hash(fields: dict[str, 
     assert unseal(sealed.line).hash == sealed.hash
 
 
+_FLAT = st.none() | st.booleans() | _INT | _TEXT
+_USUAL = st.dictionaries(
+    (_KEY | st.sampled_from(["hash", "hasg", "hasi", '"', "\x7f", ',"hash":"'])).filter(
+        lambda key: key not in record.CHAIN_NAMES
+    ),
+    _FLAT
+    | st.just(f',"hash":"{record.GENESIS}"')
+    | st.lists(_FLAT, max_size=3)
+    | st.dictionaries(_KEY, _FLAT, max_size=3),
+    max_size=6,
+)
+
+
+@given(_USUAL)
+def test_fast_lane_is_the_reference(fields: dict[str, object]) -> None:
+    """What the fast lane makes is what the slow one makes, and both are RFC 8785; it is taken for all flat records."""
+    body = {**fields, "chain.uid": "0" * 32, "prev": record.GENESIS}
+    made = record._around_hash_fast(body, fields)  # type: ignore[arg-type]
+    assert "hash" not in body
+    has_inner_hash = any(isinstance(value, dict) and "hash" in value for value in fields.values())
+    assert (made is None) == has_inner_hash
+    if made is not None:
+        assert made == record._around_hash(body)  # type: ignore[arg-type]
+        assert b"%s,%s" % made == rfc8785.dumps(body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.5, 2**53, "\ud800", {"é": 1}, {1: 1}, [[1]], {"a": {"b": 1}}, ("x",)], ids=repr)
+def test_fast_lane_leaves_everything_else_alone(value: object) -> None:
+    """What it can't vouch for goes the slow way, which writes it or says why not."""
+    fields = {"x": value}
+    assert record._around_hash_fast({**fields, "chain.uid": "0", "prev": "0"}, fields) is None  # type: ignore[dict-item, arg-type]
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [

@@ -20,7 +20,8 @@ def guard(call: Call) -> None:
     Raises:
         Refused: `budget.unpriced` or `budget.unbounded`, when a limit is set that this call can't be held to.
     """
-    limited = {limit.unit for limit in call.policy.budget_limits()} & {Unit.TOKENS, Unit.MICRO_USD}
+    limits = call.policy.budget_limits()
+    limited = {limit.unit for limit in limits} & {Unit.TOKENS, Unit.MICRO_USD} if limits else ()
     route = call.route
     if route.billing is Billing.FREE:
         call.amounts = Amounts(requests=1, micro_usd=0)
@@ -65,20 +66,26 @@ def _output_bound(call: Call, limited: bool) -> int:
     if ceiling is None or not isinstance(body, dict):
         return 0
     most = call.policy.budget.max_output_tokens
-    key = next((name for name in ceiling.keys if _is_count(body.get(name))), None)
+    place = ceiling.place(body)
+    if place is None:
+        place = {}
+        if limited and not call.policy.observes:
+            body[ceiling.within[0]] = place
+    named = [name for name in ceiling.keys if name in place and _is_count(place[name])]
+    key = named[0] if named else None
     if limited and not call.policy.observes:
         if key is None:
-            body[ceiling.inject] = most
+            place[ceiling.inject] = most
             call.changed, key = True, ceiling.inject
-        elif call.policy.budget.clamp_output and _number(body[key]) > most:
-            body[key] = most
+        elif call.policy.budget.clamp_output and _number(place[key]) > most:
+            place[key] = most
             call.changed = True
-    bound = most if key is None else _number(body[key])
-    return bound * _choices(ceiling, body)
+    bound = most if key is None else _number(place[key])
+    return bound * _choices(ceiling, place)
 
 
 def _choices(ceiling: Ceiling, body: dict[str, Any]) -> int:
-    counts = [_number(body[name]) for name in ceiling.multipliers if _is_count(body.get(name))]
+    counts = [_number(body[name]) for name in ceiling.multipliers if name in body and _is_count(body[name])]
     prompts = body.get("prompt")
     # Legacy completions answer each prompt of a list; `best_of` of them are billed for each that is shown.
     batch = len(prompts) if isinstance(prompts, list) and prompts and isinstance(prompts[0], (str, list)) else 1

@@ -89,7 +89,7 @@ GUARDS: tuple[Described, ...] = (
         name="budget",
         what="Tokens, money and requests per window, reserved before and settled after",
         observe="noted",
-        guard="over a limit: refused with 429; usage is counted with and without limits",
+        guard="over a limit: refused with 429; usage is counted with and without limits (without: written within 0.2 s)",
         strict="the same",
         rows="B.1-B.5",
     ),
@@ -97,8 +97,9 @@ GUARDS: tuple[Described, ...] = (
         name="audit",
         what="A durable record of every intent and outcome",
         observe="as guard",
-        guard="if the intent can't be written, the call isn't made (`audit.mode`)",
-        strict="the same",
+        guard="if the intent can't be written, the call isn't made (`audit.mode`); it outlives the program, and the disk has it "
+        "within about 0.1 s (`audit.sync`)",
+        strict="the disk has the intent before a byte leaves",
         rows="L.1, L.5, L.6",
     ),
     Described(

@@ -10,11 +10,15 @@ Rules (FINDINGS.md B; THREATS E.1-E.5, promise P1):
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 from safellm._core.call import Bounds, RequestHead
 from safellm._core.policy import Policy
 from safellm.errors import Reason, Refused
 
 NAME = "egress"
+# Query parameters that carry a credential: a URL stands in the logs of every machine on the way (THREATS E.5).
+_KEY_PARAMETERS = frozenset({"key", "api_key", "apikey", "access_token", "oauth_token"})
 # What httpx and the SDKs themselves put there; `target` or `sni_hostname` would send elsewhere than the URL says.
 _HARMLESS_EXTENSIONS = frozenset({"timeout", "trace", "openai.azure_auth_origin"})
 
@@ -49,22 +53,34 @@ def check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
                 reason=Reason.KEY_UNBOUND,
                 remedy=f"Bind it with: safellm keys set NAME --origin {head.origin}",
             )
-    foreign = sorted(head.extensions - _HARMLESS_EXTENSIONS)
-    if foreign:
+    if not head.extensions <= _HARMLESS_EXTENSIONS:
+        foreign = sorted(head.extensions - _HARMLESS_EXTENSIONS)
         raise Refused(
             f"The request carries the extension {foreign[0]!r}, which can change where it goes",
             guard=NAME,
             reason=Reason.EGRESS_REQUEST,
             remedy="Send the request without it.",
         )
-    host = head.header("host")
-    if host and host.lower() not in _host_forms(head):
+    named = _key_parameter(head.query) if head.query else None
+    if named is not None:
+        raise Refused(
+            f"The request's URL carries a credential, in the parameter {named!r}",
+            guard=NAME,
+            reason=Reason.EGRESS_REQUEST,
+            remedy="Send the key in a header, where the SDKs put it.",
+        )
+    host = head.header("host").lower()
+    if host and host not in _host_forms(head):
         raise Refused(
             "The Host header names another host than the URL",
             guard=NAME,
             reason=Reason.EGRESS_REQUEST,
             remedy="Leave the Host header to the SDK.",
         )
+
+
+def _key_parameter(query: str) -> str | None:
+    return next((name for name, _ in parse_qsl(query) if name.lower() in _KEY_PARAMETERS), None)
 
 
 def _host_forms(head: RequestHead) -> set[str]:

@@ -1,0 +1,64 @@
+"""Which headers of a request are searched: those that a program fills, and that aren't where a credential belongs.
+
+* Headers that the SDK and the HTTP library write themselves are left alone, and those whose name says that they carry a
+  credential: an SDK or a gateway needs it there. The key's own header is decided by `egress` and the vault.
+* The provider's own headers hold identifiers: only secrets are hidden there.
+* In all others secrets and personal data are hidden as in a body, by placeholders, which are made of characters that a header
+  may hold. Nothing is restored in the headers of an answer.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from safellm._core.call import RequestHead
+from safellm._core.fields import Field, Kind, Trust
+
+# Written by SDKs and HTTP libraries.
+_OWN = frozenset(
+    {"host", "accept", "accept-encoding", "accept-language", "accept-charset", "connection", "content-type", "content-length",
+     "content-encoding", "transfer-encoding", "te", "date", "expect", "upgrade", "keep-alive", "cache-control",
+     "openai-version", "anthropic-version"}
+)  # fmt: skip
+_OWN_PREFIXES = ("x-stainless-", "x-amz-", "x-goog-")
+_PROVIDERS = ("openai-", "anthropic-")
+# Words of a name that says "here is a credential". An idempotency key is none.
+_CREDENTIAL_WORDS = frozenset(
+    {"auth", "authorization", "authentication", "authenticate", "key", "apikey", "token", "secret", "cookie", "credential",
+     "credentials", "password", "jwt", "bearer", "signature"}
+)  # fmt: skip
+_IDEMPOTENCY = "idempotency-key"
+_WORDS = re.compile(r"[-_.]")
+# An SDK's or a browser's own: too short, and too plain, for anything else.
+_AGENT = re.compile(r"[A-Za-z]{1,16}/(?:Python|JS) [0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
+
+
+def header_fields(head: RequestHead, changed: dict[str, str]) -> list[Field]:
+    """Return a field for each header that is searched.
+
+    Args:
+        head: The request.
+        changed: Gets the new values; headers that stand in it are fields already.
+    """
+    return [
+        Field(
+            container=changed, key=name, text=value, trust=Trust.UNTRUSTED, path=("headers", name),
+            kind=Kind.IDENTIFIER if name.startswith(_PROVIDERS) else Kind.NAME,
+        )
+        for name, value in head.headers
+        if value and name not in changed and _is_searched(name, value)
+    ]  # fmt: skip
+
+
+def _is_searched(name: str, value: str) -> bool:
+    return _is_programs(name) and (name != "user-agent" or _AGENT.fullmatch(value) is None)
+
+
+@lru_cache(maxsize=512)
+def _is_programs(name: str) -> bool:
+    """Return whether a program may put anything into a header of this name but a credential."""
+    if name in _OWN or name.startswith(_OWN_PREFIXES):
+        return False
+    return name.endswith(_IDEMPOTENCY) or _CREDENTIAL_WORDS.isdisjoint(_WORDS.split(name))

@@ -1,0 +1,393 @@
+"""The shell for `requests`: guards every call of a session, whichever adapter carries it.
+
+It reads the request, runs the exchange, sends what it forwards, and hands on what it answers. `requests` is sync, so ledger and
+trail are simply called.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
+from urllib3.exceptions import LocationParseError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.util import parse_url
+
+from safellm._core.call import RequestHead
+from safellm._core.effects import Forward, Refuse
+from safellm._core.exchange import Exchange, Form
+from safellm._core.origin import Origin, make_origin
+from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.transports.driver import Driver
+
+REFUSAL = "safellm_refusal"  # attribute of a response that stands for a refusal
+_PIECE = 65_536  # bytes read at once
+_WHOLE = frozenset({"content-length", "transfer-encoding"})
+
+
+def guard_session(session: requests.Session, driver: Driver) -> requests.Session:
+    """Return the session with every adapter guarded, those that are mounted later too.
+
+    Args:
+        session: Changed in place.
+        driver: What guards.
+    """
+    if guard_of(session) is None:
+        session.__dict__["safellm_driver"] = driver
+        # A class and not a method of the object: it stays with copies of the session.
+        session.__class__ = _guarded(type(session))  # type: ignore[arg-type]  # a class can be hashed
+    return session
+
+
+def guard_of(session: Any) -> Driver | None:
+    """Return the driver of a session that is guarded already, else None."""
+    driver = getattr(session, "__dict__", {}).get("safellm_driver")
+    return driver if isinstance(driver, Driver) else None
+
+
+@cache
+def _guarded(base: type[requests.Session]) -> type[requests.Session]:
+    class GuardedSession(base):  # type: ignore[misc, valid-type]  # the class is a parameter
+        """A session whose adapters are guarded."""
+
+        __attrs__: ClassVar[list[str]] = [*base.__attrs__, "safellm_driver"]
+
+        def get_adapter(self, url: str) -> BaseAdapter:
+            return GuardAdapter(super().get_adapter(url), self.safellm_driver)
+
+    GuardedSession.__name__, GuardedSession.__qualname__ = base.__name__, base.__qualname__
+    return GuardedSession
+
+
+class GuardAdapter(BaseAdapter):
+    """Guards what one adapter sends and receives."""
+
+    def __init__(self, inner: BaseAdapter, driver: Driver) -> None:
+        super().__init__()
+        self._inner = inner
+        self.safellm_driver = driver
+
+    def send(self, request: requests.PreparedRequest, stream: bool = False, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ARG002 - always streamed inside
+        """Send a request if the guards let it pass; see `requests.adapters.BaseAdapter.send`.
+
+        Raises:
+            Refused: the SDK's own kind of it where there is one, if the driver raises.
+        """
+        driver = self.safellm_driver
+        try:
+            head = read_head(request)
+            body = _read_body(request)
+        except Refused as error:
+            driver.deny(error)
+            return self._refused(error, request)
+        exchange, decision = driver.begin(head, body)
+        if isinstance(decision, Refuse):
+            return self._refused(decision.error, request)
+        inner, injected = self._forward(request, decision, body, exchange, options)
+        try:
+            answer = exchange.response(inner.status_code, tuple(inner.headers.items()))
+            raw = _GuardedRaw(inner, exchange, driver, request, injected=injected)
+            if answer.form is Form.WHOLE:
+                whole = raw.whole()
+                answered = _response(inner, request, (*answer.headers, ("content-length", str(len(whole)))), self)
+                answered._content = whole  # noqa: SLF001 - where `requests` keeps what it has read
+                answered._content_consumed = True  # noqa: SLF001
+                answered.raw = raw
+                return answered
+        except Refused as error:
+            driver.abandon(exchange, failure="refused")
+            inner.close()
+            return self._refused(error, request)
+        answered = _response(inner, request, answer.headers, self)
+        answered.raw = raw
+        return answered
+
+    def close(self) -> None:
+        """Close the adapter."""
+        self._inner.close()
+
+    def _forward(
+        self,
+        request: requests.PreparedRequest,
+        forward: Forward,
+        body: bytes,
+        exchange: Exchange,
+        options: dict[str, Any],
+    ) -> tuple[requests.Response, bool]:
+        driver = self.safellm_driver
+        headers, injected = driver.with_credentials(forward.headers)
+        sent = body if forward.body is None else forward.body
+        copied = request.copy()
+        copied.headers = CaseInsensitiveDict((name, value) for name, value in headers if name.lower() not in _WHOLE)
+        if sent or request.body is not None:
+            copied.headers["content-length"] = str(len(sent))
+        copied.body = sent or (None if request.body is None else b"")
+        copied.safellm_passed = True  # type: ignore[attr-defined]  # a patched adapter below lets it through
+        failed: BaseException
+        try:
+            return self._inner.send(copied, stream=True, **options), injected
+        except BaseException as error:
+            kind, was_sent = _failure_of(error)
+            driver.abandon(exchange, failure=kind, sent=was_sent)
+            if not injected:
+                raise
+            failed = _without_request(error, request)
+            copied = request
+            headers = []
+        raise failed
+
+    def _refused(self, error: Refused, request: requests.PreparedRequest) -> requests.Response:
+        driver = self.safellm_driver
+        response = refusal_response(error, request, driver.tools.adapter.refusal_body(error))
+        if driver.raises:
+            raise driver.native(error, response) if driver.native is not None else error
+        return response
+
+
+def refusal_response(error: Refused, request: requests.PreparedRequest, body: bytes) -> requests.Response:
+    """Return the HTTP response that stands for a refusal.
+
+    Args:
+        error: What a guard said.
+        request: What was refused.
+        body: The error as the provider would write it, JSON.
+    """
+    made = requests.Response()
+    made.status_code, made.reason = error.status, "Refused"
+    made.url, made.request = request.url or "", request
+    made.headers = CaseInsensitiveDict(
+        {"content-type": "application/json", "content-length": str(len(body)), "x-safellm-reason": str(error.reason)}
+    )
+    made.encoding = "utf-8"
+    made._content = body  # noqa: SLF001 - where `requests` keeps what it has read
+    made._content_consumed = True  # noqa: SLF001
+    made.raw = None
+    setattr(made, REFUSAL, error)
+    return made
+
+
+def read_head(request: requests.PreparedRequest) -> RequestHead:
+    """Return a request's head.
+
+    Raises:
+        Refused: the URL names no host that can be compared.
+    """
+    url = request.url or ""
+    headers = tuple((_text(name).lower(), _text(value)) for name, value in (request.headers or {}).items())
+    parts = urlsplit(url)
+    return RequestHead(
+        method=(request.method or "GET").upper(),
+        origin=_origin(url),
+        path=unquote(parts.path) or "/",
+        query=parts.query,
+        headers=headers,
+    )
+
+
+def _origin(url: str) -> Origin:
+    try:
+        # Both parsers that stand between here and the socket have to agree (THREATS E.3).
+        parts, sent = urlsplit(url), parse_url(url)
+        if parts.username is not None or parts.password is not None or sent.auth is not None:
+            raise ConfigurationError("The URL holds a user name or password", remedy="Send credentials in a header.")
+        hosts = {(parts.hostname or "").lower(), (sent.host or "").strip("[]").lower()}
+        if len(hosts) != 1 or parts.port != sent.port:
+            raise ConfigurationError("The URL can be read in two ways", remedy="Write host and port plainly.")
+        return make_origin(parts.scheme, hosts.pop(), parts.port)
+    except (ValueError, LocationParseError):
+        problem, remedy = "The URL can't be read", "Write host and port plainly."
+    except ConfigurationError as error:
+        problem, remedy = error.problem, error.remedy
+    raise Refused(problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=remedy, status=400)
+
+
+def _read_body(request: requests.PreparedRequest) -> bytes:
+    body: Any = request.body
+    if body is None:
+        return b""
+    if hasattr(body, "read"):
+        body = body.read()
+    if isinstance(body, str):
+        return body.encode("utf-8")
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    return b"".join(piece.encode("utf-8") if isinstance(piece, str) else bytes(piece) for piece in body)
+
+
+class _GuardedRaw:
+    """An answer's bytes as `requests` reads them, treated as they come."""
+
+    def __init__(
+        self,
+        inner: requests.Response,
+        exchange: Exchange,
+        driver: Driver,
+        request: requests.PreparedRequest,
+        *,
+        injected: bool,
+    ) -> None:
+        self._inner, self._exchange, self._driver, self._request = inner, exchange, driver, request
+        self._injected = injected
+        self._rest = b""
+        self._source = self.pieces()
+        self._over = False
+        self.headers = inner.raw.headers
+        self.status = inner.status_code
+        self.reason = inner.reason
+        self.version = getattr(inner.raw, "version", 11)
+        self._original_response = getattr(inner.raw, "_original_response", None)  # where `requests` finds cookies
+        self.decode_content = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the answer's bytes for the program.
+
+        Raises:
+            Refused: the answer can't be guarded.
+        """
+        failed: BaseException | None = None
+        try:
+            for chunk in _chunks(self._inner.raw):
+                if out := self._exchange.feed(chunk):
+                    yield out
+            out = self._exchange.end()
+            self._driver.finish(self._exchange)
+            self._over = True
+            self._inner.close()
+            if out:
+                yield out
+        except GeneratorExit:
+            self.close()
+            raise
+        except BaseException as error:
+            self._driver.abandon(
+                self._exchange, failure="refused" if isinstance(error, Refused) else _failure_of(error)[0]
+            )
+            self._inner.close()
+            if not self._injected or isinstance(error, Refused):
+                raise
+            failed = _without_request(error, self._request)
+        if failed is not None:
+            raise failed
+
+    def whole(self) -> bytes:
+        """Return everything at once, with errors as `requests` names them."""
+        source, self._source = self._source, iter(())
+        try:
+            return b"".join(source)
+        except ReadTimeoutError as error:
+            raise requests.exceptions.ConnectionError(error, request=self._request) from None
+        except SSLError as error:
+            raise requests.exceptions.SSLError(error, request=self._request) from None
+        except ProtocolError as error:
+            raise requests.exceptions.ChunkedEncodingError(error, request=self._request) from None
+
+    def stream(self, amt: int | None = 65_536, decode_content: bool | None = None) -> Iterator[bytes]:  # noqa: ARG002
+        """Yield what is there, in pieces of at most `amt` bytes; decoded already."""
+        size = amt or _PIECE
+        try:
+            for piece in self._source:
+                for start in range(0, len(piece), size):
+                    yield piece[start : start + size]
+        except Refused as error:
+            raise self._native(error) from None
+
+    def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:  # noqa: ARG002
+        """Return up to `amt` bytes, or all that is left."""
+        try:
+            while amt is None or len(self._rest) < amt:
+                piece = next(self._source, None)
+                if piece is None:
+                    break
+                self._rest += piece
+        except Refused as error:
+            raise self._native(error) from None
+        size = len(self._rest) if amt is None else amt
+        out, self._rest = self._rest[:size], self._rest[size:]
+        return out
+
+    def close(self) -> None:
+        """Settle what was read, and close the connection."""
+        if not self._over:
+            self._over = True
+            self._driver.abandon(self._exchange, failure="closed")
+        self._inner.close()
+
+    def release_conn(self) -> None:
+        """Give the connection back; what is not read by now is lost, so it is closed."""
+        self.close()
+
+    def isclosed(self) -> bool:
+        """Return whether nothing more will come."""
+        return self._over
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._over
+
+    def __del__(self) -> None:
+        # Dropped without being closed.
+        if not self._over:
+            self._over = True
+            self._driver.abandon(self._exchange, failure="closed")
+
+    def _native(self, error: Refused) -> Exception:
+        driver = self._driver
+        response = refusal_response(error, self._request, driver.tools.adapter.refusal_body(error))
+        return driver.native(error, response) if driver.native is not None else error
+
+
+def _chunks(raw: Any) -> Iterator[bytes]:
+    """Yield bytes as they arrive, undecoded."""
+    if getattr(raw, "chunked", False) or not hasattr(raw, "read1"):
+        yield from raw.stream(_PIECE, decode_content=False)
+        return
+    while piece := raw.read1(_PIECE, decode_content=False):
+        yield piece
+
+
+def _response(
+    inner: requests.Response,
+    request: requests.PreparedRequest,
+    headers: tuple[tuple[str, str], ...],
+    adapter: BaseAdapter,
+) -> requests.Response:
+    made = requests.Response()
+    made.status_code, made.reason, made.url = inner.status_code, inner.reason, inner.url
+    made.headers = CaseInsensitiveDict(headers)
+    made.encoding = get_encoding_from_headers(made.headers)
+    made.cookies = inner.cookies
+    made.request = request
+    made.connection = adapter  # type: ignore[assignment]  # authentication handlers answer a challenge through it
+    return made
+
+
+def _failure_of(error: BaseException) -> tuple[str, bool]:
+    """Return the kind of a transport error, and whether anything can have been sent."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "timeout", False
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timeout", True
+    inner = getattr(error.args[0] if error.args else None, "reason", None)
+    unsent = isinstance(inner, NewConnectionError) or isinstance(
+        error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.ProxyError)
+    )
+    return ("connection" if isinstance(error, Exception) else "cancelled"), not unsent
+
+
+def _without_request(error: BaseException, request: requests.PreparedRequest) -> BaseException:
+    """Cut off what leads to the request with the real key: the request itself, frames and causes (THREATS K.4)."""
+    if isinstance(error, requests.exceptions.RequestException):
+        error.request, error.response = request, None
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
