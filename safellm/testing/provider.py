@@ -3,6 +3,8 @@
 * It answers chat completions, responses, completions, embeddings, models, moderations and files, plain and streamed,
   also under Azure's paths.
 * It records what arrived, so that a test can assert what left the program.
+* Google's paths get the Gemini API (see `google.py`); their base URL is `origin`.
+* Requests with the header `anthropic-version` get Anthropic's API (see `anthropic.py`); their base URL is `origin`.
 * Without a script it quotes the last user message back (see `replies.echo`).
 * It knows no model: any model name is accepted.
 
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from safellm.testing import endpoints, wire
+from safellm.testing import anthropic, endpoints, google, wire
 from safellm.testing.endpoints import FileShelf, error, ok, tag_of
 from safellm.testing.http_server import Answer, Connection, LoopbackServer, SeenRequest, cut_body
 from safellm.testing.replies import Reply, Rule, apply_rule, echo
@@ -56,6 +58,8 @@ class LoopbackProvider(LoopbackServer):
         self._answered = 0
         self._files = FileShelf()
         self._responses: dict[str, wire.JsonObject] = {}
+        self._anthropic = anthropic.AnthropicDialect(self._next_reply)
+        self._google = google.GeminiDialect(self._next_reply, models)
 
     @property
     def base_url(self) -> str:
@@ -91,8 +95,14 @@ class LoopbackProvider(LoopbackServer):
         return request.headers.get("connection", "").lower() != "close"
 
     def _answer(self, request: SeenRequest, tag: str) -> Answer:
+        speaks_anthropic = anthropic.HEADER in request.headers
         if not self._is_key_right(request):
-            return error(401, "Incorrect API key provided.")
+            deny = anthropic.error if speaks_anthropic else google.error if google.speaks(request) else error
+            return deny(401, "Incorrect API key provided.")
+        if speaks_anthropic:
+            return self._anthropic.answer(request, tag)
+        if google.speaks(request):
+            return self._google.answer(request, tag)
         prefix = _PREFIX.match(request.path)
         path = request.path[prefix.end() + 1 :] if prefix else ""
         name, _, rest = (path, "", "") if path == "chat/completions" else path.partition("/")
@@ -131,7 +141,9 @@ class LoopbackProvider(LoopbackServer):
     def _is_key_right(self, request: SeenRequest) -> bool:
         if self._api_key is None:
             return True
-        given = request.headers.get("api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        names = ("api-key", "x-api-key", google.HEADER)
+        named = next((request.headers[name] for name in names if request.headers.get(name)), None)
+        given = named or request.headers.get("authorization", "").removeprefix("Bearer ")
         return hmac.compare_digest(given.encode(), self._api_key.encode())
 
     def _call(self, request: SeenRequest, required: str, tag: str) -> wire.Call | Answer:
@@ -154,9 +166,9 @@ class LoopbackProvider(LoopbackServer):
             return Answer(status=reply.status, headers=_headers(reply, "application/json"), body=refusal.body)
         return wire.Call(tag=tag, created=int(time.time()), body=body, reply=reply)
 
-    def _next_reply(self, request: SeenRequest) -> Reply:
+    def _next_reply(self, request: SeenRequest, unscripted: Callable[[SeenRequest], Reply] = echo) -> Reply:
         with self._lock:
-            rule: Rule = self._script[0] if self._script else echo
+            rule: Rule = self._script[0] if self._script else unscripted
             if len(self._script) > 1:
                 del self._script[0]
         return apply_rule(rule, request)

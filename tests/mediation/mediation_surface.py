@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import openai
-
 _TEMPLATE = re.compile(
     r"""path_template\(\s*["']([^"']+)["']|self\._(?:get|post|put|patch|delete|get_api_list)\(\s*f?["']([^"']+)["']"""
 )
@@ -105,6 +103,3 @@ def doors(client: Any) -> set[str]:
         if not name.startswith("_") and not _is_cached(attribute) and inspect.isfunction(attribute):
             names.add(name)
     return names
-
-
-VERSION = openai.VERSION

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-import importlib
 import inspect
 import json
 import random
@@ -26,12 +25,11 @@ from typing import Any
 
 import pydantic
 from mediation_fill import Filler, bare
+from mediation_sdk import SDK
 from mediation_surface import Method
 
-import openai
 from safellm.errors import Refused
 
-NATIVE = importlib.import_module("httpx2" if int(openai.VERSION.split(".")[0]) >= 3 else "httpx")
 _RANDOM = random.Random(20261123)
 # Consonants and digits: no word arises by chance that a detector would take for a sample ("dummy", "xxxx").
 _ALNUM = "".join(sorted(set(string.ascii_letters) - set("aeiouxyAEIOUXY"))) + string.digits
@@ -88,34 +86,38 @@ class Wire:
     """The inner transport: keeps what arrives, answers what `answer` says."""
 
     answer: Callable[[Any], tuple[str, bytes]]
+    native: Any  # httpx or httpx2
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
 
     def take(self, request: Any, body: bytes) -> Any:
         headers = {name.lower(): value for name, value in request.headers.multi_items()}
         self.requests.append((request.method, str(request.url), headers, body))
         kind, data = self.answer(request)
-        return NATIVE.Response(200, headers={"content-type": kind}, content=data)
+        return self.native.Response(200, headers={"content-type": kind}, content=data)
 
     def transport(self) -> Any:
         def sync(request: Any) -> Any:
             return self.take(request, request.read())
 
-        return NATIVE.MockTransport(sync)
+        return self.native.MockTransport(sync)
 
     def async_transport(self) -> Any:
         async def handler(request: Any) -> Any:
             return self.take(request, await request.aread())
 
-        return NATIVE.MockTransport(handler)
+        return self.native.MockTransport(handler)
 
 
 # -- what is sent ------------------------------------------------------------------------------------------------------
 
 
-def files(marks: Marks) -> Callable[[str], list[Any]]:
+def files(marks: Marks, no_files: str = "$^") -> Callable[[str], list[Any]]:
     """Return the forms of a file whose text is marked, also as JSON and as JSON lines, and its name."""
 
     def make(place: str) -> list[Any]:
+        if re.search(f"(?:{no_files})$", place):
+            return [marks.request(place, "text")]
+
         def text(part: str) -> str:
             return marks.request(f"{place}!{part}", "text")
 
@@ -138,7 +140,9 @@ def files(marks: Marks) -> Callable[[str], list[Any]]:
     return make
 
 
-def arguments(method: Method, marks: Marks, given: dict[str, Any], *, lean: bool = True) -> list[dict[str, Any]]:
+def arguments(
+    method: Method, marks: Marks, given: dict[str, Any], *, lean: bool = True, no_files: str = "$^"
+) -> list[dict[str, Any]]:
     """Return argument sets that reach every alternative of every parameter.
 
     Args:
@@ -146,8 +150,9 @@ def arguments(method: Method, marks: Marks, given: dict[str, Any], *, lean: bool
         marks: Makes the texts.
         given: Values that are given instead; None leaves a parameter out.
         lean: Leave out of later sets what the first ones reached already.
+        no_files: Places where no file is tried.
     """
-    filler = Filler(text=marks.request, file=files(marks), fixed={"stream": False, "has_more": False})
+    filler = Filler(text=marks.request, file=files(marks, no_files), fixed={"stream": False, "has_more": False})
     columns: dict[str, list[Any]] = {}
     required: set[str] = set()
     for name, parameter in method.parameters.items():
@@ -177,8 +182,6 @@ def arguments(method: Method, marks: Marks, given: dict[str, Any], *, lean: bool
 
 # -- what comes back ---------------------------------------------------------------------------------------------------
 
-_PREFER = ("completed", "processed", "succeeded", "idle")
-
 
 def answer_text(places: list[str], placeholder: str | None) -> Callable[[str, str], str]:
     """Return a maker of hostile answer texts; the place of an open enum ends in a question mark."""
@@ -192,9 +195,9 @@ def answer_text(places: list[str], placeholder: str | None) -> Callable[[str, st
     return text
 
 
-def build_answer(kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, row: int = 0) -> Any:
+def build_answer(kind: Any, places: list[str], placeholder: str | None, *, fixed: dict[str, Any], row: int = 0) -> Any:
     """Return a JSON value of a model type, hostile in every text."""
-    made = alternatives(kind, places, placeholder, plain_ids=plain_ids)
+    made = alternatives(kind, places, placeholder, fixed=fixed)
     return made[row % len(made)] if made else {}
 
 
@@ -207,30 +210,22 @@ def _name(kind: Any) -> str:
 
 
 def alternatives(
-    kind: Any, places: list[str], placeholder: str | None, *, plain_ids: bool, root: str = ""
+    kind: Any, places: list[str], placeholder: str | None, *, fixed: dict[str, Any], root: str = ""
 ) -> list[Any]:
     """Return every alternative of an answer's type."""
-    fixed: dict[str, Any] = {"has_more": False, "error": None, "prefer": _PREFER, "in_progress": 0, "index": 0}
-    if plain_ids:
-        fixed |= {
-            "id": _HARMLESS,
-            "vector_store_id": _HARMLESS,
-            "thread_id": _HARMLESS,
-            "last_id": None,
-            "first_id": None,
-        }
+    fixed = {"has_more": False, "error": None, "in_progress": 0, "index": 0, **fixed}
     filler = Filler(
         text=answer_text(places, placeholder), file=lambda place: [], fixed=fixed, wire=True, free_keys=_ANSWER_KEYS
     )
     return filler.build(kind, root)
 
 
-def event_values(kind: Any, places: list[str], placeholder: str | None) -> list[Any]:
+def event_values(kind: Any, places: list[str], placeholder: str | None, fixed: dict[str, Any]) -> list[Any]:
     """Return one event of each type of a stream; what they can hold within is in the plain answers."""
     kind = bare(kind)
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     return [
-        made for one in members for made in alternatives(one, places, placeholder, plain_ids=False, root=_name(one))[:1]
+        made for one in members for made in alternatives(one, places, placeholder, fixed=fixed, root=_name(one))[:1]
     ]
 
 
@@ -296,6 +291,7 @@ class Report:
 class Sweep:
     """Calls methods of one guarded client over one wire."""
 
+    sdk: SDK
     client: Any
     wire: Wire
     is_async: bool = False
@@ -327,24 +323,30 @@ class Sweep:
         if self.stream_cls is not None:
             self.report.streams = True
             (kind,) = typing.get_args(self.stream_cls)[:1] or (object,)
-            return "text/event-stream", events(event_values(kind, self.places, placeholder))
+            return "text/event-stream", events(event_values(kind, self.places, placeholder, self._fixed(plain=False)))
+        if getattr(typing.get_origin(self.cast), "__name__", "") == "JSONLDecoder":
+            made = alternatives(typing.get_args(self.cast)[0], self.places, placeholder, fixed=self._fixed())
+            return "application/x-jsonl", b"".join(json.dumps(one).encode() + b"\n" for one in made)
         if self.cast in (type(None), bytes) or "Binary" in getattr(self.cast, "__name__", ""):
             return "application/octet-stream", b"\x00\x01"
         if self.cast is str:
             return "text/plain", answer_text(self.places, placeholder)("<text>", "text").encode()
-        made = build_answer(self.cast, self.places, placeholder, plain_ids=self.plain_ids, row=self.row)
+        made = build_answer(self.cast, self.places, placeholder, fixed=self._fixed(), row=self.row)
         return "application/json", json.dumps(made).encode()
+
+    def _fixed(self, *, plain: bool = True) -> dict[str, Any]:
+        known = dict(self.sdk.fixed)
+        ids = known.pop("plain", {})
+        return known | ids if plain and self.plain_ids else known
 
     report: Report = field(default_factory=lambda: Report(""))
 
     def run(self, method: Method, given: dict[str, Any], *, rows: int | None = None, stream: bool = False) -> Report:
         """Call a method with every argument set."""
         self.report = report = Report(method.path)
-        self.plain_ids = (
-            "poll" in method.name or method.name in ("wait_for_processing", "upload_file_chunked") or "ids" in given
-        )
+        self.plain_ids = self.sdk.polls(method.name) or "ids" in given
         given = {name: value for name, value in given.items() if name != "ids"}
-        sets = len(arguments(method, Marks(), given))
+        sets = len(arguments(method, Marks(), given, no_files=self.sdk.no_files))
         for row in range(min(sets, rows or sets)):
             self._row(method, dict(given), row, stream)
         return report
@@ -356,7 +358,7 @@ class Sweep:
 
         def attempt(secrets: bool, values: dict[str, Any]) -> bool:
             marks = Marks(secrets=secrets)
-            sets = arguments(method, marks, values, lean=lean)
+            sets = arguments(method, marks, values, lean=lean, no_files=self.sdk.no_files)
             return self._call(method, sets[min(row, len(sets) - 1)], marks, stream)
 
         if attempt(True, given):
@@ -390,9 +392,9 @@ class Sweep:
         except Refused:
             refused = True
             report.refused += 1
-        except openai.APIError as error:
+        except self.sdk.error as error:
             got.append(str(error))
-            got.append(error.body)
+            got.append(getattr(error, "body", None))
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:300]}"
             # The SDK's helpers put stream events together and stumble over made-up ones: the request is what counts then.
@@ -412,12 +414,13 @@ class Sweep:
 
     def _sent(self, verb: str, url: str, headers: dict[str, str], body: bytes, marks: Marks) -> None:
         report = self.report
-        report.routes.add((verb, NATIVE.URL(url).path))
+        report.routes.add((verb, self.sdk.native.URL(url).path))
         for what, place, _ in marks.found(url.encode()):
             report.leaks.add((what, "url", place))
             self.url_names.add(re.split(r"[.\[]", place)[0])
         for what, place, _ in marks.found(json.dumps(headers).encode()):
             report.leaks.add((what, "header", place))
+            self.url_names.add(re.split(r"[.\[]", place)[0])
         for what, place, form in marks.found(body):
             report.leaks.add((what, f"body:{form}", place))
 
@@ -434,7 +437,7 @@ class Sweep:
             return
         if isinstance(made, pydantic.BaseModel) and not hasattr(made, "get_next_page"):
             got.append(made)
-        elif hasattr(made, "http_response"):  # a raw response
+        elif hasattr(made, "http_response") and not hasattr(made, "__next__"):  # a raw response
             got.append(_raw(made))
         elif hasattr(made, "__enter__"):
             with made as inner:

@@ -4,53 +4,59 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
+import os
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mediation_rules import CREDENTIALS, GIVEN, LOCAL, NAMED, OPAQUE, TOOL_INPUT, is_one_of, may_leave
-from mediation_surface import VERSION, Method, methods
-from mediation_sweep import NATIVE, Report, Sweep, Wire
-
-import openai
-import safellm
-from safellm_openai.endpoints import find_route
-
-PINNED = "3.54.0"
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "mediation.md"
+from mediation_sdk import SDK, is_one_of
+from mediation_surface import Method, methods
+from mediation_sweep import Report, Sweep, Wire
 
 
-def surface() -> list[Method]:
+@cache
+def installed() -> dict[str, SDK]:
+    """Return the descriptions of the SDKs that are installed."""
+    found = {}
+    for name in ("openai", "anthropic"):
+        if importlib.util.find_spec(name) is not None:
+            found[name] = getattr(importlib.import_module(f"mediation_{name}"), name.upper())
+    return found
+
+
+@cache
+def surface(sdk_name: str) -> tuple[Method, ...]:
     """Return every method of the installed SDK; nothing is called and nothing guarded here."""
-    return list(methods(openai.OpenAI(api_key="none", http_client=NATIVE.Client())))
+    return tuple(methods(installed()[sdk_name].plain()))
 
 
 class Walk:
     """A guarded client over a recording wire, and what each method did so far."""
 
-    def __init__(self, home: Path, *, is_async: bool = False) -> None:
-        wire = Wire(answer=lambda request: ("application/json", b"{}"))
+    def __init__(self, home: Path, sdk: SDK, *, is_async: bool = False) -> None:
+        wire = Wire(answer=lambda request: ("application/json", b"{}"), native=sdk.native)
+        self.sdk = sdk
         self.wire = wire
         self.runner = asyncio.Runner() if is_async else None
-        options: dict[str, Any] = {"api_key": "given", "max_retries": 0, "base_url": "https://api.openai.com/v1"}
-        if "admin_api_key" in openai.OpenAI.__init__.__annotations__:
-            options["admin_api_key"] = "given"
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SAFELLM_POLICY", "SAFELLM_MODE"):
-                patch.delenv(name, raising=False)
+            for name in [*os.environ]:
+                if name.startswith(("OPENAI_", "ANTHROPIC_", "SAFELLM_")):
+                    patch.delenv(name)
             patch.setenv("SAFELLM_HOME", str(home))
             patch.setenv("SAFELLM_KEYS_VAULT", "false")
             if is_async:
-                http = NATIVE.AsyncClient(transport=wire.async_transport())
-                self.client: Any = safellm.AsyncOpenAI(http_client=http, **options)
+                http = sdk.native.AsyncClient(transport=wire.async_transport())
+                self.client: Any = sdk.make_async(http)
             else:
-                http = NATIVE.Client(transport=wire.transport())
-                self.client = safellm.OpenAI(http_client=http, **options)
+                http = sdk.native.Client(transport=wire.transport())
+                self.client = sdk.sync(http)
         self._http = http
-        self.sweep = Sweep(client=self.client, wire=wire, is_async=is_async, runner=self.runner)
+        self.sweep = Sweep(sdk=sdk, client=self.client, wire=wire, is_async=is_async, runner=self.runner)
         self.sweep.attach()
         self._reports: dict[tuple[str, bool], Report] = {}
 
@@ -59,9 +65,10 @@ class Walk:
         key = (method.path, stream)
         if key not in self._reports:
             call = method_of(self.client, method.path)
-            self._reports[key] = self.sweep.run(
-                call, GIVEN.get(method.path, {}), stream=stream, rows=1 if stream else rows
-            )
+            given = dict(self.sdk.given.get(method.path, {}))
+            if stream or rows == 1:
+                given |= self.sdk.lean.get(method.path, {})
+            self._reports[key] = self.sweep.run(call, given, stream=stream, rows=1 if stream else rows)
         return self._reports[key]
 
     def close(self) -> None:
@@ -83,11 +90,11 @@ def method_of(client: Any, path: str) -> Method:
 
 # -- the page ----------------------------------------------------------------------------------------------------------
 
-HEAD = f"""# Complete mediation
+HEAD = """# Complete mediation{title}
 
-Every public method of `openai` {PINNED}, called through the guard with a secret and a mail address in every place that takes a
+Every public method of `{name}` {pinned}, called through the guard with a secret and a mail address in every place that takes a
 string, and answered with a terminal control, a hidden character and a placeholder in every text. This page is written by
-`python tests/mediation/mediation_walk.py` from what really passed, and a test compares the two.
+`python tests/mediation/mediation_walk.py{argument}` from what really passed, and a test compares the two.
 
 * **sent**: places for strings that were filled and searched, then those of them where something may pass by design.
 * **back**: texts of the answer that came back clean, then those of them where by design a placeholder stays one.
@@ -96,17 +103,20 @@ string, and answered with a terminal control, a hidden character and a placehold
   a program: neither cleaned nor restored undeclared), *bytes* (a download, handed on as it comes).
 
 In the URL a secret is refused on every endpoint; a mail address in a filter passes, because the provider has to understand it.
-Headers, `idempotency_key` and `extra_headers` included, aren't searched: they are where credentials stand.
+Headers that the program fills (`idempotency_key`, `extra_headers`, `default_headers`) are searched like a body; in the provider's
+own (`OpenAI-*`, `Anthropic-*`) only secrets are hidden. Not searched are headers whose name says that a credential belongs there
+(`Helicone-Auth`, `X-Api-Key`): that is between the program and its gateway.
 
 """
 
 
-def page(walk: Walk, found: list[Method]) -> str:
+def page(walk: Walk, found: tuple[Method, ...]) -> str:
     """Return the page."""
+    sdk = walk.sdk
     by_route: dict[str, list[tuple[Method, Report, Report | None]]] = defaultdict(list)
     sockets, local = [], []
     for method in found:
-        if method.path in LOCAL:
+        if method.path in sdk.local:
             local.append(method.path)
         elif method.name == "connect":
             sockets.append(method.path)
@@ -114,33 +124,43 @@ def page(walk: Walk, found: list[Method]) -> str:
             plain = walk.report(method)
             streamed = walk.report(method, stream=True) if method.streams else None
             for verb, path in plain.routes:
-                by_route[f"{find_route(verb, path).template} {verb}"].append((method, plain, streamed))
+                by_route[f"{sdk.find_route(verb, path).template} {verb}"].append((method, plain, streamed))
     lines = [
         f"{len(found)} methods, {len(by_route)} endpoints, {len(sockets)} websocket connections (refused), {len(local)} local.\n",
         "| Endpoint | Methods | sent | back | stream | passes |",
         "|---|---|---|---|---|---|",
-        *(_line(name, by_route[name]) for name in sorted(by_route)),
+        *(_line(sdk, name, by_route[name]) for name in sorted(by_route)),
         "",
-        "Refused, because websockets have no guard yet: " + ", ".join(f"`{one}`" for one in sockets) + ".\n",
-        "Without a request of their own: " + "; ".join(f"`{one}` {LOCAL[one]}" for one in local) + ".",
     ]
-    return HEAD + "\n".join(lines) + "\n"
+    if sockets:
+        lines.append(
+            "Refused, because websockets have no guard yet: " + ", ".join(f"`{one}`" for one in sockets) + ".\n"
+        )
+    lines.append("Without a request of their own: " + "; ".join(f"`{one}` {sdk.local[one]}" for one in local) + ".")
+    default = sdk.name == "openai"
+    head = HEAD.format(
+        title="" if default else f": `{sdk.name}`",
+        name=sdk.name,
+        pinned=sdk.pinned,
+        argument="" if default else f" {sdk.name}",
+    )
+    return head + "\n".join(lines) + "\n"
 
 
-def _line(name: str, entries: list[tuple[Method, Report, Report | None]]) -> str:
+def _line(sdk: SDK, name: str, entries: list[tuple[Method, Report, Report | None]]) -> str:
     template, verb = name.split(" ")
     own = [entry for entry in entries if len(entry[1].routes) == 1] or entries
     sent = set().union(*(plain.sent_places for _, plain, _ in own))
     back = set().union(*(plain.answer_places for _, plain, _ in own))
-    passed = {place for _, plain, _ in own for what, where, place in plain.leaks if may_leave(what, where, place)}
+    passed = {place for _, plain, _ in own for what, where, place in plain.leaks if sdk.may_leave(what, where, place)}
     wrong = {place for _, plain, streamed in own for one in (plain, streamed) if one for _, place in one.wrong}
     notes = []
-    if any(is_one_of(place, NAMED) or not is_one_of(place, CREDENTIALS, OPAQUE) for place in passed):
+    if any(is_one_of(place, sdk.named) or not is_one_of(place, sdk.credentials, sdk.opaque) for place in passed):
         notes.append("names")
-    for text, rules in (("credentials", CREDENTIALS), ("signed", OPAQUE)):
+    for text, rules in (("credentials", sdk.credentials), ("signed", sdk.opaque)):
         if any(is_one_of(place, rules) for place in passed):
             notes.append(text)
-    if any(is_one_of(place, TOOL_INPUT) for place in wrong):
+    if any(is_one_of(place, sdk.tool_input) for place in wrong):
         notes.append("tool input")
     if any("Binary" in cast for _, plain, _ in own for cast in plain.casts):
         notes.append("bytes")
@@ -155,8 +175,9 @@ def _line(name: str, entries: list[tuple[Method, Report, Report | None]]) -> str
 if __name__ == "__main__":
     import tempfile
 
-    if VERSION != PINNED:
-        sys.exit(f"the page is for openai {PINNED}; this is {VERSION}")
-    whole = Walk(Path(tempfile.mkdtemp()))
-    PAGE.write_text(page(whole, surface()), "utf-8")
+    wanted = installed()[sys.argv[1] if len(sys.argv) > 1 else "openai"]
+    if not wanted.is_pinned:
+        sys.exit(f"the page is for {wanted.name} {wanted.pinned}; this is {wanted.version}")
+    whole = Walk(Path(tempfile.mkdtemp()), wanted)
+    wanted.page.write_text(page(whole, surface(wanted.name)), "utf-8")
     whole.close()

@@ -6,22 +6,28 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mediation_rules import LOCAL
-from mediation_sweep import ESCAPE, HIDDEN, NATIVE, PLACEHOLDER, Marks, Wire, arguments, judge, strings
-from mediation_walk import Walk, method_of, surface
+from mediation_openai import OPENAI
+from mediation_surface import Method
+from mediation_sweep import ESCAPE, HIDDEN, PLACEHOLDER, Marks, Wire, arguments, judge, strings
+from mediation_walk import Walk, installed, method_of, surface
 
 import safellm
 from safellm.errors import Refused
 
+NATIVE = OPENAI.native
+SDKS = installed()
 BODY_VERBS = ("post", "put", "patch", "delete")
 # One method of each resource; that all of them are guarded alike is the other file's matter.
 FIRST = {
-    one.resource: one for one in reversed(surface()) if one.name in ("create", "list", "retrieve", "update", "delete")
+    (name, one.resource): one
+    for name in SDKS
+    for one in reversed(surface(name))
+    if one.name in ("create", "list", "retrieve", "update", "delete") and one.path not in SDKS[name].local
 }
 
 
@@ -35,7 +41,7 @@ def open_wire(home: Path) -> Iterator[tuple[Any, Wire]]:
         text = f"<<0|{ESCAPE}{HIDDEN}{shown} and https://x.example/?q={shown} >>"
         return "application/json", json.dumps({"text": text, "deep": [{"any": text}]}).encode()
 
-    wire = Wire(answer=answer)
+    wire = Wire(answer=answer, native=NATIVE)
     http = NATIVE.Client(transport=wire.transport())
     yield safellm.OpenAI(api_key="given", max_retries=0, http_client=http), wire
     http.close()
@@ -107,15 +113,13 @@ def test_extras_are_guarded(open_wire: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["with_raw_response", "with_streaming_response"])
-@pytest.mark.parametrize("resource", sorted(FIRST))
-def test_raw_responses_are_guarded(walk: Walk, resource: str, way: str) -> None:
+@pytest.mark.parametrize(("name", "resource"), sorted(FIRST))
+def test_raw_responses_are_guarded(walks: Callable[[str], Walk], name: str, resource: str, way: str) -> None:
     """Headers and bytes on demand: the bytes are the guarded ones."""
-    method = FIRST[resource]
+    sdk, method, walk = SDKS[name], FIRST[name, resource], walks(name)
     owner = walk.client
-    for name in [*resource.split("."), way]:
-        owner = getattr(owner, name)
-    from mediation_rules import GIVEN, may_come, may_leave
-    from mediation_surface import Method
+    for step in [*resource.split("."), way]:
+        owner = getattr(owner, step)
 
     class Raw(Method):
         """The raw twin: called instead, described by the plain one."""
@@ -124,21 +128,28 @@ def test_raw_responses_are_guarded(walk: Walk, resource: str, way: str) -> None:
         def function(self) -> Any:
             return method.function
 
-    report = walk.sweep.run(Raw(path=method.path, call=getattr(owner, method.name)), GIVEN.get(method.path, {}), rows=1)
+    given = {**sdk.given.get(method.path, {}), **sdk.lean.get(method.path, {})}
+    report = walk.sweep.run(Raw(path=method.path, call=getattr(owner, method.name)), given, rows=1)
     assert not report.errors
     assert not report.stumbled
-    assert not [one for one in report.leaks if not may_leave(*one)]
-    assert not [one for one in report.wrong if not may_come(*one)]
+    assert not [one for one in report.leaks if not sdk.may_leave(*one)]
+    assert not [one for one in report.wrong if not sdk.may_come(*one)]
     assert report.routes
 
 
-IN_PATH = [one for one in surface() if one.in_path and one.name != "connect" and one.path not in LOCAL]
+IN_PATH = [
+    (sdk, one)
+    for sdk in SDKS
+    for one in surface(sdk)
+    if one.in_path and one.name != "connect" and one.path not in SDKS[sdk].local
+]
 
 
-@pytest.mark.parametrize("resource", sorted({one.resource for one in IN_PATH}))
-def test_a_secret_in_the_path_is_refused(walk: Walk, resource: str) -> None:
+@pytest.mark.parametrize(("sdk", "resource"), sorted({(sdk, one.resource) for sdk, one in IN_PATH}))
+def test_a_secret_in_the_path_is_refused(walks: Callable[[str], Walk], sdk: str, resource: str) -> None:
     """Each parameter that goes into the URL's path: a secret there stops the call."""
-    for method in (one for one in IN_PATH if one.resource == resource):
+    walk = walks(sdk)
+    for method in (one for of, one in IN_PATH if (of, one.resource) == (sdk, resource)):
         for name in sorted(method.in_path):
             marks = Marks()
             secret = marks.request(name, "text").split(" ")[1]
@@ -146,7 +157,7 @@ def test_a_secret_in_the_path_is_refused(walk: Walk, resource: str) -> None:
             every = hasattr(method.call, "__wrapped__")
             needed = {key for key, one in method.parameters.items() if one.default is one.empty}
             options = {
-                **arguments(method, Marks(secrets=False), {})[0],
+                **arguments(method, Marks(secrets=False), {}, no_files=SDKS[sdk].no_files)[0],
                 **dict.fromkeys(method.in_path, "item-1"),
                 name: secret,
             }
@@ -168,7 +179,7 @@ def test_every_page_is_guarded(home: Path) -> None:
             {"object": "list", "data": [item], "has_more": len(wire.requests) < 3}
         ).encode()
 
-    wire = Wire(answer=answer)
+    wire = Wire(answer=answer, native=NATIVE)
     with NATIVE.Client(transport=wire.transport()) as http:
         client = safellm.OpenAI(api_key="given", max_retries=0, http_client=http)
         got = list(client.files.list())
@@ -182,7 +193,8 @@ def test_the_module_is_guarded(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     import safellm.openai as guarded
 
     wire = Wire(
-        answer=lambda request: ("application/json", json.dumps({"data": [{"x": f"<<0|{ESCAPE} and >>"}]}).encode())
+        native=NATIVE,
+        answer=lambda request: ("application/json", json.dumps({"data": [{"x": f"<<0|{ESCAPE} and >>"}]}).encode()),
     )
     for module in (guarded, plain):
         monkeypatch.setattr(module, "api_key", "given", raising=False)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from mediation_fill import bare
-from mediation_rules import TOOL_INPUT, is_one_of
-from mediation_surface import VERSION
-from mediation_sweep import MAIL, NATIVE, PLACEHOLDER, Wire, events
-from mediation_walk import PINNED
+from mediation_openai import OPENAI
+from mediation_sdk import is_one_of
+from mediation_sweep import MAIL, PLACEHOLDER, Wire, events
 
 import openai
 import safellm
 
+NATIVE = OPENAI.native
 ADDRESS = f"{MAIL}000000@example.com"
 Make = Callable[[str], Any]
 
@@ -108,7 +108,7 @@ def _event(kind: str, model: Any) -> tuple[Make, tuple[Any, ...]]:
 
 TYPED = {kind: _event(kind, one) for kind, one in typed() if bare(one.model_fields["delta"].annotation) is str}
 INPUTS = {
-    name: made for name, made in TYPED.items() if is_one_of(f"{name.replace('.', '/')}.delta", TOOL_INPUT)
+    name: made for name, made in TYPED.items() if is_one_of(f"{name.replace('.', '/')}.delta", OPENAI.tool_input)
 } | ARGUMENTS
 TEXTS = {name: made for name, made in (TYPED | SHAPES).items() if name not in INPUTS}
 
@@ -127,7 +127,7 @@ def run(home: Path) -> Iterator[Callable[..., str]]:
         ]
         return "text/event-stream", events([made["make"](one) for one in pieces])
 
-    wire = Wire(answer=answer)
+    wire = Wire(answer=answer, native=NATIVE)
     http = NATIVE.Client(transport=wire.transport())
     client = safellm.OpenAI(api_key="given", max_retries=0, http_client=http)
 
@@ -172,7 +172,7 @@ def test_every_delta_event_is_placed() -> None:
     """A delta of another form than one string needs a place in this file."""
     other = {kind for kind, one in typed() if bare(one.model_fields["delta"].annotation) is not str}
     assert other <= {"response.shell_call_output_content.delta"}
-    assert len(TYPED) >= (14 if VERSION == PINNED else 1)
+    assert len(TYPED) >= (14 if OPENAI.is_pinned else 1)
 
 
 # -- an answer that says of itself what it isn't -----------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_an_answer_of_another_content_type_is_guarded_all_the_same(home: Path, k
     def answer(request: Any) -> tuple[str, bytes]:
         return kind, events([chunk]) if stream else json.dumps(chunk).encode()
 
-    wire = Wire(answer=answer)
+    wire = Wire(answer=answer, native=NATIVE)
     with NATIVE.Client(transport=wire.transport()) as http:
         client = safellm.OpenAI(api_key="given", max_retries=0, http_client=http)
         got: Any = client.chat.completions.create(

@@ -1,25 +1,30 @@
-"""What may pass, and why: the short list of exceptions, and what some methods must be given to be called at all."""
+"""OpenAI's SDK, described for the walk."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import atexit
-import re
+import importlib
 import shutil
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-# Methods that make no request. Anything else that makes none is a hole in this walk.
-LOCAL = {
+from mediation_sdk import ROOT, SDK
+
+import openai
+import safellm
+from safellm_openai.endpoints import find_route
+
+_LOCAL = {
     "webhooks.unwrap": "checks a signature that was received",
     "webhooks.verify_signature": "checks a signature that was received",
     "beta.agents.environments.files.prepare_directory": "reads a folder, then calls `prepare`",
     "beta.agents.sessions.artifacts.for_result": "makes an object; its methods call `artifacts.list` and `artifacts.content`",
 }
 
-# None leaves a parameter out: two of them exclude each other, or the SDK wants an object of its own class.
-GIVEN: dict[str, dict[str, Any]] = {
+_GIVEN: dict[str, dict[str, Any]] = {
     "beta.agents.sessions.create": {"tool_handlers": None, "output_type": None},
     "beta.agents.sessions.stream": {"tool_handlers": None, "output_type": None},
     "beta.chat.completions.parse": {"tools": None},
@@ -59,8 +64,7 @@ def _file(marks: Any) -> str:
     return str(path)
 
 
-# (place, reason). A place is matched at its end; `[]` and `.*` are items of lists and maps.
-CREDENTIALS = (
+_CREDENTIALS = (
     (r"(tools\[\]|\btransport)\.\*?authorization", "the credential of a remote tool: the provider calls it with this"),
     (r"\bheaders\.\*authorization", "the same, as a header"),
     (
@@ -69,7 +73,7 @@ CREDENTIALS = (
     ),
     (r"\bdomain_secrets\[\]\.value", "what a sandbox adds to its own calls"),
 )
-OPAQUE = (
+_OPAQUE = (
     (r"\bencrypted_content", "encrypted by the provider"),
     (
         r"(input|output|items|data)\[\]\.fingerprint|item\.fingerprint",
@@ -77,45 +81,67 @@ OPAQUE = (
     ),
     (r"(^|\.)sdp", "the offer of a connection: one changed byte breaks it"),
 )
-HEADERS = ((r"idempotency_key", "a header, like `extra_headers`: headers are where credentials stand"),)
 # Only secrets are hidden there: a placeholder would be another thing, or none.
-NAMED = (
+_NAMED = (
     (r"(^|[._*])(id|ids|\w+_ids?)(\[\])?", "an identifier"),
     (r"(url|_url|server_url|token_endpoint|endpoint|allowed_domains\[\]|blocked_domains\[\])", "an address"),
     (r"\b(model|role|type|detail|conversation|include\[\]|object|status|purpose|mode|size|quality|background|completion_window|voice|system_fingerprint|obfuscation)",
      "a word of the provider's own"),
 )  # fmt: skip
 # A tool's input goes to a program, not to a person: rewriting it changes what the program does.
-TOOL_INPUT = (
-    (r"\barguments|\bcustom\.input|function_call\.arguments", "JSON, or what a tool takes"),
+_TOOL_INPUT = (
+    (r"\barguments(\..*)?|\bcustom\.input|function_call\.arguments", "JSON, or what a tool takes"),
     (
         r"(arguments|custom_tool_call_input|code_interpreter_call_code|shell_call_command)/delta\.delta",
         "the same in pieces",
     ),
     (r"step_details\.tool_calls\[\]\.code_interpreter\.input", "the same in pieces"),
 )
-TOKENS = ((r"\b(token|tokens\[\]|bytes\[\])", "a piece of the answer, repeated for its probability"),)
+_TOKENS = ((r"\b(token|tokens\[\]|bytes\[\])", "a piece of the answer, repeated for its probability"),)
 
 
-def is_one_of(place: str, *lists: tuple[tuple[str, str], ...]) -> bool:
-    """Return whether a place is on one of the lists."""
-    return any(re.search(f"(?:{pattern})$", place) for one in lists for pattern, _ in one)
+_OPTIONS: dict[str, Any] = {"api_key": "given", "max_retries": 0, "base_url": "https://api.openai.com/v1"}
+if "admin_api_key" in openai.OpenAI.__init__.__annotations__:
+    _OPTIONS["admin_api_key"] = "given"
+_NATIVE = importlib.import_module("httpx2" if int(openai.VERSION.split(".")[0]) >= 3 else "httpx")
 
-
-def may_leave(what: str, where: str, place: str) -> bool:
-    """Return whether a marked value may have reached the wire."""
-    if where == "header":
-        return is_one_of(place, HEADERS)
-    if what == "mail":
-        # A filter or a page mark in the URL has to be understood by the provider; a secret there is refused.
-        return where in ("url", "body:open") or is_one_of(place, NAMED, CREDENTIALS, OPAQUE)
-    return is_one_of(place, CREDENTIALS, OPAQUE)
-
-
-def may_come(what: str, place: str) -> bool:
-    """Return whether a marked text of an answer may have reached the program like this."""
-    if what == "raw":
-        return is_one_of(place, TOOL_INPUT, OPAQUE, CREDENTIALS)
-    if what == "not restored":
-        return place.endswith("?") or is_one_of(place, NAMED, TOOL_INPUT, OPAQUE, CREDENTIALS, TOKENS)
-    return False
+OPENAI = SDK(
+    name="openai",
+    version=openai.VERSION,
+    pinned="3.54.0",
+    size=(436, 134),
+    page=ROOT / "docs" / "mediation.md",
+    native=_NATIVE,
+    error=openai.APIError,
+    sync=lambda http: safellm.OpenAI(http_client=http, **_OPTIONS),
+    make_async=lambda http: safellm.AsyncOpenAI(http_client=http, **_OPTIONS),
+    plain=lambda: openai.OpenAI(api_key="none", http_client=_NATIVE.Client()),
+    find_route=find_route,
+    endpoints=frozenset(
+        (line.split(" ")[0], line.split(" ")[1])
+        for line in (files("safellm_openai") / "endpoints.txt").read_text("ascii").splitlines()
+    ),
+    older=frozenset({("POST", "/evals/{eval_id}/runs/{run_id}")}),
+    local=_LOCAL,
+    given=_GIVEN,
+    helpers=("stream", "create_and_run_stream", "create_and_stream", "submit_tool_outputs_stream", "upload", "prepare"),
+    polling=("poll", "wait_for_processing", "upload_file_chunked"),
+    unstreamed=("parse",),
+    fixed={
+        "prefer": ("completed", "processed", "succeeded", "idle"),
+        "plain": {
+            "id": "item-1",
+            "vector_store_id": "item-1",
+            "thread_id": "item-1",
+            "last_id": None,
+            "first_id": None,
+        },
+    },
+    credentials=_CREDENTIALS,
+    opaque=_OPAQUE,
+    named=_NAMED,
+    tool_input=_TOOL_INPUT,
+    tokens=_TOKENS,
+    samples=("chat.completions.create", "responses.create", "files.list"),
+    doors=frozenset({"get", "post", "put", "patch", "delete", "get_api_list", "request"}),
+)
