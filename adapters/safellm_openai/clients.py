@@ -167,10 +167,11 @@ def _adapter_for(profile: str | None, options: dict[str, Any]) -> OpenAIAdapter:
 
 
 def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any]) -> None:
+    setup.take_grant(options, "api_key")
     if options.get("api_key") is not None:
         _manage_keys(setup, options, (), azure=True)  # strict mode takes none from code
         return
-    if profile.needs_key or setup.environ.get(profile.variable) or setup.may_have_stored(profile.name):
+    if profile.needs_key or setup.grant is not None or setup.environ.get(profile.variable) or setup.may_have_stored(profile.name):
         options["api_key"] = setup.manage(profile.name, profile.variable, default_origins=profile.origins)
     if options.get("api_key") is None and not profile.needs_key:
         options["api_key"] = "no-key"  # the SDK insists on one, the server doesn't look
@@ -184,10 +185,12 @@ def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any])
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, ...], *, azure: bool) -> None:
+    setup.take_grant(options, "api_key", "azure_ad_token")
     given = [
         options.get(name) for name in ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity")
     ]
     if any(one is not None for one in given):
+        setup.refuse_own_key()
         if setup.policy.is_strict:
             raise ConfigurationError(
                 "Strict mode takes no key from code", remedy="Store it: safellm keys set openai, and leave api_key out."
@@ -201,7 +204,12 @@ def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, .
     else:
         options["api_key"] = setup.manage("openai", ADAPTER.key_variable, default_origins=origins)
     admin = "OPENAI_ADMIN_KEY"  # newer SDKs read it themselves
-    if setup.environ.get(admin) and options.get("admin_api_key") is None and not azure and _HAS_ADMIN_KEY:
+    if setup.grant is not None:  # it is for one key, and that is another
+        if _HAS_ADMIN_KEY and options.get("admin_api_key") is not None:
+            setup.refuse_own_key()
+        if _HAS_ADMIN_KEY and setup.environ.get(admin):
+            options["admin_api_key"] = ""  # given, so the SDK doesn't read the variable
+    elif setup.environ.get(admin) and options.get("admin_api_key") is None and not azure and _HAS_ADMIN_KEY:
         options["admin_api_key"] = setup.manage("openai-admin", admin, default_origins=origins)
 
 

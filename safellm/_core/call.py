@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from safellm._core.adapter import Adapter, Ceiling, Route
 from safellm._core.bodies import Body
+from safellm._core.caveats import Attempt
 from safellm._core.detection.finding import Scanner
-from safellm._core.effects import Amounts
+from safellm._core.effects import Amounts, Limit
 from safellm._core.fields import Field
 from safellm._core.origin import Origin
 from safellm._core.placeholder import Mapping
 from safellm._core.policy import Policy
+from safellm._core.standing import Standing
 
 if TYPE_CHECKING:
     from safellm._core.redaction.spots import Finder
@@ -118,6 +120,13 @@ class Call:
     would_refuse: list[str] = field(default_factory=list)
     ceiling: Ceiling | None = None
     amounts: Amounts = field(default_factory=Amounts)
+    standing: Standing | None = None
+    attempt: Attempt | None = None  # as far as the request itself says
+
+    @property
+    def scoped_limits(self) -> tuple[Limit, ...]:
+        """The ceilings of grant and scopes; they hold in every mode."""
+        return self.standing.limits if self.standing is not None else ()
 
     @property
     def policy(self) -> Policy:

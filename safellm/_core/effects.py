@@ -21,28 +21,59 @@ class Unit(StrEnum):
     """What a limit counts."""
 
     TOKENS = "tokens"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
     MICRO_USD = "micro_usd"
     REQUESTS = "requests"
+    CONCURRENCY = "concurrency"  # calls under way: held, never used
 
 
 class Window(StrEnum):
-    """The stretch of UTC time over which a limit counts; `total` never resets."""
+    """The stretch of UTC time over which a limit counts; `total` never resets, `call` is each call by itself."""
 
+    CALL = "call"
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
     TOTAL = "total"
 
 
+class OnLimit(StrEnum):
+    """What happens to a call that a limit has no room for."""
+
+    BLOCK = "block"
+    CLAMP = "clamp"  # its output ceiling is lowered to what is left; without room for that it is refused
+    WARN = "warn"  # it goes on, and is told of
+    WAIT = "wait"  # of a rate: the call waits its turn
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One ceiling: at most `limit` of `unit` in each `window`. `name` is the account that is charged."""
+    """One ceiling: at most `limit` of `unit` in each `window`.
+
+    Attributes:
+        name: The account that is charged.
+        action: What happens to a call without room.
+        warn_at: Amount from which on a person is told; None for never.
+        burst: The limit is a rate: as much as may come at once, the rest evenly spread over the window. None: no rate.
+        wait_s: Seconds that a call may wait for a rate.
+    """
 
     name: str
     unit: Unit
     limit: int
     window: Window
+    action: OnLimit = OnLimit.BLOCK
+    warn_at: int | None = None
+    burst: int | None = None
+    wait_s: int = 0
+
+    @property
+    def ceiling(self) -> int | None:
+        """What the ledger enforces; None when it only counts."""
+        return None if self.action is OnLimit.WARN else self.limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +91,15 @@ class Amounts:
             return self.input_tokens + self.output_tokens
         if unit is Unit.MICRO_USD:
             return self.micro_usd or 0
-        return self.requests
+        if unit is Unit.REQUESTS:
+            return self.requests
+        if unit is Unit.INPUT_TOKENS:
+            return self.input_tokens
+        return self.output_tokens if unit is Unit.OUTPUT_TOKENS else 0
+
+    def held_of(self, unit: Unit) -> int:
+        """Return what a hold of these amounts takes in `unit`: a call under way is one of them until it is settled."""
+        return 1 if unit is Unit.CONCURRENCY else self.of(unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +121,20 @@ class OverLimit:
     held: int
     asked: int
     resets_at_ns: int | None  # start of the next window, Unix time; None for `total`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Look where limits with `warn_at` stand. Answer: the `OverLimit`s (`asked` is 0) to be told of for the first time."""
+
+    limits: tuple[Limit, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Wait until a rate has room. Answer: `None`."""
+
+    until_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,5 +183,5 @@ class Refuse:
     error: Refused
 
 
-Effect: TypeAlias = Reserve | Settle | Release | Record
+Effect: TypeAlias = Reserve | Watch | Pause | Settle | Release | Record
 Decision: TypeAlias = Forward | Refuse

@@ -31,6 +31,7 @@ from safellm._core.effects import (
     Decision,
     Effect,
     Forward,
+    Limit,
     OverLimit,
     Record,
     Refuse,
@@ -39,11 +40,12 @@ from safellm._core.effects import (
     Settle,
 )
 from safellm._core.eventstream import EventStream
-from safellm._core.guards import egress
+from safellm._core.guards import egress, grant
 from safellm._core.guards.order import REQUEST
 from safellm._core.headers import header_fields
 from safellm._core.jsonarray import ArrayFraming
 from safellm._core.placeholder import Mapping
+from safellm._core.standing import Standing
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
@@ -95,6 +97,7 @@ class Exchange:
         conversation: Gives the hidden values of a conversation by (name at the provider, text it began with).
         remember: Told under which id the provider will name this conversation from now on.
         call_id: Unique name of this attempt, for ledger and trail.
+        standing: The grant and the scopes that the call is made under.
 
     Attributes:
         untouched: The program gets the bytes of a whole answer as they came, so its headers are still true.
@@ -102,7 +105,7 @@ class Exchange:
 
     __slots__ = (
         "_bounds", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out", "_error",
-        "_events", "_form", "_named", "_remember", "_route", "_rules", "_seen", "_status", "_tools", "call_id", "state",
+        "_events", "_form", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status", "_tools", "call_id", "state",
         "untouched",
     )  # fmt: skip
 
@@ -114,11 +117,13 @@ class Exchange:
         conversation: Callable[[str | None, str | None], Mapping],
         remember: Callable[[str, Mapping], None],
         call_id: str,
+        standing: Standing | None = None,
     ) -> None:
         self.state = State.READY
         self.call_id = call_id
         self._tools = tools
         self._bounds = bounds
+        self._standing = standing
         self._conversation = conversation
         self._remember = remember
         self._call: Call | None = None
@@ -145,13 +150,16 @@ class Exchange:
         reserved = False
         try:
             call = self._check(head, body)
-            over = yield self._reserve(call)
-            if isinstance(over, OverLimit):
-                if not call.policy.observes:
-                    raise describe_over_limit(over)
+            over = yield self._reserve(call, call.policy.budget_limits())
+            if isinstance(over, OverLimit) and call.policy.observes and over.limit not in call.scoped_limits:
                 call.would_refuse.append(Reason.BUDGET_EXCEEDED)
+                if call.scoped_limits:
+                    over = yield self._reserve(call, ())
+                    reserved = over is None
             else:
-                reserved = True
+                reserved = over is None
+            if isinstance(over, OverLimit) and (not call.policy.observes or over.limit in call.scoped_limits):
+                raise describe_over_limit(over)
             fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
             yield Record(event="call.intent", fields=fields)
         except Refused as error:
@@ -170,6 +178,7 @@ class Exchange:
         tools = self._tools
         policy = tools.policy
         egress.check(head, self._bounds, policy)
+        grant.check_head(head, self._bounds)
         self._route = route = tools.adapter.route(head.method, head.path)
         if not route.known and (policy.is_strict or policy.unknown_endpoints == "deny"):
             raise Refused(
@@ -182,7 +191,7 @@ class Exchange:
         try:
             parsed = self._read(head, body)
         except Refused as error:
-            if not policy.observes:
+            if not policy.observes or self._standing is not None:
                 raise
             parsed, unreadable = OpaqueBody(body), [error.reason]
         name, began_with = tools.adapter.conversation(parsed.value, head.path)
@@ -198,14 +207,17 @@ class Exchange:
             mapping=self._conversation(name, began_with),
             size=len(body),
             would_refuse=unreadable,
+            standing=self._standing,
         )
         self._call = call
         digest = Digest(tools.key, b"in")
         digest.add(body)
         self._digest_in = digest.hex()
         structured = tools.adapter.structured(parsed.value)
+        grant.check(call)
         for guard_name, guard in REQUEST:
             self._run(guard_name, guard, call)
+        grant.check_settled(call)
         self._rules = AnswerRules(
             policy=policy,
             mapping=call.mapping if len(call.mapping) else None,
@@ -237,18 +249,17 @@ class Exchange:
                 raise
             call.would_refuse.append(error.reason)
         except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
-            if not call.policy.observes:
+            if not call.policy.observes or call.standing is not None:
                 raise _broken(f"the guard {name}", error) from None
             call.would_refuse.append(Reason.GUARD_ERROR)
 
-    def _reserve(self, call: Call) -> Reserve:
-        limits = call.policy.budget_limits()
+    def _reserve(self, call: Call, limits: tuple[Limit, ...]) -> Reserve:
         labels = {
             "provider": self._tools.adapter.provider_of(call.head.origin),
             "model": call.model,
             "operation": call.route.operation,
         }
-        return Reserve(id=self.call_id, amounts=call.amounts, limits=limits, labels=labels)
+        return Reserve(id=self.call_id, amounts=call.amounts, limits=(*limits, *call.scoped_limits), labels=labels)
 
     def _refuse(self, head: RequestHead, error: Refused, *, reserved: bool) -> Generator[Effect, Any, Decision]:
         self.state = State.REFUSED
@@ -265,6 +276,7 @@ class Exchange:
                 fields = recording.denial(
                     head, error, tools=self._tools, call_id=self.call_id, operation=operation, model=model
                 )
+                fields.update(recording.credential(self._standing))
                 yield Record(event="policy.deny", fields=fields)
         self.state = State.CLOSED
         return Refuse(error=error)
@@ -317,6 +329,10 @@ class Exchange:
             raise self._broke(error) from None
         self._digest_out.add(out)
         return out
+
+    def cut(self, error: Refused) -> None:
+        """Note why the rest of the answer is withheld, for the record: the call may go on no longer."""
+        self._error = error
 
     def end(self, *, complete: bool = True) -> bytes:
         """Take the end of the answer's body; return the rest for the program.

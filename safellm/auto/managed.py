@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from safellm._core.grant import is_grant
 from safellm.auto.table import DIALECTS
 from safellm.errors import ConfigurationError
 
@@ -53,7 +54,11 @@ def give_keys(setup: Setup, target: Target) -> None:
     pairs = ((target.profile.name, target.profile.variable),) if target.profile is not None else target.dialect.keys
     for name, variable in pairs:
         placeholder = PREFIX + name
-        if setup.environ.get(variable) != placeholder:
+        held = setup.environ.get(variable, "").strip()
+        if is_grant(held):
+            placeholder = held  # what the SDK puts into the header is the grant itself
+            setup.adopt(held, where=f"variable {variable}")
+        elif held != placeholder:
             continue
         setup.environ = {key: value for key, value in setup.environ.items() if key != variable}
         own = setup.manage(name, variable, default_origins=setup.adapter.origins)
@@ -62,6 +67,8 @@ def give_keys(setup: Setup, target: Target) -> None:
                 f"The key {name!r} is not in the vault any more", remedy=f"Store it: safellm keys set {name}"
             )
         setup.keys[placeholder] = setup.keys.pop(own)
+    if setup.grant is None:
+        setup.refuse_own_key()
 
 
 def _pairs() -> list[tuple[str, str]]:

@@ -249,8 +249,9 @@ def _trail(world: World) -> Iterator[Finding]:
         )
         return
     yield Finding(area=area, level=Level.OK, what=f"{folder}: verified {checked.records} records, chain intact")
-    if not world.policy.audit.sync:
-        yield Finding(area=area, level=Level.HINT, what="audit.sync is off: a loss of power can lose the last records")
+    if world.policy.audit_sync == "none":
+        what = "audit.sync is none: a loss of power can lose the records of half a minute"
+        yield Finding(area=area, level=Level.HINT, what=what)
 
 
 def _disk(world: World) -> Iterator[Finding]:

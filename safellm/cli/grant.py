@@ -3,11 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -27,10 +25,6 @@ app = typer.Typer(
 )
 
 _SECOND_NS: Final = 1_000_000_000
-_UNITS: Final = {"min": 60, "h": 3600, "d": 86_400}
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})(min|h|d)")
-_AMOUNT: Final = re.compile(r"([0-9][0-9_]{0,15}(?:\.[0-9]{1,6})?) ?(usd|tokens)", re.IGNORECASE)
-_MICRO: Final = 1_000_000
 
 _Keys = Annotated[str | None, typer.Option("--key", help="Name of the stored key that it stands for.")]
 _Operations = Annotated[
@@ -217,6 +211,7 @@ def _caveats(  # noqa: PLR0913 - see `new`
     without: list[str] | None,
     uid: int | None,
 ) -> dict[str, JSON]:
+    from safellm._core.caveats import parse_amount
     from safellm._core.origin import parse_origin
 
     if tool and no_tools:
@@ -226,7 +221,7 @@ def _caveats(  # noqa: PLR0913 - see `new`
         ("origin", origin, lambda: [str(parse_origin(one)) for one in origin or ()]),
         ("max_output_tokens", max_tokens, lambda: max_tokens),
         ("calls", calls, lambda: calls),
-        ("budget", budget, lambda: _amount(budget or "")),
+        ("budget", budget, lambda: parse_amount(budget or "")),
         ("tool", tool or no_tools or None, lambda: [*(tool or ())]),
         ("stream", stream, lambda: stream),
         ("without", without, lambda: [*(without or ())]),
@@ -239,21 +234,9 @@ def _caveats(  # noqa: PLR0913 - see `new`
 
 
 def _end(text: str) -> int:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise ConfigurationError("This is not a time", remedy="Write it like 30min, 8h or 7d.")
-    return int(time.time()) + int(found[1]) * _UNITS[found[2]]
+    from safellm._core.caveats import parse_duration
 
-
-def _amount(text: str) -> JSON:
-    found = _AMOUNT.fullmatch(text.strip())
-    try:
-        number = Decimal(found[1].replace("_", "")) if found else Decimal(0)
-    except InvalidOperation:
-        number = Decimal(0)
-    if found is None or not number or (found[2].lower() == "tokens" and number != int(number)):
-        raise ConfigurationError("This is not an amount", remedy="Write it like 5usd, 0.10usd or 100000tokens.")
-    return {"micro_usd": int(number * _MICRO)} if found[2].lower() == "usd" else {"tokens": int(number)}
+    return int(time.time()) + parse_duration(text)
 
 
 def _read(given: str) -> Grant:

@@ -64,7 +64,7 @@ class World:
         from safellm.stores.journal.interface import Journal
         from safellm.stores.journal.jsonl import JsonlJournal
 
-        journal: Journal = JsonlJournal(self.trail, durable=frozenset({event}), sync=self.policy.audit.sync)
+        journal: Journal = JsonlJournal(self.trail, durable=frozenset({event}), sync="each")
         if self.policy.audit.mode == "best_effort":
             journal = BestEffortJournal(journal)
         try:

@@ -49,6 +49,32 @@ class Issued:
     revoked_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldGrant:
+    """The credential of a client.
+
+    Attributes:
+        key: Name of the key that it stands for.
+        source: Tells whether it was revoked.
+        uid: The user who asks; None: the one of this process.
+    """
+
+    grant: Grant
+    key: str
+    source: Grants
+    uid: int | None = None
+
+    def problem(self) -> str:
+        """Return why it holds no more, or an empty text. Looks at a file's dates, and reads it only when it changed."""
+        try:
+            self.source.check(self.grant.id)
+        except InvalidGrant as error:
+            return str(error)
+        except ConfigurationError as error:
+            return error.problem
+        return ""
+
+
 class Grants:
     """The grants of one state folder."""
 

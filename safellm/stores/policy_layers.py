@@ -19,15 +19,20 @@ from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from safellm._core.origin import parse_origin
+from safellm._core.origin import check_proxy, parse_origin
 from safellm._core.policy import Budget, Policy
 from safellm.errors import ConfigurationError
+from safellm.stores.journal.keepers import is_place
 from safellm.stores.policy_lines import Path as KeyPath
 from safellm.stores.policy_lines import key_lines, line_of
 from safellm.stores.vault.entry import check_name
 
 PREFIX: Final = "SAFELLM_"
-RESERVED: Final = frozenset({"SAFELLM_POLICY", "SAFELLM_HOME", "SAFELLM_LOCAL_MODEL", "SAFELLM_PASSPHRASE_FILE"})
+SELECTION: Final = "SAFELLM_REDACT"  # types and actions in one short variable
+_ALWAYS: Final = ("SECRET", "REGISTERED")  # hidden by a selection as well, unless it names them
+RESERVED: Final = frozenset(
+    {"SAFELLM_POLICY", "SAFELLM_HOME", "SAFELLM_LOCAL_MODEL", "SAFELLM_PASSPHRASE_FILE", "SAFELLM_GRANT", "SAFELLM_BROKER"}
+)
 SHORTHANDS: Final = {"budget.usd": "usd", "budget.tokens": "tokens"}  # one amount per time instead of a table
 _SHORTHAND: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) */ *(minute|hour|day|month|total)")
 _FILE_BYTES: Final = 1024 * 1024  # a policy has a few kilobytes; a wrong path to something huge stops here
@@ -102,10 +107,18 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
     """Return what the `SAFELLM_*` variables say; an empty variable counts as not set."""
     layer = Layer()
     data: dict[str, Any] = {}
+    selected: set[str] = set()
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in RESERVED):
         dotted = VARIABLES.get(variable)
         text = environ[variable].strip()
-        if dotted is None:
+        if variable == SELECTION:
+            try:
+                for setting, value in _selection(text).items():
+                    selected.add(setting)
+                    _put(data, setting, value)
+            except ValueError as error:
+                layer.problems.append(f"variable {variable}: {error}")
+        elif dotted is None:
             layer.problems.append(f"variable {variable}: there is no such setting{_did_you_mean(variable, VARIABLES)}")
         elif text:
             try:
@@ -114,7 +127,9 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
                 layer.problems.append(f"variable {variable}: {str(error).partition(' (at ')[0]}")
 
     def place(key: KeyPath) -> str:
-        return f"variable {PREFIX}{_setting(key).upper().replace('.', '_')}"
+        dotted = _setting(key)
+        written = PREFIX + dotted.upper().replace(".", "_")
+        return f"variable {SELECTION if dotted in selected and not environ.get(written) else written}"
 
     _fill(layer, data, place=place, source=place)
     return layer
@@ -153,10 +168,19 @@ def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
         found.append((("budget", "limits"), "two limits have the same name, window and unit"))
     for index, text in enumerate(policy.egress.origins):
         _try(lambda text=text: parse_origin(text), ("egress", "origins", index), found)  # type: ignore[misc]
+    for index, text in enumerate(policy.egress.private):
+        _try(lambda text=text: parse_origin(text), ("egress", "private", index), found)  # type: ignore[misc]
+    if policy.egress.proxy is not None:
+        _try(lambda: check_proxy(policy.egress.proxy or ""), ("egress", "proxy"), found)
+    if policy.egress.ca_bundle is not None and not Path(policy.egress.ca_bundle).is_absolute():
+        found.append((("egress", "ca_bundle"), "this must be an absolute file"))
     if policy.keys.name is not None:
         _try(lambda: check_name(policy.keys.name or ""), ("keys", "name"), found)
     if policy.audit.directory is not None and not Path(policy.audit.directory).is_absolute():
         found.append((("audit", "directory"), "this must be an absolute folder"))
+    for index, place in enumerate(policy.audit.checkpoint_to):
+        if not is_place(place):
+            found.append((("audit", "checkpoint_to", index), "this must be an absolute file, 'syslog' or 'logging'"))
     for index, name in enumerate(policy.redaction.restore_tool_arguments):
         if not all(name.partition(".")):
             found.append((("redaction", "restore_tool_arguments", index), "write it as tool.parameter"))
@@ -322,6 +346,20 @@ def _from_text(dotted: str, text: str) -> object:
         msg = "write it as NAME=value,NAME=value"
         raise ValueError(msg)
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _selection(text: str) -> dict[str, object]:
+    """Return what `SAFELLM_REDACT` sets: `EMAIL=allow,PHONE=block` changes these; `EMAIL,PHONE` hides nothing else but secrets."""
+    types: dict[str, str] = {}
+    only = False
+    for part in (part.strip() for part in text.split(",")):
+        name, equals, action = (piece.strip() for piece in part.partition("="))
+        if name:
+            types[name] = action if equals else "mask"
+            only = only or not equals
+    if not only:
+        return {"redaction.types": types} if types else {}
+    return {"redaction.types": {**dict.fromkeys(_ALWAYS, "mask"), **types}, "redaction.default": "allow"}
 
 
 def _put(data: dict[str, Any], dotted: str, value: object) -> None:

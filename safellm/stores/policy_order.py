@@ -50,6 +50,14 @@ def _lower(dotted: str) -> Order:
     return compare
 
 
+def _more(dotted: str) -> Order:
+    def compare(old: Policy, new: Policy) -> bool:
+        before, after = get(old, dotted), get(new, dotted)
+        return isinstance(before, tuple) and isinstance(after, tuple) and set(after) >= set(before)
+
+    return compare
+
+
 def _fewer(dotted: str) -> Order:
     def compare(old: Policy, new: Policy) -> bool:
         before, after = get(old, dotted), get(new, dotted)
@@ -58,7 +66,8 @@ def _fewer(dotted: str) -> Order:
     return compare
 
 
-_ACTIONS: Final = (Action.ALLOW, Action.MASK, Action.REMOVE, Action.BLOCK)
+# A surrogate may be guessed, a placeholder not.
+_ACTIONS: Final = (Action.ALLOW, Action.SURROGATE, Action.MASK, Action.REMOVE, Action.BLOCK)
 
 
 def _types(old: Policy, new: Policy) -> bool:
@@ -71,6 +80,11 @@ def _types(old: Policy, new: Policy) -> bool:
         rank(after.types.get(name, after.default)) >= rank(before.types.get(name, before.default))
         for name in {*before.types, *after.types}
     )
+
+
+def _paths(old: Policy, new: Policy) -> bool:
+    """What was hidden stays hidden; under which name doesn't matter."""
+    return set(old.redaction.paths) <= set(new.redaction.paths)
 
 
 def _budgets(old: Policy, new: Policy) -> bool:
@@ -92,6 +106,7 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "unknown_endpoints": ("walk", "deny"),
     "redaction.enabled": (False, True),
     "redaction.default": _ACTIONS,
+    "redaction.remember": ("encrypted", "process"),
     "redaction.restore": (True, False),  # values that don't come back can't be shown or sent on
     "input.hidden_characters": ("pass", "remove"),
     "output.terminal_controls": ("pass", "escape"),
@@ -99,27 +114,44 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "content.binary": ("pass", "deny"),
     "budget.clamp_output": (False, True),
     "audit.mode": ("off", "best_effort", "required"),
-    "audit.sync": (False, True),
+    "audit.sync": ("none", "group", "each"),
     "egress.allow_http": (True, False),
+    "keys.clear_environment": (False, True),
     "keys.environment": (True, False),
     "keys.vault": (False, True),  # without the vault, the variable decides
     "keys.files": (True, False),
 }
 _LOWER: Final = (
     "keys.rotate_days",
+    "redaction.remember_days",
+    "audit.checkpoint_records",
+    "audit.checkpoint_seconds",
     "budget.max_output_tokens",
     "limits.request_bytes",
     "limits.response_bytes",
+    "limits.response_seconds",
     "limits.event_bytes",
     "limits.json_depth",
 )
-_FEWER: Final = ("redaction.restore_tool_arguments", "egress.origins")
+_FEWER: Final = ("redaction.restore_tool_arguments", "egress.origins", "egress.private")
 
 ORDERS: Final[dict[str, Order]] = {
     **{dotted: _ranked(dotted, *values) for dotted, values in _RANKED.items()},
     **{dotted: _lower(dotted) for dotted in _LOWER},
     **{dotted: _fewer(dotted) for dotted in _FEWER},
+    "audit.checkpoint_to": _more("audit.checkpoint_to"),
     "redaction.types": _types,
+    "redaction.paths": _paths,
     "budget.limits": _budgets,
 }
-UNORDERED: Final = frozenset({"audit.directory", "audit.console", "budget.stream_usage", "keys.name", "keys.store"})
+UNORDERED: Final = frozenset(
+    {
+        "audit.directory",
+        "audit.console",
+        "budget.stream_usage",
+        "egress.ca_bundle",
+        "egress.proxy",
+        "keys.name",
+        "keys.store",
+    }
+)

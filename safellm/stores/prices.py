@@ -11,7 +11,7 @@ Charges per tool use (web or file search) are not part of a price per token and 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -199,12 +199,20 @@ def _rates(provider: str, model: str, plain: bool, hour: int) -> _Rates | None:
         return None
     lists = list(_prices_in_force(found[1], hour, plain=plain))
     return _Rates(
-        input=tuple(step for prices in lists for step in _steps(prices, "input")),
-        output=tuple(step for prices in lists for step in _steps(prices, "output")),
+        input=_dearest(step for prices in lists for step in _steps(prices, "input")),
+        output=_dearest(step for prices in lists for step in _steps(prices, "output")),
         request=max(
             (_highest(getattr(prices, "requests_kcount", None)) / 1000 for prices in lists), default=Decimal(0)
         ),
     )
+
+
+def _dearest(steps: Iterable[tuple[int, Decimal]]) -> tuple[tuple[int, Decimal], ...]:
+    """Return one step for each number of tokens from which a rate counts: the dearest."""
+    found: dict[int, Decimal] = {}
+    for start, rate in steps:
+        found[start] = max(rate, found.get(start, rate))
+    return tuple(found.items())
 
 
 def _prices_in_force(info: ModelInfo, hour: int, *, plain: bool) -> Iterator[ModelPrice]:

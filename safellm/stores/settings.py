@@ -4,7 +4,8 @@
   directory, which may be a stranger's repository (THREATS E.1). A file that is broken is an error, never ignored.
 * Each setting has one variable: `redaction.enabled` is `SAFELLM_REDACTION_ENABLED`. Lists are `a,b`, tables `A=b,C=d`,
   or both as TOML. `SAFELLM_BUDGET_USD=5/day` and `SAFELLM_BUDGET_TOKENS=100000/hour` set a limit of the account
-  `default`. A variable that nobody knows is an error: a misspelt guard is a guard that is off.
+  `default`; `SAFELLM_REDACT=EMAIL=allow,PHONE=block` sets actions, and `SAFELLM_REDACT=EMAIL,PHONE` hides these types and
+  secrets only. A variable that nobody knows is an error: a misspelt guard is a guard that is off.
 * `redaction.types` is merged type by type; every other setting is replaced by the later place.
 * `locked = true`, or a list of settings or sections, at the top of the file: variables and arguments may make these
   stricter, not looser (`policy_order.py`); what has no order can't be changed. Any lock also holds the mode.

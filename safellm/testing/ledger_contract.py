@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from safellm._core import budget
-from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit, Window
+from safellm._core.effects import Amounts, Limit, OnLimit, OverLimit, Reserve, Unit, Window
 from safellm.errors import ProtocolMisuse
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.waiting import Busy
@@ -42,6 +43,11 @@ class MakeLedger(Protocol):
 def limit(ceiling: int, *, unit: Unit = Unit.TOKENS, window: Window = Window.DAY, name: str = "default") -> Limit:
     """Return a limit, by default of tokens per day."""
     return Limit(name=name, unit=unit, limit=ceiling, window=window)
+
+
+def flow(count: int, *, burst: int, unit: Unit = Unit.REQUESTS) -> Limit:
+    """Return a rate per minute."""
+    return Limit(name="flow", unit=unit, limit=count, window=Window.MINUTE, burst=burst)
 
 
 def asking(identifier: str, tokens: int, *limits: Limit, micro_usd: int | None = 0) -> Reserve:
@@ -318,6 +324,95 @@ class LedgerContract:
         now_or_later(partial(ledger.release, "c"))
         assert standing(ledger, day) == (25, 0)
         assert sum(row.input_tokens for row in ledger.usage()) == 50
+
+    def test_input_and_output_are_accounts_of_their_own(self, make_ledger: MakeLedger) -> None:
+        """Input, output and all tokens are counted each by itself."""
+        ledger = make_ledger()
+        limits = (limit(50), limit(50, unit=Unit.INPUT_TOKENS), limit(50, unit=Unit.OUTPUT_TOKENS))
+        held = Amounts(input_tokens=20, output_tokens=10, micro_usd=0)
+        ledger.reserve(Reserve(id="a", amounts=held, limits=limits, labels=LABELS), now_ns=NOON_NS)
+        assert [standing(ledger, one) for one in limits] == [(0, 30), (0, 20), (0, 10)]
+        ledger.settle("a", Amounts(input_tokens=8, output_tokens=3, micro_usd=0), now_ns=NOON_NS)
+        assert [standing(ledger, one) for one in limits] == [(11, 0), (8, 0), (3, 0)]
+
+    def test_concurrency_counts_calls_under_way(self, make_ledger: MakeLedger) -> None:
+        """As many calls as the limit says are under way at a time; settled, released or swept ones are not."""
+        ledger, two = make_ledger(hold_ttl_ns=MINUTE_NS), limit(2, unit=Unit.CONCURRENCY, window=Window.TOTAL)
+        for name in ("a", "b"):
+            assert ledger.reserve(asking(name, 1, two), now_ns=NOON_NS) is None
+        over = ledger.reserve(asking("c", 1, two), now_ns=NOON_NS)
+        assert over is not None
+        assert (over.used, over.held, over.asked) == (0, 2, 1)
+        ledger.settle("a", None, now_ns=NOON_NS)
+        assert ledger.reserve(asking("c", 1, two), now_ns=NOON_NS) is None
+        ledger.release("b")
+        assert ledger.reserve(asking("d", 1, two), now_ns=NOON_NS) is None
+        assert ledger.sweep(now_ns=NOON_NS + MINUTE_NS) == 2
+        assert standing(ledger, two) == (0, 0)
+
+    def test_a_warning_counts_and_never_refuses(self, make_ledger: MakeLedger) -> None:
+        """A limit that only warns has room for everything, and shows what was used."""
+        ledger, soft = make_ledger(), replace(limit(10), action=OnLimit.WARN)
+        for name in ("a", "b", "c"):
+            assert ledger.reserve(asking(name, 8, soft), now_ns=NOON_NS) is None
+        assert standing(ledger, soft) == (0, 24)
+
+    def test_rate_lets_a_burst_through_and_then_an_even_flow(self, make_ledger: MakeLedger) -> None:
+        """Six in a minute, two at once: the third waits for ten seconds, and so does each one after it."""
+        ledger, rate = make_ledger(), flow(6, burst=2)
+        for name in ("a", "b"):
+            assert ledger.reserve(asking(name, 1, rate), now_ns=NOON_NS) is None
+        over = ledger.reserve(asking("c", 1, rate), now_ns=NOON_NS)
+        assert over == OverLimit(limit=rate, used=2, held=0, asked=1, resets_at_ns=NOON_NS + 10 * SECOND_NS)
+        assert ledger.reserve(asking("c", 1, rate), now_ns=NOON_NS + 10 * SECOND_NS - 1000) is not None
+        assert ledger.reserve(asking("c", 1, rate), now_ns=NOON_NS + 10 * SECOND_NS) is None
+        assert ledger.reserve(asking("d", 1, rate), now_ns=NOON_NS + 10 * SECOND_NS) is not None
+        assert standing(ledger, rate, NOON_NS + 10 * SECOND_NS) == (2, 0)
+        assert standing(ledger, rate, NOON_NS + MINUTE_NS) == (0, 0)
+
+    def test_rate_takes_what_was_billed(self, make_ledger: MakeLedger) -> None:
+        """A rate of tokens takes the bound, and gives back what wasn't billed; a released call takes nothing."""
+        ledger, rate = make_ledger(), flow(60, unit=Unit.TOKENS, burst=60)
+        assert ledger.reserve(asking("a", 60, rate), now_ns=NOON_NS) is None
+        assert ledger.reserve(asking("b", 1, rate), now_ns=NOON_NS) is not None
+        ledger.settle("a", tokens(20), now_ns=NOON_NS)
+        assert standing(ledger, rate) == (20, 0)
+        assert ledger.reserve(asking("b", 40, rate), now_ns=NOON_NS) is None
+        ledger.release("b")
+        assert standing(ledger, rate) == (20, 0)
+        ledger.settle("b", tokens(10), now_ns=NOON_NS)
+        assert standing(ledger, rate) == (30, 0)
+
+    def test_rate_says_when_a_call_never_fits(self, make_ledger: MakeLedger) -> None:
+        """One that is larger than the burst has no moment at which it fits, and takes nothing of other limits."""
+        ledger, rate, day = make_ledger(), flow(60, unit=Unit.TOKENS, burst=10), limit(1000)
+        over = ledger.reserve(asking("a", 11, day, rate), now_ns=NOON_NS)
+        assert over is not None
+        assert (over.limit, over.resets_at_ns) == (rate, None)
+        assert standing(ledger, day) == (0, 0)
+
+    def test_b_5_clock_back_gives_no_rate_anew(self, make_ledger: MakeLedger) -> None:
+        """A clock that goes back makes a rate wait longer, not shorter."""
+        ledger, rate = make_ledger(), flow(6, burst=1)
+        assert ledger.reserve(asking("a", 1, rate), now_ns=NOON_NS) is None
+        assert ledger.reserve(asking("b", 1, rate), now_ns=NOON_NS - DAY_NS) is not None
+
+    def test_accounts_are_found_by_the_limit_they_belong_to(self, make_ledger: MakeLedger) -> None:
+        """A limit that counts per something has an account for each value; others that begin alike are not its own."""
+        ledger = make_ledger()
+        for name in ("team", "team|team=a", "team|team=b", "teams", "tea"):
+            ledger.reserve(asking(name, 1, limit(10, name=name)), now_ns=NOON_NS)
+        assert ledger.accounts("team") == ["team", "team|team=a", "team|team=b"]
+
+    def test_weeks_begin_on_monday(self, make_ledger: MakeLedger) -> None:
+        """A limit per week has room again on Monday, 00:00 UTC."""
+        ledger, week = make_ledger(), limit(10, window=Window.WEEK)
+        monday = NOON_NS + 2 * DAY_NS + DAY_NS // 2  # the day of `NOON_NS` is a Friday
+        ledger.reserve(asking("a", 10, week), now_ns=NOON_NS)
+        over = ledger.reserve(asking("b", 1, week), now_ns=monday - 1)
+        assert over is not None
+        assert over.resets_at_ns == monday
+        assert ledger.reserve(asking("b", 1, week), now_ns=monday) is None
 
     def test_two_ledgers_share_one_store(self, make_ledger: MakeLedger) -> None:
         """What one program holds, another one sees and can settle."""

@@ -18,13 +18,17 @@ from safellm._core.call import Bounds, RequestHead, Tools
 from safellm._core.effects import JSON, Decision, Effect, Record, Reserve, Settle
 from safellm._core.exchange import Exchange
 from safellm._core.secret import Secret
+from safellm._core.standing import Standing
 from safellm._version import __version__
 from safellm.errors import GuardFailure, Reason, Refused
 from safellm.stores.conversations import Conversations
+from safellm.stores.grants import HeldGrant
 from safellm.stores.journal.interface import Journal
 from safellm.stores.ledger.interface import Ledger
+from safellm.stores.scopes import current_scopes
 from safellm.stores.waiting import Busy
 
+_SECOND_NS = 1_000_000_000
 _LARGE = 1 << 18  # bytes of a body that are searched in a thread, so that other tasks go on; about a millisecond
 _WAITING: dict[str, bool] = {}
 _AT_ONCE = {"wait": False}
@@ -48,6 +52,7 @@ class Driver:
         bounds: Where the client may send; grows when code binds another origin.
         credentials: Managed keys by the placeholder that the SDK holds instead of them.
         native: Makes the SDK's own error from a refusal and a response that stands for it.
+        grant: The credential of its calls, where it is no key.
         raises: A refusal is raised by the transport; else it is answered, and the SDK makes the error.
     """
 
@@ -59,6 +64,7 @@ class Driver:
     credentials: Mapping[str, Secret] = field(default_factory=dict, repr=False)
     native: Callable[[Refused, Any], Exception] | None = None
     raises: bool = False
+    grant: HeldGrant | None = None
     now_ns: Callable[[], int] = time.time_ns
 
     @overload
@@ -81,11 +87,49 @@ class Driver:
             conversation=self.conversations.open,
             remember=self.conversations.remember,
             call_id=_new_id(),
+            standing=self.standing(),
         )
         effects = exchange.begin(head, body)
         if not wait and (len(body) > _LARGE or self.tools.policy.redaction.remember == "encrypted"):
             return exchange, Pending(effects, None)
         return exchange, self._run(effects, wait=wait)
+
+    def standing(self) -> Standing | None:
+        """Return the grant and the scopes of a call that begins now, or None where there is neither."""
+        held, scopes = self.grant, current_scopes()
+        if held is None and not scopes:
+            return None
+        own_uid = os.getuid() if hasattr(os, "getuid") else None
+        return Standing(
+            grant=None if held is None else held.grant,
+            scopes=scopes,
+            key="" if held is None else held.key,
+            now_s=self.now_ns() // _SECOND_NS,
+            uid=own_uid if held is None or held.uid is None else held.uid,
+            problem="" if held is None else held.problem(),
+        )
+
+    def feeder(self, exchange: Exchange) -> Callable[[bytes], bytes]:
+        """Return what takes the bytes of a stream: a revoked grant cuts it at the next of them (THREATS K.10)."""
+        held = self.grant
+        if held is None:
+            return exchange.feed
+
+        def feed(data: bytes) -> bytes:
+            problem = held.problem()
+            if problem:
+                error = Refused(
+                    problem,
+                    guard="grant",
+                    reason=Reason.GRANT_INVALID,
+                    remedy="Ask for a new grant: safellm grant new.",
+                    sent=True,
+                )
+                exchange.cut(error)
+                raise error
+            return exchange.feed(data)
+
+        return feed
 
     def finish(self, exchange: Exchange, *, wait: bool = True) -> Pending | None:
         """Settle and record a call whose answer is whole.

@@ -261,7 +261,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
             self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request = exchange, driver, request
-            self._source, self._feed = iter(body), exchange.feed
+            self._source, self._feed = iter(body), driver.feeder(exchange)
 
         def __iter__(self) -> Iterator[bytes]:
             return self
@@ -310,7 +310,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
             self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request = exchange, driver, request
-            self._source, self._feed = aiter(body), exchange.feed
+            self._source, self._feed = aiter(body), driver.feeder(exchange)
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return self

@@ -251,9 +251,10 @@ class _GuardedRaw:
             Refused: the answer can't be guarded.
         """
         failed: BaseException | None = None
+        feed = self._driver.feeder(self._exchange)
         try:
             for chunk in _chunks(self._inner.raw):
-                if out := self._exchange.feed(chunk):
+                if out := feed(chunk):
                     yield out
             out = self._exchange.end()
             self._driver.finish(self._exchange)

@@ -97,7 +97,7 @@ def test_verify_without_a_trail_is_wrong_use(safellm: Any, tmp_path: Path) -> No
 
 def test_o_3_tail_escapes_what_drives_a_terminal(safellm: Any, home: Path) -> None:
     """A model's name with an escape sequence and markup is shown as text."""
-    journal = JsonlJournal(home / "audit", sync=False)
+    journal = JsonlJournal(home / "audit", sync="none")
     journal.append("call.intent", {"gen_ai.request.model": "\x1b]0;owned\x07[red]m\u202e"}, time_ns=1)
     journal.close()
     out = safellm("audit", "tail").stdout

@@ -240,7 +240,8 @@ def test_b_3_cancelled_task_is_settled_and_recorded(faults, outcome, usage, faul
 CHILD = """
 import sys
 import safellm
-client = safellm.OpenAI(base_url=sys.argv[1], api_key="x", max_retries=0, timeout=60)
+limit = {"budget.limits": [{"window": "total", "tokens": 100_000}]}  # without any, usage may be lost with the process
+client = safellm.OpenAI(base_url=sys.argv[1], api_key="x", max_retries=0, timeout=60, safellm=limit)
 stream = sys.argv[2] == "streamed"
 made = client.chat.completions.create(
     model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=stream, max_tokens=21

@@ -104,17 +104,17 @@ def test_e_1_nothing_is_read_from_the_working_directory(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"audit.mode": "off", "audit.sync": False},
-        {"audit_mode": "off", "audit_sync": False},
-        {"audit": {"mode": "off", "sync": False}},
-        {"audit": Audit(mode="off", sync=False)},
-        {"audit": Audit(mode="off"), "audit.sync": False},
+        {"audit.mode": "off", "audit.sync": "none"},
+        {"audit_mode": "off", "audit_sync": "none"},
+        {"audit": {"mode": "off", "sync": "none"}},
+        {"audit": Audit(mode="off", sync="none")},
+        {"audit": Audit(mode="off"), "audit.sync": "none"},
     ],
 )
 def test_arguments_may_be_written_in_several_ways(overrides: dict[str, object]) -> None:
     """Dotted, with underscores, by section; a section object counts only what was set in it."""
     loaded = load("[audit]\nconsole = true\n", overrides=overrides)
-    assert loaded.policy.audit == Audit(mode="off", sync=False, console=True)
+    assert loaded.policy.audit == Audit(mode="off", sync="none", console=True)
     assert loaded.sources["audit.console"].startswith("file")
 
 
@@ -182,6 +182,11 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
     "unknown_endpoints": st.sampled_from(["walk", "deny"]),
     "redaction.default": ACTIONS,
     "redaction.types": st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True), ACTIONS, max_size=4),
+    "redaction.paths": st.dictionaries(
+        st.from_regex(r"[a-z]{1,5}(\[\*\])?\.[a-z*]", fullmatch=True), st.just("NAME"), max_size=3
+    ),
+    "redaction.remember": st.sampled_from(["process", "encrypted"]),
+    "redaction.remember_days": st.integers(1, 3650),
     "redaction.restore_tool_arguments": st.lists(
         st.from_regex(r"[a-z*]{1,6}\.[a-z*]{1,6}", fullmatch=True), max_size=3
     ),
@@ -191,8 +196,13 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
     "content.binary": st.sampled_from(["pass", "deny"]),
     "budget.limits": st.lists(BUDGETS, max_size=3, unique_by=lambda budget: (budget["name"], budget["window"])),
     "audit.mode": st.sampled_from(["required", "best_effort", "off"]),
+    "audit.sync": st.sampled_from(["each", "group", "none"]),
+    "audit.checkpoint_to": st.lists(st.sampled_from(["/far/away", "syslog", "logging"]), max_size=3),
     "audit.directory": st.from_regex(r"/[a-z/ ]{0,20}[a-z]", fullmatch=True),
     "egress.origins": st.lists(st.sampled_from(["https://a.example", "http://[::1]:80", "b.example:8443"]), max_size=3),
+    "egress.private": st.lists(st.sampled_from(["https://a.internal", "http://10.0.0.1:80"]), max_size=2),
+    "egress.proxy": st.sampled_from(["http://proxy.example:3128", "https://[::1]:8080"]),
+    "egress.ca_bundle": st.from_regex(r"/[a-z/ ]{0,20}[a-z]", fullmatch=True),
     "keys.store": st.sampled_from(["auto", "keyring", "file"]),
     "keys.rotate_days": st.integers(1, 3650),
     "keys.name": st.from_regex(r"[a-z][a-z0-9._-]{0,10}", fullmatch=True),
@@ -215,7 +225,7 @@ def toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {toml(part)}" for name, part in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)} = {toml(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(toml(part) for part in value) + "]"
     return json.dumps(value)
@@ -287,6 +297,9 @@ TABLE = [
     ("redaction.types", {"EMAIL": "mask"}, {"EMAIL": "block"}),
     ("redaction.types", {"EMAIL": "allow"}, {"EMAIL": "mask", "PHONE": "block"}),
     ("redaction.restore", True, False),
+    ("redaction.remember", "encrypted", "process"),
+    ("redaction.remember_days", 30, 7),
+    ("redaction.paths", {"a.b": "NAME"}, {"a.b": "OTHER", "c": "NAME"}),
     ("redaction.restore_tool_arguments", ["a.b", "c.d"], ["c.d"]),
     ("redaction.restore_tool_arguments", ["a.b"], []),
     ("input.hidden_characters", "pass", "remove"),
@@ -300,15 +313,23 @@ TABLE = [
     ("budget.clamp_output", False, True),
     ("audit.mode", "off", "best_effort"),
     ("audit.mode", "best_effort", "required"),
-    ("audit.sync", False, True),
+    ("audit.sync", "none", "group"),
+    ("audit.sync", "group", "each"),
+    ("audit.checkpoint_records", 2, 1),
+    ("audit.checkpoint_seconds", 2, 1),
+    ("audit.checkpoint_to", [], ["/far/away", "syslog"]),
+    ("audit.checkpoint_to", ["syslog"], ["logging", "syslog"]),
     ("egress.origins", ["https://a.example", "https://b.example"], ["https://b.example"]),
     ("egress.allow_http", True, False),
+    ("egress.private", ["https://a.example", "https://b.example"], ["https://b.example"]),
+    ("keys.clear_environment", False, True),
     ("keys.environment", True, False),
     ("keys.vault", False, True),
     ("keys.files", True, False),
     ("keys.rotate_days", 90, 30),
     ("limits.request_bytes", 2, 1),
     ("limits.response_bytes", 2, 1),
+    ("limits.response_seconds", 2, 1),
     ("limits.event_bytes", 2, 1),
     ("limits.json_depth", 2, 1),
 ]
@@ -355,14 +376,14 @@ def test_locked_setting_without_an_order_can_not_be_changed(dotted: str, value: 
 
 def test_section_lock_holds_all_of_it_and_true_holds_everything() -> None:
     """`audit` means each setting of audit; defaults are held as well as written values."""
-    assert "audit.sync is locked" in problems('locked = ["audit"]\n', SAFELLM_AUDIT_SYNC="false")
+    assert "audit.sync is locked" in problems('locked = ["audit"]\n', SAFELLM_AUDIT_SYNC="none")
     message = problems(
-        "locked = true\n", SAFELLM_AUDIT_SYNC="false", SAFELLM_REDACTION_ENABLED="0", SAFELLM_MODE="strict"
+        "locked = true\n", SAFELLM_AUDIT_SYNC="none", SAFELLM_REDACTION_ENABLED="0", SAFELLM_MODE="strict"
     )
     assert "audit.sync is locked" in message
     assert "redaction.enabled is locked" in message
     assert "mode is locked" not in message
-    assert load("locked = false\n", SAFELLM_AUDIT_SYNC="false").policy.audit.sync is False
+    assert load("locked = false\n", SAFELLM_AUDIT_SYNC="none").policy.audit.sync == "none"
 
 
 def test_any_lock_holds_the_mode() -> None:
@@ -498,7 +519,7 @@ def test_file_that_is_not_text_is_an_error(tmp_path: Path, content: bytes) -> No
 def test_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
     """As Windows editors write files."""
     file = tmp_path / "policy.toml"
-    file.write_bytes(b'\xef\xbb\xbfmode = "strict"\r\n\r\n[audit]\r\nsync = false\r\n')
+    file.write_bytes(b'\xef\xbb\xbfmode = "strict"\r\n\r\n[audit]\r\nsync = "none"\r\n')
     file.chmod(0o600)
     loaded = load_policy(environ=NOWHERE, path=file)
     assert loaded.policy.is_strict

@@ -19,7 +19,6 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
 
@@ -31,6 +30,7 @@ _IGNORED_CATEGORIES = frozenset({"Cf", "Cs", "Mn", "Me", "Cc"})
 # Default_Ignorable_Code_Point with other categories: Hangul fillers, and unassigned ones kept for such use (UAX 44).
 _IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
 _UNASSIGNED_IGNORED = ((0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_REMEMBERED = 20_000  # characters whose folds are kept
 _FEW = 16  # up to so many folds a replacement each is faster than a table lookup per character
 _LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
@@ -76,7 +76,7 @@ def canonicalise(text: str) -> Canonical:
     if not data:
         return Canonical(text=text)
     characters = set(data.decode("utf-8", "surrogatepass"))
-    folds = {character: folded for character in characters if (folded := fold(character)) != character}
+    folds = {character: folded for character in characters - _SAME if (folded := fold(character)) != character}
     view = _translate(text, folds) if folds else text
     if not _FOREIGN.isdisjoint(characters):
         view = fold_look_alikes(view)
@@ -124,9 +124,29 @@ def _begin(starts: list[int], origins: list[int], steps: list[int], start: int, 
     steps.append(step)
 
 
-@lru_cache(maxsize=8192)
 def fold(character: str) -> str:
     """Return what one character becomes in the view: usually itself, "" if it is ignored."""
+    return _FOLDS[character]
+
+
+class _Folds(dict[str, str]):
+    """What characters become, worked out when they are first met; bounded, because texts choose the characters."""
+
+    def __missing__(self, character: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+            _SAME.clear()
+        self[character] = folded = _fold(character)
+        if folded == character:
+            _SAME.add(character)
+        return folded
+
+
+_FOLDS = _Folds()
+_SAME: set[str] = set()  # characters that stay as they are: most of every text
+
+
+def _fold(character: str) -> str:
     if character in _LINE_ENDS:
         return _LINE_ENDS[character]
     if _is_ignored(character):

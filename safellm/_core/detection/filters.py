@@ -10,7 +10,7 @@ the filters alike but for details in which Hyperscan's reading is the wider one 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ else:
 
 
 _FEW = 8  # patterns below which compiling a database takes longer than it saves
+_SIZE = 8  # bytes of a length in a stored database
 
 
 class Filters(Protocol):
@@ -37,6 +38,9 @@ class Filters(Protocol):
             Exception: The engine broke; the caller refuses the call.
         """
         ...
+
+
+Build = Callable[[Sequence[str], bytes | None], Filters]
 
 
 def engine_version() -> str:
@@ -57,11 +61,70 @@ def build_filters(patterns: Sequence[str], database: bytes | None = None) -> Fil
     if hyperscan is None or (database is None and len(patterns) < _FEW):
         return build_gate(patterns)
     try:
-        return load_multi(database) if database else build_multi(patterns)
+        return build_multi(patterns) if database is None else load_multi(database)
     except hyperscan.ArchitectureError:
         return build_gate(patterns)  # a processor without the instructions that the wheel needs: as without a wheel
     except hyperscan.error:
         raise engine_failure("The detection engine rejects its filters") from None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFilters:
+    """Filters in two passes: those of the second are only asked where one of the first, the gate, matched.
+
+    Numbers are digits in rows, and few texts have them; what tells one number from another costs more than all other filters.
+    """
+
+    first: Filters
+    second: Filters
+    gate: int  # number of the gate among the filters of the first pass
+    numbers: tuple[tuple[int, ...], tuple[int, ...]]  # of all filters, by their places in the two passes
+
+    def opened(self, data: bytes) -> Sequence[int]:
+        """Return the numbers of the filters that match, in rising order."""
+        first, second = self.numbers
+        found = self.first.opened(data)
+        if self.gate not in found:
+            return [first[place] for place in found]
+        opened = [first[place] for place in found if place != self.gate]
+        opened += [second[place] for place in self.second.opened(data)]
+        opened.sort()
+        return opened
+
+    def database(self) -> bytes:
+        """Return both passes' compiled filters, or nothing where they aren't compiled; see `MultiFilters.database`."""
+        if not isinstance(self.first, MultiFilters) or not isinstance(self.second, MultiFilters):
+            return b""
+        first = self.first.database()
+        return len(first).to_bytes(_SIZE, "big") + first + self.second.database()
+
+
+def build_staged(
+    patterns: Sequence[str], late: frozenset[int], gate: str, database: bytes | None = None, *, build: Build | None = None
+) -> StagedFilters:
+    """Return filters in two passes.
+
+    Args:
+        patterns: All of them; their places are their numbers.
+        late: The numbers of those that belong to the second pass.
+        gate: What matches wherever one of those could lead to a find.
+        database: What `StagedFilters.database` gave for the same arguments.
+        build: What makes the filters of a pass.
+
+    Raises:
+        GuardFailure: The engine rejects a filter or the database.
+    """
+    build = build or build_filters
+    early = [number for number in range(len(patterns)) if number not in late]
+    after = [number for number in range(len(patterns)) if number in late]
+    size = int.from_bytes(database[:_SIZE], "big") if database else 0
+    stored = (database[_SIZE : _SIZE + size], database[_SIZE + size :]) if database else (None, None)
+    return StagedFilters(
+        first=build([*(patterns[number] for number in early), gate], stored[0]),
+        second=build([patterns[number] for number in after] or [gate], stored[1]),
+        gate=len(early),
+        numbers=((*early, -1), tuple(after)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from safellm._core.detection.filters import MultiFilters, engine_version
+from safellm._core.detection.filters import StagedFilters, engine_version
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_scanner
 from safellm._version import __version__
@@ -44,7 +44,7 @@ def make_image() -> tuple[RuleScanner, bytes]:
     scanner = compile_scanner()
     names = [part.name for part in fields(Rule) if part.name not in _EXAMPLES]
     rules = json.dumps([{name: getattr(rule, name) for name in names} for rule in load_rules()]).encode()
-    database = scanner.filters.database() if isinstance(scanner.filters, MultiFilters) else b""
+    database = scanner.filters.database() if isinstance(scanner.filters, StagedFilters) else b""
     return scanner, _FORMAT + len(rules).to_bytes(8, "big") + rules + database
 
 

@@ -1,8 +1,9 @@
 """Finds what the rules describe, in time linear in the text (DESIGN.md 7).
 
-1. The text's canonical view is written as one byte per character, so that engine offsets are text indexes.
-2. One pass over the view tells which rules could match (`filters`). Clean text ends here.
-3. Each of those runs over the view (RE2); its check and entropy decide on each match, and say how sure they are.
+1. The text's canonical view is written as one byte per character, so that engine offsets are text indexes (`quickview`).
+2. One or two passes over the view tell which rules could match (`filters`). Clean text ends here.
+3. Each of those runs over the view (RE2); its check and entropy decide on each match, and say how sure they are. Checks read the
+   view as text, which is made when the first of them asks.
 4. A secret that was found beside its name is found wherever else it stands.
 5. Overlapping findings become one that covers all of them, named after the longest: nothing that a rule found stays visible.
 
@@ -19,10 +20,11 @@ from functools import lru_cache
 
 import re2
 
-from safellm._core.detection.canonical import canonicalise
+from safellm._core.detection.canonical import Canonical, canonicalise
 from safellm._core.detection.engine import compile_pattern, engine_failure, view_bytes
-from safellm._core.detection.filters import Filters, build_filters
+from safellm._core.detection.filters import Build, Filters, build_staged
 from safellm._core.detection.finding import Finding
+from safellm._core.detection.quickview import SPECIAL_PATTERN, quick_view
 from safellm._core.detection.randomness import entropy
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.validators import CHECKS
@@ -38,6 +40,8 @@ _NUMBERS, _PER_NUMBER = 1_000, 12
 _SECRETS, _PER_SECRET = 500, 100
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
 _DEPTH = 2  # encodings within encodings that are opened
+# What opens the rules with `digits`: five in a row, or seven with little between them.
+_DIGITS = r"\d{5}|\d(?:[ .\-/()]{0,3}\d){6}"
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
     id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([0-9]{12})", keywords=("safellm-canary-",), priority=0
@@ -72,14 +76,24 @@ def make_scanner(rules: tuple[Rule, ...], database: bytes | None = None) -> Rule
     Raises:
         GuardFailure: The engine rejects the rules or the database, or does not find the planted canary.
     """
-    scanner = RuleScanner(rules=rules, filters=build_filters(filters_of(rules), database))
+    scanner = RuleScanner(rules=rules, filters=rule_filters(rules, database))
     scanner.prove()
     return scanner
 
 
 def filters_of(rules: Sequence[Rule]) -> list[str]:
     """Return the filters of the rules, in the order in which `RuleScanner` numbers them."""
-    return [filter_of(rule) for rule in (*rules, _CANARY)]
+    return [*(filter_of(rule) for rule in (*rules, _CANARY)), SPECIAL_PATTERN]
+
+
+def rule_filters(rules: Sequence[Rule], database: bytes | None = None, *, build: Build | None = None) -> Filters:
+    """Return the filters of the rules as the scanner asks them; see `filters.build_staged`.
+
+    Raises:
+        GuardFailure: The engine rejects a filter or the database.
+    """
+    late = frozenset(number for number, rule in enumerate(rules) if rule.digits)
+    return build_staged(filters_of(rules), late, _DIGITS, database, build=build)
 
 
 def filter_of(rule: Rule) -> str:
@@ -109,76 +123,111 @@ class RuleScanner:
             raise engine_failure("The detection engine broke while it searched a text") from None
 
     def prove(self) -> None:
-        """Check that filters, rules and offset map find a planted value.
+        """Check that filters, rules and offset map find a planted value, beside a letter beyond ASCII and cut by one that hides.
 
         Raises:
             GuardFailure: They don't.
         """
         planted = "0123" * 3
-        text = f"é safellm-canary-{planted[:5]}\u200b{planted[5:]} ."
-        canaries = [(found.start, found.end) for found in self._scan(text) if found.type == _CANARY_TYPE]
-        if canaries != [(17, 30)]:
-            raise engine_failure("The detection engine did not find a planted value")
+        for written in (planted, f"{planted[:5]}\u200b{planted[5:]}"):
+            text = f"é safellm-canary-{written} ."
+            canaries = [(found.start, found.end) for found in self._scan(text) if found.type == _CANARY_TYPE]
+            if canaries != [(17, 17 + len(written))]:
+                raise engine_failure("The detection engine did not find a planted value")
 
     def _scan(self, text: str) -> Iterator[Finding]:
-        canonical = canonicalise(text)
-        found = self._hits(canonical.text, 0, [0])
+        view = View(text)
+        found = self._hits(view, 0, [0])
         if not found:
             return iter(())
-        return merge(_moved(hit, *canonical.original_span(hit[0], hit[1])) for hit in found)
+        return merge(_moved(hit, *view.canonical.original_span(hit[0], hit[1])) for hit in found)
 
-    def _hits(self, view: str, depth: int, spent: list[int]) -> list[Hit]:
-        """Return what is found in a canonical text, in its indexes, unordered and overlapping.
+    def _hits(self, view: View, depth: int, spent: list[int]) -> list[Hit]:
+        """Return what is found in a text, in indexes of its canonical view, unordered and overlapping.
 
         Args:
             view: The text.
             depth: How many encodings it stood in.
             spent: How many characters were decoded so far for one scan; counted up.
         """
-        data = view_bytes(view)
-        opened = self.filters.opened(data)
+        opened = self.filters.opened(view.data)
+        if opened and opened[-1] == len(self.rules) + 1:  # something special: only the whole work shows what the text says
+            view.fold()
+            opened = self.filters.opened(view.data)
         if not opened:
             return []
         found: list[Hit] = []
+        asked: set[tuple[str, str]] = set()
         for number in opened:
             rule = self.rules[number] if number < len(self.rules) else _CANARY
-            found += self._encoded_hits(rule, view, data, depth, spent) if rule.decode else rule_hits(rule, view, data)
-        return found + repeats(view, found)
+            if rule.decode:
+                found += self._encoded_hits(rule, view, depth, spent)
+            elif not rule.check or (rule.pattern, rule.check) not in asked:  # two gates may lead to the same question
+                asked.add((rule.pattern, rule.check))
+                found += rule_hits(rule, view)
+        return found + repeats(view.text, found) if found else found
 
-    def _encoded_hits(self, rule: Rule, view: str, data: bytes, depth: int, spent: list[int]) -> Iterator[Hit]:
+    def _encoded_hits(self, rule: Rule, view: View, depth: int, spent: list[int]) -> Iterator[Hit]:
         """Yield what is found in the plain text of encoded runs, at the runs."""
         from safellm._core.detection import decoded  # noqa: PLC0415 - only texts with encoded runs need it
 
         if depth >= _DEPTH:
             return
         after = 0
-        for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(data):
-            run = decoded.DECODERS[rule.decode](view, *match.span()) if match.start() >= after else None
+        for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(view.data):
+            run = decoded.DECODERS[rule.decode](view.text, *match.span()) if match.start() >= after else None
             if run is None:
                 continue
             low, after, plain = run
             spent[0] += len(plain)
             if spent[0] > decoded.BUDGET:
                 return
-            left, right = decoded.surroundings(view, run)
-            inner = canonicalise(left + plain + right)
-            for hit in self._hits(inner.text, depth + 1, spent):
-                first, last = inner.original_span(hit[0], hit[1])
+            left, right = decoded.surroundings(view.text, run)
+            inner = View(left + plain + right)
+            for hit in self._hits(inner, depth + 1, spent):
+                first, last = inner.canonical.original_span(hit[0], hit[1])
                 if first < len(left) + len(plain) and last > len(left):
                     yield _moved(hit, low, after)
 
 
-def rule_hits(rule: Rule, view: str, data: bytes) -> Iterator[Hit]:
-    """Yield what one rule finds in a canonical text.
+class View:
+    """A text as the engine and the checks read it: its canonical view, as bytes, and as text when that is asked for."""
+
+    __slots__ = ("_canonical", "_original", "data")
+
+    def __init__(self, text: str) -> None:
+        self._original = text
+        self._canonical: Canonical | None = None
+        self.data = quick_view(text)
+
+    def fold(self) -> None:
+        """Make the bytes from the canonical text, because the quick ones aren't all of it."""
+        self.data = view_bytes(self.text)
+
+    @property
+    def canonical(self) -> Canonical:
+        """The canonical view with its way back."""
+        if self._canonical is None:
+            self._canonical = canonicalise(self._original)
+        return self._canonical
+
+    @property
+    def text(self) -> str:
+        """The canonical text."""
+        return self.canonical.text
+
+
+def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
+    """Yield what one rule finds in a text, in indexes of its canonical view.
 
     The check of a rule with very many matches is asked for the first ones only. Such a text is an attack on the scan, or
     a table of one kind of value: from there on a match is a find without being checked, so nothing stays visible.
 
     Args:
         rule: The rule.
-        view: The canonical text.
-        data: The same, one byte per character.
+        view: The text.
     """
+    data = view.data
     check = CHECKS.get(rule.check)
     most, per = (_SECRETS, _PER_SECRET) if rule.type == _SECRET else (_NUMBERS, _PER_NUMBER)
     left = most + len(data) // per
@@ -203,7 +252,7 @@ def rule_hits(rule: Rule, view: str, data: bytes) -> Iterator[Hit]:
         if check is None:
             yield start, end, rule.priority, rule.type, rule.id, rule.confidence
             continue
-        for span in check(view, start, end):
+        for span in check(view.text, start, end):
             confidence = span[2] if len(span) > 2 else rule.confidence  # noqa: PLR2004 - the optional parts of `Spans`
             kind = span[3] if len(span) > 3 else rule.type  # noqa: PLR2004
             if confidence >= LEAST_CONFIDENCE:

@@ -20,7 +20,8 @@ def guard(call: Call) -> None:
     Raises:
         Refused: `budget.unpriced` or `budget.unbounded`, when a limit is set that this call can't be held to.
     """
-    limits = call.policy.budget_limits()
+    # A grant's limits hold in every mode; its guard refuses what can't be held to them.
+    limits = () if call.policy.observes else call.policy.budget_limits()
     limited = {limit.unit for limit in limits} & {Unit.TOKENS, Unit.MICRO_USD} if limits else ()
     route = call.route
     if route.billing is Billing.FREE:
@@ -30,7 +31,7 @@ def guard(call: Call) -> None:
         call.hide_usage = call.tools.adapter.ask_for_usage(route, call.body.value)
         call.changed |= call.hide_usage
     if route.billing is Billing.OTHER:
-        if limited and not call.policy.observes:
+        if limited:
             raise Refused(
                 f"The cost of {route.operation} isn't known before it is done, and a token or money limit is set",
                 guard=NAME,
@@ -43,7 +44,7 @@ def guard(call: Call) -> None:
     output = _output_bound(call, bool(limited))
     tokens = _input_bound(call)
     cost = call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
-    if cost is None and Unit.MICRO_USD in limited and not call.policy.observes:
+    if cost is None and Unit.MICRO_USD in limited:
         raise Refused(
             f"No price is known for the model {call.model!r}, and a money limit is set",
             guard=NAME,
@@ -65,15 +66,19 @@ def _output_bound(call: Call, limited: bool) -> int:
     body = call.body.value
     if ceiling is None or not isinstance(body, dict):
         return 0
-    most = call.policy.budget.max_output_tokens
+    limited, most = limited or _spends(call), call.policy.budget.max_output_tokens
     place = ceiling.place(body)
+    scoped = None if call.standing is None else call.standing.output_ceiling
+    if scoped is not None:
+        share = max(1, scoped // choices(ceiling, place or {}))
+        limited, most = True, min(most, share) if limited else share
     if place is None:
         place = {}
-        if limited and not call.policy.observes:
+        if limited:
             body[ceiling.within[0]] = place
-    named = [name for name in ceiling.keys if name in place and _is_count(place[name])]
+    named = [name for name in ceiling.keys if name in place and is_count(place[name])]
     key = named[0] if named else None
-    if limited and not call.policy.observes:
+    if limited:
         if key is None:
             place[ceiling.inject] = most
             call.changed, key = True, ceiling.inject
@@ -81,18 +86,24 @@ def _output_bound(call: Call, limited: bool) -> int:
             place[key] = most
             call.changed = True
     bound = most if key is None else _number(place[key])
-    return bound * _choices(ceiling, place)
+    return bound * choices(ceiling, place)
 
 
-def _choices(ceiling: Ceiling, body: dict[str, Any]) -> int:
-    counts = [_number(body[name]) for name in ceiling.multipliers if name in body and _is_count(body[name])]
+def _spends(call: Call) -> bool:
+    return any(limit.unit is not Unit.REQUESTS for limit in call.scoped_limits)
+
+
+def choices(ceiling: Ceiling, body: dict[str, Any]) -> int:
+    """Return how many answers a request asks for, each of which may be as long as the ceiling."""
+    counts = [_number(body[name]) for name in ceiling.multipliers if name in body and is_count(body[name])]
     prompts = body.get("prompt")
     # Legacy completions answer each prompt of a list; `best_of` of them are billed for each that is shown.
     batch = len(prompts) if isinstance(prompts, list) and prompts and isinstance(prompts[0], (str, list)) else 1
     return max([1, *counts]) * batch
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Return whether a value is a whole number that can be a ceiling."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

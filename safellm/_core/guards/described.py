@@ -25,9 +25,11 @@ GUARDS: tuple[Described, ...] = (
         name="egress",
         what="Where a call may go: the address given in code, the provider's own, those of the policy",
         observe="as guard",
-        guard="another origin, a redirect to one, plain http to another machine, a foreign Host: refused",
-        strict="an address from code is refused too; only bound origins and the policy's",
-        rows="E.1, E.2, E.4, E.5",
+        guard="another origin, a redirect to one, plain http to another machine or through a proxy, a foreign Host, a name that "
+        "leads to a private address or a metadata service: refused",
+        strict="an address or an HTTP client from code is refused too; only bound origins and the policy's; no proxy and no "
+        "certificates of the environment",
+        rows="E.1-E.9",
     ),
     Described(
         name="keys",
@@ -36,6 +38,14 @@ GUARDS: tuple[Described, ...] = (
         guard="vault, else the provider's variable; an explicit key is the program's own",
         strict="vault only",
         rows="K.1, K.2, K.4, K.11",
+    ),
+    Described(
+        name="grant",
+        what="What a grant or a `safellm.scope` allows: operation, models, address, tools, output, data, calls, budget, time",
+        observe="as guard",
+        guard="anything else is refused; a revoked grant from the next attempt on, and its open streams are cut",
+        strict="the same",
+        rows="K.7-K.10",
     ),
     Described(
         name="mediation",
@@ -122,9 +132,13 @@ GUARDS: tuple[Described, ...] = (
 
 REASONS: dict[Reason, str] = {
     Reason.EGRESS_ORIGIN: "The call would go to an origin that its client is not bound to.",
-    Reason.EGRESS_PLAINTEXT: "The call would leave this machine without encryption.",
+    Reason.EGRESS_PLAINTEXT: "The call would leave this machine, or go through a proxy, without encryption.",
+    Reason.EGRESS_ADDRESS: "The name of the host leads to an address that the call may not reach, such as a private one.",
     Reason.EGRESS_REQUEST: "The URL, the Host header or a request extension could send it elsewhere than it seems.",
     Reason.KEY_UNBOUND: "The stored key is bound to other origins.",
+    Reason.GRANT_DENIED: "The grant, or a scope around the call, doesn't allow it.",
+    Reason.GRANT_INVALID: "The grant was not made here, was changed, or was revoked; or it stands where only a key may.",
+    Reason.BROKER_UNAVAILABLE: "`SAFELLM_BROKER` names a broker that doesn't answer; nothing goes past it.",
     Reason.MEDIATION_UNSUPPORTED: "The call takes a way that has no guard yet.",
     Reason.MEDIATION_UNKNOWN: "The endpoint isn't known and the policy denies unknown ones.",
     Reason.SHAPE_MALFORMED: "A body isn't what its header says, or has a key twice.",

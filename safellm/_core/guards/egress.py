@@ -18,7 +18,7 @@ from safellm.errors import Reason, Refused
 
 NAME = "egress"
 # Query parameters that carry a credential: a URL stands in the logs of every machine on the way (THREATS E.5).
-_KEY_PARAMETERS = frozenset({"key", "api_key", "apikey", "access_token", "oauth_token"})
+_KEY_PARAMETERS = frozenset({"key", "api_key", "apikey", "access_token", "oauth_token", "client_secret", "password"})
 # What httpx and the SDKs themselves put there; `target` or `sni_hostname` would send elsewhere than the URL says.
 _HARMLESS_EXTENSIONS = frozenset({"timeout", "trace", "openai.azure_auth_origin"})
 

@@ -123,23 +123,39 @@ def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
         call.change(one, text)
 
 
-def _decoded(target: str) -> set[str]:
-    """Return the target as it stands and as a server reads it, decoded once and twice."""
-    once = unquote_plus(target)
-    return {target, once, unquote_plus(once)}
+def _forms(text: str) -> set[str]:
+    """Return a part of the URL as it stands and as a server reads it, decoded once and twice."""
+    if "%" not in text and "+" not in text:
+        return {text}
+    once = unquote_plus(text)
+    return {text, once, unquote_plus(once)}
 
 
-def _holds_secret(call: Call, text: str) -> bool:
-    found = list(call.tools.scanner.scan(text)) if call.policy.redaction.enabled else []
-    if call.tools.registered is not None:
-        found += call.tools.registered.find(text)
-    return any(finding.type in SECRET_TYPES for finding in found)
+def _holds_secret(call: Call) -> bool:
+    """Return whether the URL holds one.
+
+    Each value is looked at without its parameter's name: the names are the provider's (`session_id`, `api_key_id`), and say nothing
+    about what stands there. Parameters that are there for credentials are the matter of the egress guard.
+    """
+    path, query = call.head.path, call.head.query
+    registered = call.tools.registered
+    if registered is not None and any(registered.find(form) for form in _forms(f"{path}?{query}")):
+        return True
+    if not call.policy.redaction.enabled:
+        return False
+    parts = [path, *(piece for pair in query.split("&") for piece in pair.partition("=")[::2])] if query else [path]
+    return any(
+        finding.type in SECRET_TYPES
+        for part in parts
+        if part
+        for form in _forms(part)
+        for finding in call.tools.scanner.scan(form)
+    )
 
 
 def _check_target(call: Call) -> None:
     # A path or a query can't be masked: the provider has to understand it. A secret there stops the call (THREATS R.1, E.5).
-    target = f"{call.head.path}?{call.head.query}" if call.head.query else call.head.path
-    if any(_holds_secret(call, form) for form in (_decoded(target) if "%" in target or "+" in target else (target,))):
+    if _holds_secret(call):
         raise Refused(
             "The request's URL holds a secret",
             guard=NAME,

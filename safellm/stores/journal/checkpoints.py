@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from safellm._core.note import Checkpoint, MalformedNote, VerifierKey
 from safellm._core.record import MAX_LINE_BYTES, BadRecord, Unsealed, rfc3339, unseal
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
-from safellm.stores.journal.files import TrailFile, snapshot
+from safellm.stores.journal.files import TrailFile, lines, snapshot
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -210,6 +211,8 @@ def _make(
         for hashed, end in leaf_hashes(stream, start, size):
             tree.add_leaf(hashed)
             offset = end
+        if offset > start and not file.is_compressed:
+            _onto_disk(file.path)  # what is signed must not be lost with the power: the trail would look cut
     if last is not None and tree.size == last.tree.size:
         return None
     point = Checkpoint(
@@ -223,6 +226,14 @@ def _make(
     )
     _append(checkpoint_file(directory, newest.chain_uid), signed)
     return signed
+
+
+def _onto_disk(path: Path) -> None:
+    descriptor = durable.open_private(path, os.O_RDWR)  # Windows syncs no file that was opened for reading only
+    try:
+        durable.sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _last(directory: Path, uid: str, key: VerifierKey) -> Signed | None:
@@ -276,11 +287,14 @@ def _parse(line: bytes, key: VerifierKey) -> Signed:
 
 def _last_record(files: list[tuple[TrailFile, BinaryIO, int]]) -> Unsealed | None:
     """Return the last sound record, looking from the end."""
-    for _, stream, size in reversed(files):
-        window = MAX_LINE_BYTES
-        start = max(0, size - window)
-        stream.seek(start)
-        for line in reversed(stream.read(size - start).splitlines(keepends=True)):
+    for file, stream, size in reversed(files):
+        if file.is_compressed:
+            last: list[bytes] = list(deque(lines(stream, size=size), maxlen=1))
+        else:
+            start = max(0, size - MAX_LINE_BYTES)
+            stream.seek(start)
+            last = stream.read(size - start).splitlines(keepends=True)
+        for line in reversed(last):
             try:
                 return unseal(line)
             except BadRecord:

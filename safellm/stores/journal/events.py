@@ -143,7 +143,7 @@ class BestEffortJournal:
         except GuardFailure as failure:
             if not self._reported:
                 self._reported = True
-                _tell(f"{failure} Calls go on unrecorded (audit.mode is best_effort).", self._stream)
+                tell(f"{failure} Calls go on unrecorded (audit.mode is best_effort).", self._stream)
             return UNRECORDED
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class BestEffortJournal:
         try:
             self._journal.close()
         except GuardFailure as failure:
-            _tell(str(failure), self._stream)
+            tell(str(failure), self._stream)
 
 
 class FanOutJournal:
@@ -183,7 +183,7 @@ class FanOutJournal:
                 if number not in self._broken:
                     self._broken.add(number)
                     name, kind = type(sink).__name__, type(error).__name__
-                    _tell(f"Events don't reach {name} ({kind}); the audit trail itself is written.", self._stream)
+                    tell(f"Events don't reach {name} ({kind}); the audit trail itself is written.", self._stream)
         return receipt
 
     def close(self) -> None:
@@ -191,7 +191,8 @@ class FanOutJournal:
         self._primary.close()
 
 
-def _tell(text: str, stream: TextIO | None) -> None:
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Say something to a person on standard error, if there is one."""
     target = sys.stderr if stream is None else stream
     if target is not None:
         with contextlib.suppress(OSError, ValueError):  # a closed or broken standard error

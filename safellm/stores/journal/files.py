@@ -1,21 +1,25 @@
 """The files of a trail: their names and order, and reading them for a check or for people.
 
 A folder holds one chain: `trail-<first 8 characters of the chain's uid>-<number from 000001>.jsonl`, and `trail.lock`.
+Closed files may be compressed: `.jsonl.gz`. The oldest may have been pruned: `pruned-<uid8>.json` says where the rest begins.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import os
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from safellm._core.effects import JSON
 from safellm._core.record import GENESIS, MAX_LINE_BYTES, BadRecord, Unsealed, unseal
@@ -24,7 +28,8 @@ from safellm.errors import ConfigurationError
 from safellm.stores import durable
 
 LOCK_NAME: Final = "trail.lock"
-_NAME = re.compile(r"trail-([0-9a-f]{8})-([0-9]{6,12})\.jsonl")
+_NAME = re.compile(r"trail-([0-9a-f]{8})-([0-9]{6,12})\.jsonl(\.gz)?")
+UNKNOWN_SIZE: Final = 2**63 - 1  # of a compressed file: its end is where the data ends
 _SNAPSHOT_WAIT_NS = 1_000_000_000
 _FIRST_WINDOW: Final = 8 * 1024  # the end of a file holds its last record nearly always
 _LF: Final = 0x0A
@@ -42,6 +47,11 @@ class TrailFile:
     def name(self) -> str:
         """The file's name without its folder."""
         return self.path.name
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it was closed and packed."""
+        return self.path.suffix == ".gz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +83,10 @@ def find(directory: Path) -> list[TrailFile]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    matches = [match for match in map(_NAME.fullmatch, names) if match]
-    return sorted(TrailFile(uid8=match[1], index=int(match[2]), path=directory / match[0]) for match in matches)
+    matches = sorted((match for match in map(_NAME.fullmatch, names) if match), key=lambda one: one[0], reverse=True)
+    # A crash between packing and removing leaves both: the plain one comes last here, and counts.
+    found = {(match[1], int(match[2])): directory / match[0] for match in matches}
+    return sorted(TrailFile(uid8=uid8, index=index, path=path) for (uid8, index), path in found.items())
 
 
 def verify_directory(
@@ -126,8 +138,8 @@ def tail(directory: Path, count: int) -> list[dict[str, JSON]]:
     for file in reversed(find(directory)):
         if missing <= 0:
             break
-        with _open(file.path) as stream:
-            last = deque(lines(stream, size=os.fstat(stream.fileno()).st_size), maxlen=missing)
+        with open_trail(file) as stream:
+            last = deque(lines(stream, size=size_of(file, stream)), maxlen=missing)
         newest.append(list(last))
         missing -= len(last)
     return [_shown(line) for part in reversed(newest) for line in part]
@@ -213,8 +225,8 @@ def snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryI
         try:
             opened = []
             for file in find(directory):
-                stream = stack.enter_context(_open(file.path))
-                opened.append((file, stream, os.fstat(stream.fileno()).st_size))
+                stream = stack.enter_context(open_trail(file))
+                opened.append((file, stream, size_of(file, stream)))
             return opened
         finally:
             if descriptor is not None and held:
@@ -224,8 +236,45 @@ def snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryI
             os.close(descriptor)
 
 
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(durable.open_private(path, os.O_RDONLY), "rb")
+def open_trail(file: TrailFile) -> BinaryIO:
+    """Open a file of a trail for reading, packed or not.
+
+    Raises:
+        OSError: it can't be opened; reading a damaged packed file raises it too, with the file's name.
+    """
+    stream = os.fdopen(durable.open_private(file.path, os.O_RDONLY), "rb")
+    return cast("BinaryIO", _Unpacked(stream, file.path)) if file.is_compressed else stream
+
+
+def size_of(file: TrailFile, stream: BinaryIO) -> int:
+    """Return how many bytes of an open file there are to read."""
+    return UNKNOWN_SIZE if file.is_compressed else os.fstat(stream.fileno()).st_size
+
+
+class _Unpacked(gzip.GzipFile):
+    """A packed file; every fault of its bytes is an `OSError` that names it."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        super().__init__(fileobj=stream, mode="rb")
+        self._raw, self._path = stream, path
+
+    def readline(self, size: int | None = -1) -> bytes:
+        try:
+            return super().readline(min(size or -1, MAX_LINE_BYTES + 1))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise OSError(errno.EIO, "the packed file is damaged", str(self._path)) from None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise OSError(errno.EIO, "the packed file is damaged", str(self._path)) from None
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._raw.close()
 
 
 def _with_names(found: Verification, files: list[TrailFile]) -> Verification:

@@ -20,7 +20,7 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -56,6 +56,7 @@ class JsonlJournal:
         rotate_bytes: int = ROTATE_BYTES,
         lock_timeout_ns: int = disk.LOCK_TIMEOUT_NS,
         delay_s: float = DELAY_S,
+        recorded: Callable[[], None] | None = None,
     ) -> None:
         """Take the settings; no file is touched before the first record.
 
@@ -66,7 +67,9 @@ class JsonlJournal:
             rotate_bytes: A file of this size or more is followed by a new one.
             lock_timeout_ns: How long another process may keep the lock before the call is refused.
             delay_s: How long records that nobody waits for are gathered.
+            recorded: Called after each record; it must return at once.
         """
+        self._recorded = recorded
         self._directory = directory
         self._sync: Sync = sync
         self._durable = durable if sync == "each" else frozenset()
@@ -128,6 +131,8 @@ class JsonlJournal:
                     self._wait(ticket)
                 else:
                     self._behind.soon()
+            if self._recorded is not None:
+                self._recorded()
         except OSError as error:
             raise _unavailable(self._directory, error) from error
         except ValueError as error:
@@ -154,6 +159,8 @@ class JsonlJournal:
 
     def __del__(self) -> None:
         # Dropped without `close`: descriptors are numbers that nothing else would give back.
+        if suppress is None:  # the interpreter takes modules apart
+            return  # type: ignore[unreachable]
         with suppress(Exception):
             self._behind.close(wait=False)  # the thread is not at work: that would have kept us alive
             self._chain.close()

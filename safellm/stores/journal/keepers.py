@@ -20,20 +20,29 @@ from safellm.errors import ConfigurationError
 from safellm.stores import durable
 
 LOGGER: Final = "safellm.audit.checkpoint"
+_WINDOW: Final = 64 * 1024  # a note has some 400 bytes
 _SOCKETS: Final = ("/dev/log", "/var/run/syslog")
 
 
-def check_place(place: str) -> str:
-    """Return a place if it is one.
+def is_place(place: str) -> bool:
+    """Return whether checkpoints can be kept there: an absolute path or one of the names."""
+    return place in {"syslog", "logging"} or Path(place).is_absolute()
 
-    Raises:
-        ConfigurationError: it is neither an absolute path nor one of the names.
-    """
-    if place in {"syslog", "logging"} or Path(place).is_absolute():
-        return place
-    raise ConfigurationError(
-        "Checkpoints can't be kept there", remedy="Give an absolute path, 'syslog' or 'logging'.", where=place
-    )
+
+def kept_last(place: str) -> str | None:
+    """Return the last note that a file holds; None for a place that can't be asked, or holds none."""
+    if not Path(place).is_absolute():
+        return None
+    from safellm.stores.journal.proof import split_notes  # noqa: PLC0415 - for `safellm doctor` only
+
+    try:
+        with Path(place).open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _WINDOW))
+            notes = split_notes(stream.read().decode("utf-8", "replace"))
+    except OSError:
+        return None
+    return notes[-1] if notes else None
 
 
 def keep(note: str, place: str) -> None:
@@ -42,7 +51,10 @@ def keep(note: str, place: str) -> None:
     Raises:
         ConfigurationError: it can't be kept there.
     """
-    check_place(place)
+    if not is_place(place):
+        raise ConfigurationError(
+            "Checkpoints can't be kept there", remedy="Give an absolute path, 'syslog' or 'logging'.", where=place
+        )
     try:
         if place == "syslog":
             _to_syslog(note)

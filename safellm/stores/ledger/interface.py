@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from safellm._core.effects import Amounts, Limit, OverLimit, Reserve
+from safellm.errors import GuardFailure
+
+
+class Outage(GuardFailure):
+    """The store can't be reached, as against: it is reached and isn't what it should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,10 @@ class Ledger(Protocol):
 
     def balances(self, limits: Sequence[Limit], *, now_ns: int) -> list[Balance]:
         """Return where each limit stands."""
+        ...
+
+    def accounts(self, name: str) -> list[str]:
+        """Return the accounts of a limit that counts per something: `name`, and all that begin with `name|`."""
         ...
 
     def usage(self, *, since_day: str | None = None) -> list[Usage]:

@@ -37,6 +37,7 @@ from safellm.stores.behind import Behind
 from safellm.stores.ledger import forks, sqlite_file, sqlite_rows
 from safellm.stores.ledger.interface import Balance, Usage
 from safellm.stores.ledger.queue import Queue
+from safellm.stores.ledger.rules import lowest_per_account
 from safellm.stores.ledger.unlimited import Unlimited
 from safellm.stores.waiting import Busy
 
@@ -101,12 +102,12 @@ class SQLiteLedger:
             self._unlimited.reserve(reserve, now_ns=now_ns)
             return None
         held = budget.bounded_hold(reserve.amounts)
-        limits = sqlite_rows.lowest_per_account(reserve.limits)
+        limits = lowest_per_account(reserve.limits)
 
         def work(database: sqlite3.Connection) -> None:
             lines = []
             for limit in limits:
-                line = sqlite_rows.hold(database, limit, held.of(limit.unit), now_ns=now_ns)
+                line = sqlite_rows.hold(database, limit, held.held_of(limit.unit), now_ns=now_ns)
                 if isinstance(line, OverLimit):
                     raise _Full(line)
                 lines.append(line)
@@ -203,6 +204,14 @@ class SQLiteLedger:
         """
         return self._read(lambda database: [sqlite_rows.balance(database, limit, now_ns=now_ns) for limit in limits])
 
+    def accounts(self, name: str) -> list[str]:
+        """Return the accounts of a limit that counts per something: `name`, and all that begin with `name|`.
+
+        Raises:
+            GuardFailure: the store can't answer.
+        """
+        return self._read(lambda database: sqlite_rows.accounts(database, name))
+
     def usage(self, *, since_day: str | None = None) -> list[Usage]:
         """Return what was billed, newest day first; from `since_day` (`YYYY-MM-DD`) on if given.
 
@@ -226,6 +235,8 @@ class SQLiteLedger:
                 self._close()
 
     def __del__(self) -> None:
+        if suppress is None:  # the interpreter has ended and takes modules apart; what was due was done before
+            return  # type: ignore[unreachable]
         with suppress(Exception):
             self._behind.close(wait=False)  # its thread is not at work: that would have kept us alive
             self.close()

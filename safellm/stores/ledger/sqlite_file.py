@@ -13,16 +13,16 @@ not told from the original. A loss of power can lose the last moments before it,
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from safellm._core.budget import GUARD
 from safellm.errors import GuardFailure, Reason
+from safellm.stores.ledger import marks
+from safellm.stores.ledger.marks import Mark
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x5AFE_1ED6  # in the file's header, so that `file` and we can tell it from other databases
@@ -60,14 +60,6 @@ _SCHEMA = (
         unpriced_requests INTEGER NOT NULL {_UNITS.format("unpriced_requests")},
         PRIMARY KEY (day, provider, model, operation)) WITHOUT ROWID""",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What the file beside the ledger remembers of it."""
-
-    generation: str
-    day: int  # number of the UTC day, see `safellm._core.budget.window_id`
 
 
 def open_database(path: Path, *, durable: bool) -> sqlite3.Connection:
@@ -113,7 +105,7 @@ def note_day(database: sqlite3.Connection, path: Path, day: int, *, durable: boo
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         mark = _mark_of(database)
     if read_mark(path) != mark:
-        _write_mark(path, mark)
+        marks.write_mark(_mark_path(path), mark)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -159,13 +151,8 @@ def read_mark(path: Path) -> Mark | None:
         GuardFailure: it can't be understood.
     """
     try:
-        text = _mark_path(path).read_text("utf-8")
-    except FileNotFoundError:
-        return None
-    try:
-        parts = json.loads(text)
-        return Mark(generation=str(parts["generation"]), day=int(parts["day"]))
-    except (ValueError, TypeError, KeyError):
+        return marks.read_mark(_mark_path(path))
+    except marks.DamagedMark:
         raise refused(path, "its mark file is damaged", remedy=_REARM) from None
 
 
@@ -259,7 +246,7 @@ def _join(database: sqlite3.Connection, path: Path) -> None:
     remembered = read_mark(path)
     mark = _mark_of(database)
     if remembered is None:
-        _write_mark(path, mark)  # whoever made the ledger has not come to write it yet
+        marks.write_mark(_mark_path(path), mark)  # whoever made the ledger has not come to write it yet
     elif remembered.generation != mark.generation:
         raise refused(path, "another ledger has been put in its place", remedy=_REARM)
     elif remembered.day > mark.day:
@@ -294,17 +281,3 @@ def _mark_of(database: sqlite3.Connection) -> Mark:
 
 def _mark_path(path: Path) -> Path:
     return path.with_name(path.name + ".mark")
-
-
-def _write_mark(path: Path, mark: Mark) -> None:
-    target = _mark_path(path)
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"generation": mark.generation, "day": mark.day}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,17 +12,17 @@ from typing import Literal, TypeAlias, cast
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit
 from safellm.errors import ProtocolMisuse
+from safellm.stores.ledger.amounts import UsageKey, add_amounts, label, nothing_added
 from safellm.stores.ledger.interface import Balance, Usage
+from safellm.stores.ledger.rules import ceiling_of, rate_move_us, rate_of
 
 State: TypeAlias = Literal["held", "settled", "swept", "released"]
-Line: TypeAlias = tuple[str, str, str, int]  # one account in one window: name, unit, span, window id
-UsageKey: TypeAlias = tuple[str, str, str, str]  # day, provider, model, operation
+# One account in one window: name, unit, span, window id; of a rate, the microseconds that the hold took, else None.
+Line: TypeAlias = tuple[str, str, str, int, int | None]
 _Row: TypeAlias = tuple[str, State, int, int, int | None, int, str, str, str, str | None, str]
 
 _NOTHING = Amounts(requests=0)
-_LARGEST_LIMIT = 2**62  # SQLite's integers end at 2**63; nothing that is added to this comes near
 _KEEP_RESERVATIONS = 10_000  # the newest, so that a second settle of the same call is recognised
-_LABEL_CHARACTERS = 128  # longer names of models and operations are cut; a response can name any
 
 _SELECT = (
     "SELECT id, state, input_tokens, output_tokens, micro_usd, requests, provider, model, operation, day, lines "
@@ -83,18 +83,10 @@ def insert(
         raise ProtocolMisuse(msg) from None
 
 
-def lowest_per_account(limits: Sequence[Limit]) -> list[Limit]:
-    """Return one limit per account: two ceilings over one account must not hold twice, and the lower one decides."""
-    chosen: dict[tuple[str, str, str], Limit] = {}
-    for limit in limits:
-        known = chosen.get(_key(limit))
-        if known is None or limit.limit < known.limit:
-            chosen[_key(limit)] = limit
-    return list(chosen.values())
-
-
 def hold(database: sqlite3.Connection, limit: Limit, asked: int, *, now_ns: int) -> OverLimit | Line:
     """Hold `asked` in the window in force and return the line of the account, or why there is no room."""
+    if limit.burst is not None:
+        return _hold_rate(database, limit, asked, now_ns)
     window, used, held = _standing(database, limit, now_ns)
     line = (*_key(limit), window)
     statement = "INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING"
@@ -106,10 +98,24 @@ def hold(database: sqlite3.Connection, limit: Limit, asked: int, *, now_ns: int)
         "UPDATE accounts SET held = held + ? "
         "WHERE name = ? AND unit = ? AND span = ? AND window_id = ? AND used + held + ? <= ?"
     )
-    if database.execute(statement, (asked, *line, asked, min(limit.limit, _LARGEST_LIMIT))).rowcount:
-        return line
+    if database.execute(statement, (asked, *line, asked, ceiling_of(limit))).rowcount:
+        return (*line, None)
     reset = budget.resets_at_ns(limit.window, window)
     return OverLimit(limit=limit, used=used, held=held, asked=asked, resets_at_ns=reset)
+
+
+def _hold_rate(database: sqlite3.Connection, limit: Limit, asked: int, now_ns: int) -> OverLimit | Line:
+    """Take `asked` from a rate; its account's `used` is the microsecond at which everything taken has flowed off."""
+    cost_us, burst_us = rate_of(limit, asked)
+    now_us, key = now_ns // 1000, _key(limit)
+    database.execute("INSERT INTO accounts VALUES (?, ?, ?, 0, 0, 0) ON CONFLICT DO NOTHING", key)
+    statement = (
+        "UPDATE accounts SET used = max(used, ?) + ? "
+        "WHERE name = ? AND unit = ? AND span = ? AND window_id = 0 AND max(used, ?) + ? - ? <= ?"
+    )
+    if database.execute(statement, (now_us, cost_us, *key, now_us, cost_us, now_us, burst_us)).rowcount:
+        return (*key, 0, cost_us)
+    return budget.rate_over(limit, _standing(database, limit, now_ns)[1], asked=asked, now_ns=now_ns)
 
 
 def charge(  # noqa: PLR0913 - the parts of one booking
@@ -138,7 +144,7 @@ def charge(  # noqa: PLR0913 - the parts of one booking
 
 def release(database: sqlite3.Connection, row: Reservation) -> None:
     """Give a hold back."""
-    _move(database, row, _NOTHING, _NOTHING)
+    _move(database, row, _NOTHING, _NOTHING, released=True)
     database.execute("UPDATE reservations SET state = 'released' WHERE id = ?", (row.id,))
 
 
@@ -151,7 +157,16 @@ def forget(database: sqlite3.Connection) -> None:
 def balance(database: sqlite3.Connection, limit: Limit, *, now_ns: int) -> Balance:
     """Return where the limit stands in the window in force."""
     window, used, held = _standing(database, limit, now_ns)
+    if limit.burst is not None:
+        return Balance(limit=limit, used=budget.rate_standing(limit, used, now_ns), held=0, resets_at_ns=None)
     return Balance(limit=limit, used=used, held=held, resets_at_ns=budget.resets_at_ns(limit.window, window))
+
+
+def accounts(database: sqlite3.Connection, name: str) -> list[str]:
+    """Return the names of accounts: `name`, and all that begin with `name|`."""
+    # `}` is the character after `|`: a range, so that the index serves it.
+    statement = "SELECT DISTINCT name FROM accounts WHERE name = ? OR (name >= ? AND name < ?) ORDER BY name"
+    return [row[0] for row in database.execute(statement, (name, f"{name}|", f"{name}}}"))]
 
 
 def usage(database: sqlite3.Connection, *, since_day: str) -> list[Usage]:
@@ -174,34 +189,6 @@ def count(database: sqlite3.Connection, key: UsageKey, added: Sequence[int]) -> 
         database.execute(_ADD_USAGE, values)
 
 
-def nothing_added() -> list[int]:
-    """Return the numbers that `count` takes, all zero."""
-    return [0, 0, 0, 0, 0]
-
-
-def add_amounts(totals: list[int], before: Amounts | None, after: Amounts) -> None:
-    """Add to `totals` what `after` has over `before`, which was counted already."""
-    totals[0] += after.requests
-    totals[1] += after.input_tokens
-    totals[2] += after.output_tokens
-    totals[3] += after.micro_usd or 0
-    totals[4] += _unpriced(after)
-    if before is not None:
-        totals[0] -= before.requests
-        totals[1] -= before.input_tokens
-        totals[2] -= before.output_tokens
-        totals[3] -= before.micro_usd or 0
-        totals[4] -= _unpriced(before)
-
-
-def label(text: str) -> str:
-    """Return a name as the store keeps it."""
-    if text.isascii() and len(text) <= _LABEL_CHARACTERS:
-        return text
-    # A response may name a model with half a surrogate pair, which SQLite can't store.
-    return text[:_LABEL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-
-
 def _reservation(row: _Row) -> Reservation:
     identifier, state, tokens_in, tokens_out, micro_usd, requests, provider, model, operation, day, lines = row
     return Reservation(
@@ -221,7 +208,7 @@ def _columns(amounts: Amounts) -> tuple[int, int, int | None, int]:
 
 
 def _key(limit: Limit) -> tuple[str, str, str]:
-    return limit.name, str(limit.unit), str(limit.window)
+    return limit.name, str(limit.unit), str(limit.window) if limit.burst is None else f"rate/{limit.window}"
 
 
 def _standing(database: sqlite3.Connection, limit: Limit, now_ns: int) -> tuple[int, int, int]:
@@ -230,24 +217,28 @@ def _standing(database: sqlite3.Connection, limit: Limit, now_ns: int) -> tuple[
         "SELECT window_id, used, held FROM accounts WHERE name = ? AND unit = ? AND span = ? ORDER BY window_id DESC LIMIT 1",
         _key(limit),
     ).fetchone()
+    if limit.burst is not None:
+        return (0, row[1], 0) if row else (0, 0, 0)
     window = budget.current_window_id(limit.window, stored=row[0] if row else None, now_ns=now_ns)
     return (window, row[1], row[2]) if row and row[0] == window else (window, 0, 0)
 
 
-def _move(database: sqlite3.Connection, row: Reservation, before: Amounts, after: Amounts) -> None:
+def _move(
+    database: sqlite3.Connection, row: Reservation, before: Amounts, after: Amounts, *, released: bool = False
+) -> None:
     """Give back what `row` holds and add what `after` has over `before`, on each of its accounts."""
-    for line in row.lines:
-        unit = Unit(line[1])
-        held = row.amounts.of(unit) if row.state == "held" else 0
+    for name, text, span, window, cost_us in row.lines:
+        unit, line = Unit(text), (name, text, span, window)
+        if cost_us is not None:
+            used, held = rate_move_us(row.state, cost_us, row.amounts.of(unit), after.of(unit), released=released), 0
+        else:
+            held = row.amounts.held_of(unit) if row.state == "held" else 0
+            used = after.of(unit) - before.of(unit)
         statement = (
             "UPDATE accounts SET used = used + ?, held = held - ? "
             "WHERE name = ? AND unit = ? AND span = ? AND window_id = ?"
         )
-        values = (after.of(unit) - before.of(unit), held, *line)
+        values = (used, held, *line)
         if not database.execute(statement, values).rowcount:  # an old window without holds, which was forgotten
             database.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0)", line)
             database.execute(statement, values)
-
-
-def _unpriced(amounts: Amounts) -> int:
-    return amounts.requests if amounts.micro_usd is None else 0

@@ -21,7 +21,7 @@ from safellm._core import budget
 from safellm._core.effects import Amounts, Reserve
 from safellm.errors import ProtocolMisuse
 from safellm.stores.ledger import forks
-from safellm.stores.ledger.sqlite_rows import UsageKey, add_amounts, label, nothing_added
+from safellm.stores.ledger.amounts import UsageKey, add_amounts, label, nothing_added
 
 _State: TypeAlias = Literal["held", "settled", "swept", "released"]
 _DAY_NS: Final = 86400 * 1_000_000_000

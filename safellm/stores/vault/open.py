@@ -148,6 +148,40 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     return ResolvedKey(ref=f"env:{variable}", secret=secret, origins=default_origins, notes=tuple(notes))
 
 
+def resolve_granted(
+    policy: Policy, *, name: str, provider: str, default_origins: tuple[Origin, ...], environ: Mapping[str, str]
+) -> ResolvedKey | None:
+    """Return the key that a grant names, or None when it is not stored here: the vault, then a secret file of that name.
+
+    A variable is no such place: whoever may set one could put another key under the grant.
+
+    Args:
+        policy: Its `keys` decide where to look.
+        name: Of the key.
+        provider: As in `StoredKey.provider`; any, if empty.
+        default_origins: Where a key from a file may go.
+        environ: The process's variables.
+
+    Raises:
+        ConfigurationError: the key is malformed, or another provider's.
+        VaultUnavailable: the vault can't be asked, and there is no file.
+    """
+    path = find_secret_file((check_name(name),), variable=None, environ=environ) if policy.keys.files else None
+    if policy.keys.vault and not (path is not None and _never_stored(name, environ)):
+        try:
+            stored = open_vault(policy, environ=environ).get(name)
+        except VaultUnavailable:
+            if path is None:
+                raise
+            stored = None
+        if stored is not None:
+            return _from_vault(stored, provider or stored.provider)
+    if path is None:
+        return None
+    secret = check_secret(read_secret_file(path), where=str(path))
+    return ResolvedKey(ref=f"file:{path}", secret=secret, origins=default_origins)
+
+
 def _from_file(policy: Policy, name: str, variable: str, environ: Mapping[str, str]) -> tuple[str, Secret] | None:
     # A variable may point to a file only where it could hold the key itself.
     by_variable = f"{variable}_FILE" if policy.keys.environment and not policy.is_strict else None

@@ -1,0 +1,170 @@
+"""HTTP clients that are ours, because the program gave none: checked connections, own TLS settings, no plain http by proxy.
+
+What a program makes itself stays as it made it, and is guarded from above only; strict mode takes no such client.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cache, partial
+from types import ModuleType
+from typing import Any
+
+from safellm._core.origin import Origin, make_origin
+from safellm._core.policy import Policy
+from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.transports.driver import Driver
+from safellm.transports.network import checked_backend
+from safellm.transports.tls import context_for
+
+_NEEDED = ("_network_backend", "_ssl_context", "_connections")
+
+
+def secure_client(module: ModuleType, client: Any, driver: Driver) -> None:
+    """Put the last checks under a client's transports; before they are guarded, and before anything is sent.
+
+    Args:
+        module: Its family: httpx or httpx2.
+        client: Changed in place.
+        driver: Knows policy and bounds.
+
+    Raises:
+        ConfigurationError: a setting of the policy can't be used, or the library is not one that we know.
+    """
+    policy = driver.tools.policy
+    if policy.is_strict or policy.egress.proxy is not None:
+        client._mounts = {}
+    for transport in (client._transport, *client._mounts.values()):
+        for each in _inner(transport):
+            _secure(module, each, driver)
+    if policy.egress.proxy is not None:
+        client._transport = _swapped(client._transport, lambda one: _through_proxy(module, one, policy))
+    for pattern, transport in client._mounts.items():
+        client._mounts[pattern] = _swapped(transport, lambda one: _no_plain_proxy(module, one))
+
+
+def _inner(transport: Any) -> Iterator[Any]:
+    """Yield a transport and those that it wraps."""
+    while transport is not None:
+        yield transport
+        transport = transport.__dict__.get("_inner")
+
+
+def _swapped(transport: Any, make: Any) -> Any:
+    """Replace the innermost of wrapped transports: what signs or changes requests stays above."""
+    *outer, last = [*_inner(transport)] or [None]
+    made = None if last is None else make(last)
+    if not outer:
+        return made
+    outer[-1]._inner = made
+    return transport
+
+
+def _secure(module: ModuleType, transport: Any, driver: Driver) -> None:
+    if hasattr(transport, "safellm_each"):  # makes clients later, one for each loop
+        transport.safellm_each = partial(secure_client, module, driver=driver)
+        return
+    pool = transport.__dict__.get("_pool")
+    if pool is None:
+        return  # one that wraps another
+    core = _core_of(pool)
+    if core is None or not all(hasattr(pool, name) for name in _NEEDED):
+        raise ConfigurationError(
+            f"{module.__name__} {getattr(module, '__version__', '')} keeps its connections in a way that safellm doesn't know",
+            remedy="Use a version of it that safellm names as supported.",
+        )
+    policy = driver.tools.policy
+    pool._ssl_context = context_for(policy, pool._ssl_context, http2=bool(getattr(pool, "_http2", False)))
+    pool._network_backend = checked_backend(core, pool._network_backend, None if _is_proxy(pool) else driver)
+
+
+def _core_of(pool: Any) -> ModuleType | None:
+    return sys.modules.get(type(pool).__module__.partition(".")[0])
+
+
+def _is_proxy(pool: Any) -> bool:
+    return hasattr(pool, "_proxy_url") or getattr(pool, "_proxy", None) is not None
+
+
+def _no_plain_proxy(module: ModuleType, transport: Any) -> Any:
+    """Return a transport for a proxy of the environment that sends nothing through it unencrypted."""
+    pool = transport.__dict__.get("_pool")
+    return _routes(module)[_is_async(transport)](None, transport) if pool is not None and _is_proxy(pool) else transport
+
+
+def _through_proxy(module: ModuleType, direct: Any, policy: Policy) -> Any:
+    """Return a transport that sends https through the policy's proxy, and calls to this machine directly."""
+    if "_pool" not in direct.__dict__:
+        return direct  # one that makes its clients later gives each of them the proxy
+    made = (module.AsyncHTTPTransport if _is_async(direct) else module.HTTPTransport)(
+        verify=direct._pool._ssl_context, proxy=module.Proxy(policy.egress.proxy), trust_env=False
+    )
+    for name in ("_max_connections", "_max_keepalive_connections", "_keepalive_expiry", "_http1", "_http2"):
+        setattr(made._pool, name, getattr(direct._pool, name))
+    core = _core_of(made._pool)
+    if core is not None:
+        made._pool._network_backend = checked_backend(core, made._pool._network_backend, None)
+        if made._pool._proxy_url.scheme == b"https":
+            made._pool._proxy_ssl_context = context_for(policy, core.default_ssl_context(), http2=False)
+    return _routes(module)[_is_async(direct)](direct, made)
+
+
+def _is_async(transport: Any) -> bool:
+    return hasattr(transport, "handle_async_request")
+
+
+def _goes_direct(request: Any) -> bool:
+    """Return whether a request stays on this machine.
+
+    Raises:
+        Refused: it would go through the proxy unencrypted.
+    """
+    url = request.url
+    origin: Origin = make_origin(url.scheme, url.raw_host.decode("ascii").strip("[]"), url.port)
+    if origin.is_loopback:
+        return True
+    if origin.scheme != "https":
+        raise Refused(
+            f"This call to {origin} would go through a proxy without encryption",
+            guard="egress",
+            reason=Reason.EGRESS_PLAINTEXT,
+            remedy="Use https, or take the host out of the proxy's reach: NO_PROXY.",
+        )
+    return False
+
+
+@cache
+def _routes(module: ModuleType) -> dict[bool, Any]:
+    class ProxyRoute(module.BaseTransport):  # type: ignore[name-defined, misc]  # the module is a parameter
+        """Sends https through a proxy."""
+
+        def __init__(self, direct: Any, proxied: Any) -> None:
+            self._direct, self._proxied = direct, proxied
+
+        def handle_request(self, request: Any) -> Any:
+            direct = _goes_direct(request) and self._direct is not None
+            return (self._direct if direct else self._proxied).handle_request(request)
+
+        def close(self) -> None:
+            self._proxied.close()
+            if self._direct is not None:
+                self._direct.close()
+
+    class AsyncProxyRoute(module.AsyncBaseTransport):  # type: ignore[name-defined, misc]  # the module is a parameter
+        """The same for an async client."""
+
+        def __init__(self, direct: Any, proxied: Any) -> None:
+            self._direct, self._proxied = direct, proxied
+
+        async def handle_async_request(self, request: Any) -> Any:
+            direct = _goes_direct(request) and self._direct is not None
+            return await (self._direct if direct else self._proxied).handle_async_request(request)
+
+        async def aclose(self) -> None:
+            await self._proxied.aclose()
+            if self._direct is not None:
+                await self._direct.aclose()
+
+    return {False: ProxyRoute, True: AsyncProxyRoute}
