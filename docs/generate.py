@@ -1,22 +1,31 @@
-"""Write the generated part of `guards.md` anew: `python docs/generate.py`."""
+"""Write what documents take from the code anew: `python docs/generate.py`.
+
+The tables of `guards.md` and `audit.md`, and the JSON Schema of audit records in the package.
+"""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 from pathlib import Path
 
-from safellm._core.guards.described import render
+from safellm._core import events_described
+from safellm._core.guards import described
 
-PAGE = Path(__file__).with_name("guards.md")
+DOCS = Path(__file__).parent
+PAGES = {"guards.md": described.render, "audit.md": events_described.render}
+SCHEMA = DOCS.parent / "safellm" / "schemas" / "audit-event.v1.json"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
 
-def updated(text: str) -> str:
-    """Return the page with the tables of the code."""
+def updated(text: str, page: str = "guards.md") -> str:
+    """Return a page with the tables of the code."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{render()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{PAGES[page]()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")
+    for name in PAGES:
+        path = DOCS / name
+        path.write_text(updated(path.read_text("utf-8"), name), "utf-8")
+    SCHEMA.write_text(events_described.schema_text(), "utf-8")

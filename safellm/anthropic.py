@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-import anthropic as _anthropic
+from safellm.errors import ConfigurationError as _ConfigurationError
+
+try:
+    import anthropic as _anthropic
+except ModuleNotFoundError:
+    raise _ConfigurationError(
+        "The SDK anthropic is not installed", remedy="Run: pip install 'safellm[anthropic]'"
+    ) from None
 
 # The public face of the SDK: spelt out for type checkers, taken as it is by the interpreter, whatever the SDK's version.
 if TYPE_CHECKING:

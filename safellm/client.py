@@ -20,6 +20,7 @@ from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.grant import Grant, InvalidGrant, is_grant
 from safellm._core.origin import Origin, make_origin, parse_origin
 from safellm._core.policy import Audit, Policy
+from safellm._core.secret import Secret
 from safellm._core.seen_texts import SeenTexts
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.conversations import Conversations
@@ -33,6 +34,8 @@ from safellm.stores.prices import ListedPrices
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_granted, resolve_key
 from safellm.stores.vault.remembered import known_names
+from safellm.transports.broker_address import VARIABLE as BROKER_VARIABLE
+from safellm.transports.broker_address import BrokerAddress, broker_address
 from safellm.transports.driver import Driver
 
 _lock = threading.Lock()
@@ -58,6 +61,7 @@ class Setup:
     keys: dict[str, ResolvedKey] = field(default_factory=dict, repr=False)
     vault_problem: VaultUnavailable | None = None
     grant: HeldGrant | None = None
+    broker: BrokerAddress | None = None
 
     def manage(self, name: str, variable: str, *, default_origins: tuple[Origin, ...]) -> str | None:
         """Return a placeholder for a key, or None when there is no key anywhere.
@@ -70,11 +74,14 @@ class Setup:
         Raises:
             ConfigurationError: there is a key that may not be used here, or a grant that doesn't hold.
         """
-        given = self.environ.get(variable, "").strip() or self.environ.get(GRANT_VARIABLE, "").strip()
-        if self.grant is None and is_grant(given):
-            self.adopt(given, where=f"variable {variable if is_grant(self.environ.get(variable, '').strip()) else GRANT_VARIABLE}")
+        if self.grant is None:
+            where = variable if is_grant(self._said(variable)) else GRANT_VARIABLE
+            if self._said(where) and (where != variable or is_grant(self._said(where))):
+                self.adopt(self._said(where), where=f"variable {where}")
+        if self.broker is not None:
+            return self.hold(self._for_broker())
         if self.grant is not None:
-            return self._managed(self._granted_key(name, default_origins))
+            return self.hold(self._granted_key(name, default_origins))
         try:
             key = resolve_key(
                 self.policy,
@@ -91,9 +98,13 @@ class Setup:
         if key is None:
             return None
         _hint(key)
-        return self._managed(key)
+        return self.hold(key)
 
-    def _managed(self, key: ResolvedKey) -> str:
+    def _said(self, variable: str) -> str:
+        return self.environ.get(variable, "").strip()
+
+    def hold(self, key: ResolvedKey) -> str:
+        """Return a placeholder for a key: what the SDK gets."""
         placeholder = f"safellm-managed-{secrets.token_hex(8)}"
         self.keys[placeholder] = key
         return placeholder
@@ -106,7 +117,8 @@ class Setup:
         """
         source = Grants(find_places(self.environ).state)
         try:
-            found = source.verify(text.strip())
+            # Only the broker that made a grant can say whether it holds.
+            found = source.verify(text.strip()) if self.broker is None else grants.read(text.strip())
         except InvalidGrant as error:
             raise ConfigurationError(
                 str(error), remedy="Ask for a new one (safellm grant new), or show it: safellm grant show.", where=where
@@ -135,11 +147,24 @@ class Setup:
         Raises:
             ConfigurationError: there is a grant.
         """
-        if self.grant is not None or is_grant(self.environ.get(GRANT_VARIABLE, "").strip()):
+        if self.broker is not None:
+            raise ConfigurationError(
+                f"{BROKER_VARIABLE} is set, and the program gives a key of its own",
+                remedy="Leave the key out and give a grant: safellm grant new.",
+            )
+        if self.grant is not None or self._said(GRANT_VARIABLE):
             raise ConfigurationError(
                 "The program gives a key of its own, and a grant says which one is used",
                 remedy=f"Leave the key out, or unset {GRANT_VARIABLE}.",
             )
+
+    def _for_broker(self) -> ResolvedKey:
+        if self.grant is None:
+            raise ConfigurationError(
+                f"{BROKER_VARIABLE} is set, and there is no grant: the broker holds the keys",
+                remedy=f"Make one where the broker runs (safellm grant new) and set {GRANT_VARIABLE}.",
+            )
+        return ResolvedKey(ref="broker", secret=Secret(self.grant.grant.text()), origins=())
 
     def _granted_key(self, provider: str, default_origins: tuple[Origin, ...]) -> ResolvedKey:
         name = self.grant.key if self.grant is not None else ""
@@ -189,6 +214,7 @@ class Setup:
             credentials={placeholder: key.secret for placeholder, key in self.keys.items()},
             native=native,
             grant=self.grant,
+            broker=self.broker,
         )
 
     def _bound(self, key: ResolvedKey, origin: Origin, in_code: bool) -> frozenset[Origin]:
@@ -219,7 +245,13 @@ def prepare(adapter: Adapter, settings: Mapping[str, object] | None, *, sdk: str
     environ = dict(os.environ)
     loaded = load_policy(environ=environ, overrides=settings)
     _refuse_credential_headers(environ)
-    return Setup(adapter=adapter, policy=loaded.policy, environ=environ, sdk=sdk)
+    broker = broker_address(environ)
+    if broker is not None and (settings or _registered is not None):
+        raise ConfigurationError(
+            f"{BROKER_VARIABLE} is set: policy and registered secrets are the broker's, this program's would not be heeded",
+            remedy="Put them into the broker's policy, and leave safellm= and register_secret out.",
+        )
+    return Setup(adapter=adapter, policy=loaded.policy, environ=environ, sdk=sdk, broker=broker)
 
 
 def read_grant(text: str) -> Grant:
@@ -332,6 +364,11 @@ def _open_ledger(path: Path) -> Ledger:
     from safellm.stores.ledger.sqlite import SQLiteLedger  # noqa: PLC0415 - sqlite3 only when a client is made
 
     return SQLiteLedger(path)
+
+
+def open_journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
+    """Return the trail that clients with these settings write to."""
+    return _journal(policy, environ)
 
 
 def _journal(policy: Policy, environ: Mapping[str, str]) -> Journal:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     BUDGET_UNPRICED = "budget.unpriced"
     BUDGET_UNBOUNDED = "budget.unbounded"
     BUDGET_UNAVAILABLE = "budget.unavailable"
+    RUN_EXCEEDED = "run.exceeded"
     AUDIT_UNAVAILABLE = "audit.unavailable"
     GUARD_ERROR = "guard.error"
 

@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.sink import Sink
+from trail_schema import check_trails
 
 # No deadline: how long an example takes depends on what else the machine does. In CI the examples are always the same, so that
 # a run depends on the change alone; elsewhere they are new each time.
@@ -28,8 +29,18 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file
 _THREADS_OF_POOLS = ("AnyIO worker", "asyncio_", "ThreadPoolExecutor", "safellm-behind")  # idle workers end by themselves
 _GRACE_SECONDS = 2.0
 
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor the package that it would be in
+        return False
+
+
 # An SDK that isn't installed isn't tested; CI installs each of them in some session.
-collect_ignore = [] if importlib.util.find_spec("anthropic") else ["anthropic"]
+_SDKS = {"anthropic": "anthropic", "google": "google.genai"}
+collect_ignore = [folder for folder, module in _SDKS.items() if not _is_there(module)]
 
 
 @pytest.fixture
@@ -46,6 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SAFELLM_KEYS_VAULT", "false")
     yield folder
     _close_stores()
+    check_trails(folder)
 
 
 @pytest.fixture

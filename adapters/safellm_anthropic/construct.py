@@ -81,7 +81,8 @@ def construct(
     driver = setup.driver(origin, in_code=in_code, native=native_error)
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
     own = client._client if http_client is None else own_copy(http_client)  # noqa: SLF001
-    client._client = guard_client(sign_below(own) if platform.signs else own, driver)  # noqa: SLF001
+    made = sign_below(own) if platform.signs else own
+    client._client = guard_client(made, driver, own=http_client is None)  # noqa: SLF001
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], platform: Platform) -> None:

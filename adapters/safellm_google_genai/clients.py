@@ -52,6 +52,9 @@ _TRANSPORT_ARGS = frozenset(
 )
 
 
+_CONNECTION_ARGS = frozenset({"transport", "mounts", "proxy", "proxies", "verify", "cert", "trust_env", "uds", "ssl"})
+
+
 class _Final(Exception):
     """Carries a refusal past the SDK's retries, which may include status 429."""
 
@@ -138,7 +141,7 @@ class Client(google.genai.Client):
             if setup.vault_problem is not None and any(words in str(error) for words in ("API key", "api_key")):
                 raise ValueError(f"{error} (safellm: {setup.vault_problem})") from None
             raise
-        self._safellm_guard(setup, module, http, async_http, in_code=base_url is not None)
+        self._safellm_guard(setup, module, http, async_http, given, in_code=base_url is not None)
         # The SDK leaves a given client open; this one is nobody else's. Its pools go with it.
         self._safellm_own = given.httpx_client is None
         if self._safellm_own:
@@ -153,7 +156,9 @@ class Client(google.genai.Client):
         options.pop("debug_config", None)
         return _GuardedApiClient(**options)
 
-    def _safellm_guard(self, setup: Setup, module: ModuleType, http: Any, async_http: Any, *, in_code: bool) -> None:
+    def _safellm_guard(  # noqa: PLR0913, PLR0917 - what has been made so far
+        self, setup: Setup, module: ModuleType, http: Any, async_http: Any, given: Any, *, in_code: bool
+    ) -> None:
         from safellm.client import origin_of  # noqa: PLC0415
         from safellm.transports.http import guard_client  # noqa: PLC0415
 
@@ -168,8 +173,8 @@ class Client(google.genai.Client):
             setup.adapter = GoogleAdapter(origins=(*ADAPTER.origins, origin))
         driver = setup.driver(origin, in_code=in_code, native=native_error)
         driver.raises = True
-        guard_client(http, driver)
-        guard_client(async_http, driver)
+        guard_client(http, driver, own=not (given.httpx_client or _aims(given.client_args)))
+        guard_client(async_http, driver, own=not (given.httpx_async_client or _aims(given.async_client_args)))
 
     def close(self) -> None:
         """Close the client's connections; see the SDK's `close`."""
@@ -180,6 +185,11 @@ class Client(google.genai.Client):
     def __del__(self) -> None:
         # The connections close with the HTTP client. The SDK's own `__del__` closes them under the feet of `Client().models`.
         pass
+
+
+def _aims(args: Mapping[str, Any] | None) -> bool:
+    """Return whether the program's arguments for a client say how connections are made: then they are the program's own."""
+    return not _CONNECTION_ARGS.isdisjoint(args or ())
 
 
 async def _aclose(aio: Any, http: Any) -> None:

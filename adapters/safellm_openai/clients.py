@@ -145,7 +145,8 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
         raise
     driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
-    client._client = guard_client(client._client if http_client is None else own_copy(http_client), driver)  # noqa: SLF001
+    made = client._client if http_client is None else own_copy(http_client)  # noqa: SLF001
+    client._client = guard_client(made, driver, own=http_client is None)  # noqa: SLF001
 
 
 def _adapter_for(profile: str | None, options: dict[str, Any]) -> OpenAIAdapter:

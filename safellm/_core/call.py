@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Counts
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -86,6 +87,18 @@ class Prices(Protocol):
         ...
 
 
+class Counter(Protocol):
+    """Exact numbers of tokens, for tokenizers that are public."""
+
+    def ready(self, encoding: str) -> bool:
+        """Return whether an encoding can count at once; if not, begin to load it without waiting."""
+        ...
+
+    def count(self, encoding: str, texts: Sequence[str], *, wait: bool = True) -> int | None:
+        """Return how many tokens the texts have, each by itself; None where they can't be counted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What guards work with; made once per client."""
@@ -98,6 +111,7 @@ class Tools:
     prices: Prices
     policy_digest: str
     sdk: str  # name and version, for records
+    counter: Counter | None = None  # None: bounds decide alone
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,11 +129,15 @@ class Call:
     changed: bool = False
     grown: int = 0  # bytes by which changes made the body longer
     hide_usage: bool = False
-    findings: Counter[str] = field(default_factory=Counter)
+    findings: Counts[str] = field(default_factory=Counts)
     hidden_removed: int = 0
     would_refuse: list[str] = field(default_factory=list)
     ceiling: Ceiling | None = None
     amounts: Amounts = field(default_factory=Amounts)
+    counted: bool = False  # the input was counted exactly, or that was tried
+    output_limit: int | None = None  # tokens of output that are held; None where no limit asks for it
+    labels: dict[str, str] = field(default_factory=dict)  # provider, model and operation
+    limits: tuple[Limit, ...] = ()  # of the policy, those that it falls under
     standing: Standing | None = None
     attempt: Attempt | None = None  # as far as the request itself says
 

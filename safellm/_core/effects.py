@@ -132,9 +132,18 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Wait until a rate has room. Answer: `None`."""
+    """Wait until a moment of Unix time. Answer: the nanoseconds that passed, or None: that is longer than `most_ns`."""
 
     until_ns: int
+    most_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Count the tokens of texts, each by itself. Answer: their sum, or None where that can't be done."""
+
+    encoding: str
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,5 +192,5 @@ class Refuse:
     error: Refused
 
 
-Effect: TypeAlias = Reserve | Watch | Pause | Settle | Release | Record
+Effect: TypeAlias = Reserve | Count | Watch | Pause | Settle | Release | Record
 Decision: TypeAlias = Forward | Refuse

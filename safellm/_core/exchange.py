@@ -13,12 +13,13 @@ Fail closed (promise P8): an error in a guard, in the ledger or in the trail end
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from collections.abc import Mapping as MappingABC
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from safellm._core import jsontext, multipart, recording, sse, uploads
+from safellm._core import jsontext, multipart, recording, reserving, sse, uploads
 from safellm._core.adapter import Route, Seen
 from safellm._core.answer import AnswerRules
 from safellm._core.bodies import Body, OpaqueBody, read_body
@@ -42,6 +43,7 @@ from safellm._core.effects import (
 from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress, grant
 from safellm._core.guards.order import REQUEST
+from safellm._core.guards.run import Breaker
 from safellm._core.headers import header_fields
 from safellm._core.jsonarray import ArrayFraming
 from safellm._core.placeholder import Mapping
@@ -98,18 +100,20 @@ class Exchange:
         remember: Told under which id the provider will name this conversation from now on.
         call_id: Unique name of this attempt, for ledger and trail.
         standing: The grant and the scopes that the call is made under.
+        labels: What the program says of the call.
+        breaker: The runs that the call is made in.
 
     Attributes:
         untouched: The program gets the bytes of a whole answer as they came, so its headers are still true.
     """
 
     __slots__ = (
-        "_bounds", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out", "_error",
-        "_events", "_form", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status", "_tools", "call_id", "state",
-        "untouched",
+        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out", "_error",
+        "_events", "_form", "_labels", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status", "_tools", "call_id",
+        "state", "untouched",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that one call needs
         self,
         *,
         tools: Tools,
@@ -118,12 +122,16 @@ class Exchange:
         remember: Callable[[str, Mapping], None],
         call_id: str,
         standing: Standing | None = None,
+        labels: MappingABC[str, str] | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self.state = State.READY
         self.call_id = call_id
         self._tools = tools
         self._bounds = bounds
         self._standing = standing
+        self._labels = labels or {}
+        self._breaker = breaker
         self._conversation = conversation
         self._remember = remember
         self._call: Call | None = None
@@ -150,16 +158,10 @@ class Exchange:
         reserved = False
         try:
             call = self._check(head, body)
-            over = yield self._reserve(call, call.policy.budget_limits())
-            if isinstance(over, OverLimit) and call.policy.observes and over.limit not in call.scoped_limits:
-                call.would_refuse.append(Reason.BUDGET_EXCEEDED)
-                if call.scoped_limits:
-                    over = yield self._reserve(call, ())
-                    reserved = over is None
-            else:
-                reserved = over is None
-            if isinstance(over, OverLimit) and (not call.policy.observes or over.limit in call.scoped_limits):
-                raise describe_over_limit(over)
+            yield from reserving.hold(call, self.call_id)
+            reserved = True
+            self._admit(call)
+            yield from reserving.tell(call, self.call_id)
             fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
             yield Record(event="call.intent", fields=fields)
         except Refused as error:
@@ -210,6 +212,7 @@ class Exchange:
             standing=self._standing,
         )
         self._call = call
+        reserving.find_limits(call, self._labels)
         digest = Digest(tools.key, b"in")
         digest.add(body)
         self._digest_in = digest.hex()
@@ -253,19 +256,25 @@ class Exchange:
                 raise _broken(f"the guard {name}", error) from None
             call.would_refuse.append(Reason.GUARD_ERROR)
 
-    def _reserve(self, call: Call, limits: tuple[Limit, ...]) -> Reserve:
-        labels = {
-            "provider": self._tools.adapter.provider_of(call.head.origin),
-            "model": call.model,
-            "operation": call.route.operation,
-        }
-        return Reserve(id=self.call_id, amounts=call.amounts, limits=(*limits, *call.scoped_limits), labels=labels)
+    def _admit(self, call: Call) -> None:
+        """Count the call in the runs around it (THREATS B.9)."""
+        if self._breaker is None:
+            return
+        retried = call.head.header("x-stainless-retry-count") not in ("", "0")
+        try:
+            self._breaker.admit(self.call_id, call.amounts, None if retried else self._digest_in)
+        except Refused as error:
+            if not call.policy.observes:
+                raise
+            call.would_refuse.append(error.reason)
 
     def _refuse(self, head: RequestHead, error: Refused, *, reserved: bool) -> Generator[Effect, Any, Decision]:
         self.state = State.REFUSED
         self._error = error
         # The call is refused already, and the first reason is the one to tell: what fails here changes nothing. A hold that
         # can't be given back is charged by the next sweep.
+        if self._breaker is not None:
+            self._breaker.drop(self.call_id)
         if reserved:
             with suppress(Exception):
                 yield Release(id=self.call_id)
@@ -427,8 +436,12 @@ class Exchange:
         charged: Amounts | None = None
         try:
             if not sent:
+                if self._breaker is not None:
+                    self._breaker.drop(self.call_id)
                 yield Release(id=self.call_id)
             else:
+                if self._breaker is not None:
+                    self._breaker.settle(self.call_id, self._billed(call))
                 charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
             fields = recording.outcome(
                 call, call_id=self.call_id, status=self._status, seen=self._seen, counts=rules.counts, refused=self._error,

@@ -16,7 +16,9 @@ from safellm._core.bodies import Body, MultipartBody, TextBody
 from safellm._core.fields import Document, Kind, Table
 
 _MODEL_KEY = re.compile(r"(?:\w*_)?models?(?:_?[iI]d)?|[a-z]\w*Models?(?:Id)?|fallbacks")
-_TOOL_LISTS = frozenset({"tools", "functions", "functionDeclarations", "function_declarations", "mcp_servers", "plugins"})
+_TOOL_LISTS = frozenset(
+    {"tools", "functions", "functionDeclarations", "function_declarations", "mcp_servers", "plugins"}
+)
 _GOOGLE_FUNCTIONS = frozenset({"functionDeclarations", "function_declarations"})
 # Stored at the provider, with tools that nobody sees here; and the hosted search of chat completions.
 _STORED = {"prompt": "prompt", "assistant_id": "assistant", "agent_id": "agent", "agent": "agent"}
@@ -122,9 +124,9 @@ def _tools(value: Any, table: Table, key: str) -> Iterator[str]:
 
 def _stored(kind: str, value: Any) -> Iterator[str]:
     named = value.get("id") if isinstance(value, dict) else value
-    if kind != "prompt" or isinstance(value, dict):  # a prompt that is a text is one to complete
-        if named is not None and (isinstance(value, dict) or isinstance(named, str)):
-            yield f"{kind}:{named}"
+    is_text = kind == "prompt" and not isinstance(value, dict)  # one to complete
+    if not is_text and (isinstance(named, str) or (isinstance(value, dict) and named is not None)):
+        yield f"{kind}:{named}"
 
 
 def _tool_names(place: str, tool: Any) -> Iterator[str]:

@@ -11,15 +11,18 @@ import json
 import re
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
-from safellm._core.effects import Limit, Unit, Window
+from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
+from safellm._core.limits import KNOWN, Rule, base_account
 
 KiB = 1024
 MiB = 1024 * KiB
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Mode(StrEnum):
@@ -92,37 +95,158 @@ class Content(_Part):
 
 
 class Budget(_Part):
-    """One named limit; exactly one of tokens, usd, requests."""
+    """One named limit; exactly one of tokens, input_tokens, output_tokens, usd, requests, concurrency."""
 
     name: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The account that is charged.")
-    window: Window = Field(Window.DAY, description="minute, hour, day, month or total; UTC.")
+    window: Window = Field(Window.DAY, description="call, minute, hour, day, week (from Monday), month or total; UTC.")
     tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Input plus output tokens.")
+    input_tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Input tokens.")
+    output_tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Output tokens.")
     usd: Annotated[Decimal, Field(gt=0)] | None = Field(None, description="US dollars.")
     requests: Annotated[int, Field(gt=0)] | None = Field(None, description="Attempts on the wire.")
+    concurrency: Annotated[int, Field(gt=0)] | None = Field(None, description="Calls under way; it has no window.")
+    per: tuple[LabelName, ...] = Field(
+        (), description="Labels each of whose values has the limit for itself: ['model', 'team']."
+    )
+    where: dict[LabelName, str] = Field(
+        default_factory=dict, description="Labels and what they must match for the limit to count: {model = 'gpt-4o*'}."
+    )
+    action: OnLimit = Field(
+        OnLimit.BLOCK,
+        description="block: refused; clamp: the output ceiling is lowered to what is left; warn: told of, and counted; "
+        "wait: of a rate, up to wait_s.",
+    )
+    warn_at: Annotated[Decimal, Field(gt=0, le=1)] | None = Field(
+        None, description="Share of the limit from which on a person is told: 0.8."
+    )
+    rate: bool = Field(False, description="Spread evenly over the window, instead of all at its beginning.")
+    burst: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Of a rate: how much may come at once; default: the limit itself."
+    )
+    wait_s: Annotated[int, Field(gt=0, le=600)] = Field(
+        30, description="Of a rate with action 'wait': the longest wait, in seconds. Keep it below the SDK's timeout."
+    )
 
     def limits(self) -> tuple[Limit, ...]:
         """Return one `Limit` per unit that is set; money in micro-dollars."""
+        return tuple(rule.limit for rule in self.rules())
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return one `Rule` per unit that is set; money in micro-dollars."""
         units = (
             (Unit.TOKENS, self.tokens),
+            (Unit.INPUT_TOKENS, self.input_tokens),
+            (Unit.OUTPUT_TOKENS, self.output_tokens),
             (Unit.MICRO_USD, None if self.usd is None else int(self.usd * 1_000_000)),
             (Unit.REQUESTS, self.requests),
+            (Unit.CONCURRENCY, self.concurrency),
         )
-        return tuple(
-            Limit(name=self.name, unit=unit, limit=value, window=self.window)
-            for unit, value in units
-            if value is not None
+        return tuple(self._rule(unit, value) for unit, value in units if value is not None)
+
+    def _rule(self, unit: Unit, value: int) -> Rule:
+        burst = None
+        if self.rate:
+            burst = value if self.burst is None else self.burst * (1_000_000 if unit is Unit.MICRO_USD else 1)
+        limit = Limit(
+            name=base_account(self.name, self.where),
+            unit=unit,
+            limit=value,
+            window=Window.TOTAL if unit is Unit.CONCURRENCY else self.window,
+            action=self.action,
+            warn_at=_share(
+                value, self.warn_at if self.warn_at is not None or self.action is not OnLimit.WARN else Decimal(1)
+            ),
+            burst=burst,
+            wait_s=self.wait_s if self.action is OnLimit.WAIT else 0,
         )
+        return Rule(limit=limit, per=self.per, where=tuple(sorted(self.where.items())))
+
+
+def _share(value: int, share: Decimal | None) -> int | None:
+    return None if share is None else max(1, int(value * share))
+
+
+class Tier(_Part):
+    """A named set of limits."""
+
+    limits: tuple[Budget, ...] = Field((), description="As budget.limits.")
+
+
+class RunLimits(_Part):
+    """What one `with safellm.run(...)` may do; the program may ask for less."""
+
+    calls: Annotated[int, Field(gt=0)] | None = Field(None, description="Calls in one run.")
+    usd: Annotated[Decimal, Field(gt=0)] | None = Field(None, description="US dollars in one run.")
+    tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Tokens in one run.")
+    depth: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Runs inside one another, the first one counted."
+    )
+    repeats: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="How often the very same request may be made in one run."
+    )
 
 
 class Budgets(_Part):
     """What may be spent."""
 
     limits: tuple[Budget, ...] = Field((), description="No limit: usage is still counted.")
+    tiers: dict[str, Tier] = Field(default_factory=dict, description="Named sets of limits, of which `tier` names one.")
+    tier: str | None = Field(None, description="The set of limits that counts besides `limits`.")
+    labels: dict[LabelName, str] = Field(
+        default_factory=dict, description="Labels of every call, such as project = 'search'; a program may change them."
+    )
+    run: RunLimits = RunLimits()
     max_output_tokens: Annotated[int, Field(gt=0)] = Field(
         4096, description="Output ceiling put into requests that have none, when a token or money limit is set."
     )
     clamp_output: bool = Field(False, description="Also lower a request's own ceiling to max_output_tokens.")
     stream_usage: bool = Field(True, description="Ask for usage in streamed chats; hidden from programs that did not.")
+    ledger: SecretStr | None = Field(
+        None,
+        description="Address of a ledger for many machines: redis://, rediss:// or postgresql://. Default: a file.",
+    )
+    allow_volatile: bool = Field(False, description="Use a server that may forget: Redis without append-only file.")
+    on_outage: Literal["refuse", "fallback"] = Field(
+        "refuse", description="When a shared ledger can't be reached: refuse, or let each process spend fallback_share."
+    )
+    fallback_share: Annotated[Decimal, Field(gt=0, le=1)] = Field(
+        Decimal("0.05"), description="Share of each limit that one process may spend in each window of an outage."
+    )
+    unknown_price: Literal["refuse", "dearest"] = Field(
+        "refuse",
+        description="A model without a known price under a money limit: refuse, or its provider's dearest price.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_free(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name in KNOWN:
+                msg = f"{name!r} is known of every call and can't be set"
+                raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _tier_is_there(self) -> Budgets:
+        if self.tier is not None and self.tier not in self.tiers:
+            msg = "budget.tier names none of budget.tiers"
+            raise ValueError(msg)
+        return self
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of all limits that count, in order."""
+        chosen = () if self.tier is None else self.tiers[self.tier].limits
+        return tuple(rule for budget in (*self.limits, *chosen) for rule in budget.rules())
+
+
+class Price(_Part):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: Annotated[Decimal, Field(ge=0)] = Field(description="Input tokens.")
+    output: Annotated[Decimal, Field(ge=0)] = Field(description="Output tokens.")
+    cached: Annotated[Decimal, Field(ge=0)] | None = Field(None, description="Input tokens from the provider's cache.")
+    request: Annotated[Decimal, Field(ge=0)] = Field(Decimal(0), description="US dollars for each call.")
 
 
 class Audit(_Part):
@@ -166,7 +290,8 @@ class Egress(_Part):
         "call. Without it, guard mode uses those of the environment, strict mode none.",
     )
     ca_bundle: str | None = Field(
-        None, description="File with the only certificate authorities that count (PEM). Without it, those of the system."
+        None,
+        description="File with the only certificate authorities that count (PEM). Without it, those of the system.",
     )
 
 
@@ -175,9 +300,12 @@ class Keys(_Part):
 
     name: str | None = Field(None, description="Name of the key in the vault; default: the provider's name.")
     environment: bool = Field(True, description="Use the provider's variable, such as OPENAI_API_KEY.")
-    vault: bool = Field(True, description="Ask the vault: the key store of the operating system, or the encrypted file.")
+    vault: bool = Field(
+        True, description="Ask the vault: the key store of the operating system, or the encrypted file."
+    )
     store: Literal["auto", "keyring", "file"] = Field(
-        "auto", description="Which vault; auto: the key store, or the encrypted file where there is none and one was made."
+        "auto",
+        description="Which vault; auto: the key store, or the encrypted file where there is none and one was made.",
     )
     files: bool = Field(True, description="Use secret files of containers and of systemd.")
     clear_environment: bool = Field(
@@ -208,6 +336,9 @@ class Policy(_Part):
     output: Output = Output()
     content: Content = Content()
     budget: Budgets = Budgets()
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description='Prices of models, which stand before the list\'s: [prices."my-model"].'
+    )
     audit: Audit = Audit()
     egress: Egress = Egress()
     keys: Keys = Keys()
@@ -240,8 +371,8 @@ class Policy(_Part):
         return "each" if self.is_strict else self.audit.sync
 
     def budget_limits(self) -> tuple[Limit, ...]:
-        """Return all limits of all budgets, in order."""
-        return tuple(limit for budget in self.budget.limits for limit in budget.limits())
+        """Return all limits that count, in order, each on the account of no label."""
+        return tuple(rule.limit for rule in self.budget.rules)
 
     def digest(self) -> str:
         """Return the SHA-256 of the policy's canonical JSON, hex; it stands in every audit record."""

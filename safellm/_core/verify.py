@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -137,6 +137,7 @@ def verify(
     start_seq: int = 1,
     start_prev: str = GENESIS,
     known: KnownHead | None = None,
+    each: Callable[[Unsealed], None] | None = None,
 ) -> Verification:
     """Walk a trail from its first line to its last.
 
@@ -145,13 +146,14 @@ def verify(
         start_seq: Number of the first record, when older files were archived.
         start_prev: Hash of the record before the first.
         known: A head that was kept elsewhere; the trail must contain it (THREATS L.2).
+        each: Called with every sound record of the chain, in order: a report and its proof take one walk.
 
     Returns:
         The findings, whatever the bytes are.
 
     Source: THREATS L.1, L.2, L.5, L.7, L.8.
     """
-    walk = _Walk(seq=start_seq - 1, prev=start_prev, known=known)
+    walk = _Walk(seq=start_seq - 1, prev=start_prev, known=known, each=each)
     name = "(no file)"
     for name, lines in files:
         number = 0
@@ -166,6 +168,7 @@ class _Walk:
     seq: int  # of the record before
     prev: str  # its hash
     known: KnownHead | None
+    each: Callable[[Unsealed], None] | None = None
     uid: str | None = None
     records: int = 0
     first_seq: int | None = None
@@ -235,6 +238,8 @@ class _Walk:
 
     def _count(self, file: str, number: int, record: Unsealed) -> None:
         self.records += 1
+        if self.each is not None:
+            self.each(record)
         self.first_seq = record.seq if self.first_seq is None else self.first_seq
         self.seq, self.prev = record.seq, record.hash
         if record.event == "call.intent":

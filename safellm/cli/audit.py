@@ -107,7 +107,7 @@ def checkpoint(
 ) -> None:
     """Sign what the trail is now, and print the note. Keep it elsewhere: it proves everything before it."""
     from safellm.stores.journal.checkpoints import make_checkpoint, read_signed, signing_key, verifier_key
-    from safellm.stores.journal.keepers import keep
+    from safellm.stores.journal.keepers import keep, kept_last
 
     world = look()
     private = signing_key(world.state)
@@ -115,8 +115,9 @@ def checkpoint(
     if made is None:
         uid = _uid(world.trail)
         made = read_signed(world.trail, uid, verifier_key(private, uid))[-1]
-    if out is not None:
-        keep(made.note, str(out.absolute()))
+    for place in (*world.policy.audit.checkpoint_to, *(() if out is None else (str(out.absolute()),))):
+        if kept_last(place) != made.note:
+            keep(made.note, place)
     typer.echo(made.note, nl=False)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from safellm._core.policy import Mode
+from safellm.cli.doctor_checkpoints import checkpoint_findings
 from safellm.cli.doctor_environment import environment
 from safellm.cli.doctor_finding import Finding, Level
 from safellm.cli.show import amount
@@ -252,6 +253,7 @@ def _trail(world: World) -> Iterator[Finding]:
     if world.policy.audit_sync == "none":
         what = "audit.sync is none: a loss of power can lose the records of half a minute"
         yield Finding(area=area, level=Level.HINT, what=what)
+    yield from checkpoint_findings(area, world, str(checked.chain_uid))
 
 
 def _disk(world: World) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from safellm._core.origin import check_proxy, parse_origin
 from safellm._core.policy import Budget, Policy
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.keepers import is_place
+from safellm.stores.policy_budget import budget_problems
 from safellm.stores.policy_lines import Path as KeyPath
 from safellm.stores.policy_lines import key_lines, line_of
 from safellm.stores.vault.entry import check_name
@@ -31,12 +32,18 @@ PREFIX: Final = "SAFELLM_"
 SELECTION: Final = "SAFELLM_REDACT"  # types and actions in one short variable
 _ALWAYS: Final = ("SECRET", "REGISTERED")  # hidden by a selection as well, unless it names them
 RESERVED: Final = frozenset(
-    {"SAFELLM_POLICY", "SAFELLM_HOME", "SAFELLM_LOCAL_MODEL", "SAFELLM_PASSPHRASE_FILE", "SAFELLM_GRANT", "SAFELLM_BROKER"}
+    {
+        "SAFELLM_POLICY",
+        "SAFELLM_HOME",
+        "SAFELLM_LOCAL_MODEL",
+        "SAFELLM_PASSPHRASE_FILE",
+        "SAFELLM_GRANT",
+        "SAFELLM_BROKER",
+    }
 )
 SHORTHANDS: Final = {"budget.usd": "usd", "budget.tokens": "tokens"}  # one amount per time instead of a table
-_SHORTHAND: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) */ *(minute|hour|day|month|total)")
+_SHORTHAND: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) */ *(call|minute|hour|day|week|month|total)")
 _FILE_BYTES: Final = 1024 * 1024  # a policy has a few kilobytes; a wrong path to something huge stops here
-_LARGEST: Final = 2**63 - 1  # ledgers count in 64-bit integers
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
@@ -157,15 +164,7 @@ def read_arguments(overrides: Mapping[str, object]) -> Layer:
 def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
     """Return what is wrong with values that have the right type, each with the path of its key."""
     found: list[tuple[KeyPath, str]] = []
-    for index, budget in enumerate(policy.budget.limits):
-        amounts = [limit.limit for limit in budget.limits()]
-        if len(amounts) != 1:
-            found.append((("budget", "limits", index), "a limit has exactly one of usd, tokens, requests"))
-        elif not 0 < amounts[0] <= _LARGEST:
-            found.append((("budget", "limits", index), "this amount is too small or too large to be counted"))
-    accounts = [(limit.name, limit.unit, limit.window) for limit in policy.budget_limits()]
-    if len(set(accounts)) != len(accounts):
-        found.append((("budget", "limits"), "two limits have the same name, window and unit"))
+    found += budget_problems(policy.budget)
     for index, text in enumerate(policy.egress.origins):
         _try(lambda text=text: parse_origin(text), ("egress", "origins", index), found)  # type: ignore[misc]
     for index, text in enumerate(policy.egress.private):

@@ -8,9 +8,11 @@ A setting that is in neither is treated as unordered, so forgetting one is safe;
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from math import inf
 from typing import Final, TypeAlias
 
-from safellm._core.effects import Limit, Unit, Window
+from safellm._core.limits import Rule
 from safellm._core.policy import Action, Mode, Policy
 
 # (old policy, new policy) -> the new value is at least as strict as the old one
@@ -45,7 +47,9 @@ def _ranked(dotted: str, *values: object) -> Order:
 def _lower(dotted: str) -> Order:
     def compare(old: Policy, new: Policy) -> bool:
         before, after = get(old, dotted), get(new, dotted)
-        return isinstance(before, int) and isinstance(after, int) and after <= before
+        if before is None:
+            return True  # there was no limit
+        return isinstance(before, (int, Decimal)) and isinstance(after, (int, Decimal)) and after <= before
 
     return compare
 
@@ -89,15 +93,21 @@ def _paths(old: Policy, new: Policy) -> bool:
 
 def _budgets(old: Policy, new: Policy) -> bool:
     """Every old limit must still be there, at most as high; new limits may come."""
-    before, after = _ceilings(old.budget_limits()), _ceilings(new.budget_limits())
-    return all(account in after and after[account] <= ceiling for account, ceiling in before.items())
+    before, after = _ceilings(old.budget.rules), _ceilings(new.budget.rules)
+    return all(
+        account in after and after[account][0] <= ceiling[0] and after[account][1] <= ceiling[1]
+        for account, ceiling in before.items()
+    )
 
 
-def _ceilings(limits: Sequence[Limit]) -> dict[tuple[str, Unit, Window], int]:
-    lowest: dict[tuple[str, Unit, Window], int] = {}
-    for limit in limits:
-        account = (limit.name, limit.unit, limit.window)
-        lowest[account] = min(limit.limit, lowest.get(account, limit.limit))
+def _ceilings(rules: Sequence[Rule]) -> dict[tuple[object, ...], tuple[float, int]]:
+    """Return the lowest ceiling of each account, with the burst of a rate; one that only warns is none."""
+    lowest: dict[tuple[object, ...], tuple[float, int]] = {}
+    for rule in rules:
+        limit = rule.limit
+        account = (limit.name, rule.per, limit.unit, limit.window, limit.burst is None)
+        ceiling = (inf if limit.ceiling is None else limit.ceiling, limit.burst or 0)
+        lowest[account] = min(ceiling, lowest.get(account, ceiling))
     return lowest
 
 
@@ -113,6 +123,9 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "output.hidden_characters": ("pass", "remove"),
     "content.binary": ("pass", "deny"),
     "budget.clamp_output": (False, True),
+    "budget.allow_volatile": (True, False),
+    "budget.on_outage": ("fallback", "refuse"),
+    "budget.unknown_price": ("dearest", "refuse"),
     "audit.mode": ("off", "best_effort", "required"),
     "audit.sync": ("none", "group", "each"),
     "egress.allow_http": (True, False),
@@ -127,6 +140,12 @@ _LOWER: Final = (
     "audit.checkpoint_records",
     "audit.checkpoint_seconds",
     "budget.max_output_tokens",
+    "budget.run.calls",
+    "budget.run.usd",
+    "budget.run.tokens",
+    "budget.run.depth",
+    "budget.run.repeats",
+    "budget.fallback_share",
     "limits.request_bytes",
     "limits.response_bytes",
     "limits.response_seconds",
@@ -143,15 +162,20 @@ ORDERS: Final[dict[str, Order]] = {
     "redaction.types": _types,
     "redaction.paths": _paths,
     "budget.limits": _budgets,
+    "budget.tiers": _budgets,
+    "budget.tier": _budgets,
 }
 UNORDERED: Final = frozenset(
     {
         "audit.directory",
         "audit.console",
+        "budget.labels",
+        "budget.ledger",
         "budget.stream_usage",
         "egress.ca_bundle",
         "egress.proxy",
         "keys.name",
         "keys.store",
+        "prices",
     }
 )

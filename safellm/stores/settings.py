@@ -30,7 +30,7 @@ from safellm.stores.policy_order import get, is_as_strict
 
 _LIMITS = "budget.limits"
 _TYPES = "redaction.types"
-_UNITS = ("tokens", "usd", "requests")
+_UNITS = ("tokens", "input_tokens", "output_tokens", "usd", "requests", "concurrency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,12 @@ def _with_limit(limits: tuple[Budget, ...], new: Budget) -> tuple[Budget, ...]:
 
     def same(old: Budget) -> bool:
         units = [unit for unit in _UNITS if getattr(old, unit) is not None]
-        return (old.name, old.window) == (new.name, new.window) and all(getattr(new, u) is not None for u in units)
+        plain = not (old.per or old.where or old.rate)
+        return (
+            plain
+            and (old.name, old.window) == (new.name, new.window)
+            and all(getattr(new, u) is not None for u in units)
+        )
 
     return (*(old for old in limits if not same(old)), new)
 

@@ -8,6 +8,7 @@ is needed. Otherwise it gets `Pending`, and has a thread `resume` it.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -15,18 +16,22 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from safellm._core.call import Bounds, RequestHead, Tools
-from safellm._core.effects import JSON, Decision, Effect, Record, Reserve, Settle
+from safellm._core.effects import JSON, Decision, Effect, Pause, Record, Reserve, Settle, Watch
 from safellm._core.exchange import Exchange
 from safellm._core.secret import Secret
 from safellm._core.standing import Standing
 from safellm._version import __version__
 from safellm.errors import GuardFailure, Reason, Refused
+from safellm.stores import warned
 from safellm.stores.conversations import Conversations
 from safellm.stores.grants import HeldGrant
 from safellm.stores.journal.interface import Journal
+from safellm.stores.labels import current_labels
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.scopes import current_scopes
+from safellm.stores.runs import current_run
 from safellm.stores.waiting import Busy
+from safellm.transports.broker_address import BrokerAddress
 
 _SECOND_NS = 1_000_000_000
 _LARGE = 1 << 18  # bytes of a body that are searched in a thread, so that other tasks go on; about a millisecond
@@ -53,6 +58,7 @@ class Driver:
         credentials: Managed keys by the placeholder that the SDK holds instead of them.
         native: Makes the SDK's own error from a refusal and a response that stands for it.
         grant: The credential of its calls, where it is no key.
+        broker: Where its calls go instead of being decided here.
         raises: A refusal is raised by the transport; else it is answered, and the SDK makes the error.
     """
 
@@ -65,6 +71,7 @@ class Driver:
     native: Callable[[Refused, Any], Exception] | None = None
     raises: bool = False
     grant: HeldGrant | None = None
+    broker: BrokerAddress | None = None
     now_ns: Callable[[], int] = time.time_ns
 
     @overload
@@ -81,6 +88,7 @@ class Driver:
             body: Its body.
             wait: Block on ledger and trail; else the decision may be `Pending`.
         """
+        budget = self.tools.policy.budget
         exchange = Exchange(
             tools=self.tools,
             bounds=self.bounds,
@@ -88,6 +96,8 @@ class Driver:
             remember=self.conversations.remember,
             call_id=_new_id(),
             standing=self.standing(),
+            labels=current_labels(budget.labels) if budget.rules else None,
+            breaker=current_run(budget.run),
         )
         effects = exchange.begin(head, body)
         if not wait and (len(body) > _LARGE or self.tools.policy.redaction.remember == "encrypted"):
@@ -217,9 +227,26 @@ class Driver:
         if isinstance(effect, Reserve):
             self.conversations.keep()  # what can't be put back after a restart isn't sent
             return self.ledger.reserve(effect, now_ns=now, **how)
+        if isinstance(effect, Watch):
+            if not wait:
+                raise Busy
+            return warned.tell(self.ledger.balances(effect.limits, now_ns=now))
+        if isinstance(effect, Pause):
+            return self._pause(effect, now, wait=wait)
         if isinstance(effect, Settle):
             return self.ledger.settle(effect.id, effect.amounts, now_ns=now, model=effect.model, **how)
         return self.ledger.release(effect.id, **how)
+
+    def _pause(self, pause: Pause, now_ns: int, *, wait: bool) -> int | None:
+        """Sleep until a rate has room, a little longer so that callers don't come in step; None if that is too long."""
+        length_ns = max(0, pause.until_ns - now_ns)
+        if length_ns > pause.most_ns:
+            return None
+        if not wait:
+            raise Busy
+        length_ns += int(random.uniform(0.001, 0.01) * _SECOND_NS)  # noqa: S311 - only spreads the waiters
+        time.sleep(length_ns / _SECOND_NS)
+        return length_ns
 
 
 def _new_id() -> str:

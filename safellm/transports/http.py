@@ -15,39 +15,59 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from safellm._core.adapter import Adapter
-from safellm._core.call import RequestHead
 from safellm._core.effects import Decision, Forward, Refuse
 from safellm._core.exchange import Exchange, Form, State
-from safellm._core.origin import Origin, make_origin
-from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.errors import ConfigurationError, Refused
+from safellm.transports.deadline import CURRENT, Deadline
 from safellm.transports.driver import Driver, Pending
+from safellm.transports.heads import ODD_BYTES, read_head
+from safellm.transports.own import secure_client
 
+__all__ = [
+    "REFUSAL",
+    "guard_client",
+    "guard_of",
+    "guard_transport",
+    "in_thread",
+    "own_copy",
+    "read_head",
+    "refusal_response",
+]
 REFUSAL = "safellm.refused"  # key in a response's extensions; they come from transports, never from the wire
 _FAMILIES = ("httpx2", "httpx")
-_ODD_BYTES = "surrogateescape"  # a header's bytes that are no UTF-8 come out again as they went in
 _IDENTITY = (b"accept-encoding", b"accept-encoding", b"identity")
-# Parts of URLs that are read anew for each request otherwise: a client has one origin and a few paths.
-_MOST_REMEMBERED = 512
-_ORIGINS: dict[tuple[bytes, bytes, int | None], Origin] = {}
-_TARGETS: dict[bytes, tuple[str, str]] = {}
 # Errors of both modules after which not a byte of the request can have left.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError")
 
 
-def guard_client(client: Any, driver: Driver) -> Any:
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+def guard_client(client: Any, driver: Driver, *, own: bool = False) -> Any:
     """Return an HTTP client all of whose transports and mounts are guarded.
 
     Args:
         client: A sync or async client of httpx or httpx2. It is changed in place; copy it first if it is not yours.
         driver: What guards.
+        own: The program gave no client, so the connections of this one are checked as well; see `own.py`.
 
     Raises:
-        ConfigurationError: the client is of another family.
+        ConfigurationError: the client is of another family, or it is the program's own and the mode is strict.
     """
-    shells = _shells(_family(client))
+    module = _family(client)
+    if driver.broker is not None:
+        pass  # nothing goes through its connections: the broker has its own
+    elif own:
+        secure_client(module, client, driver)
+    elif driver.tools.policy.is_strict:
+        raise ConfigurationError(
+            "Strict mode takes no HTTP client from code: nothing checks which connections it opens",
+            remedy="Leave http_client out; egress.proxy, egress.ca_bundle and egress.private of the policy say the rest.",
+        )
+    shells = _ways(module, driver)
     wrap = shells["async"] if hasattr(client, "aclose") else shells["sync"]
     client._transport = _wrapped(client._transport, wrap, driver)
     for pattern, transport in client._mounts.items():
@@ -73,7 +93,7 @@ def own_copy(client: Any) -> Any:
 
 def guard_transport(module: ModuleType, transport: Any, driver: Driver) -> Any:
     """Return a guarded transport around one of httpx or httpx2 (`module`), sync or async as the given one is."""
-    return _shells(module)["async" if hasattr(transport, "handle_async_request") else "sync"](transport, driver)
+    return _ways(module, driver)["async" if hasattr(transport, "handle_async_request") else "sync"](transport, driver)
 
 
 def refusal_response(module: ModuleType, error: Refused, request: Any, body: bytes) -> Any:
@@ -97,6 +117,14 @@ def refusal_response(module: ModuleType, error: Refused, request: Any, body: byt
     )
 
 
+def _ways(module: ModuleType, driver: Driver) -> dict[str, type]:
+    if driver.broker is None:
+        return _shells(module)
+    from safellm.transports.relay import relays  # noqa: PLC0415 - only with a broker
+
+    return relays(module)
+
+
 def _wrapped(transport: Any, wrap: type, driver: Driver) -> Any:
     return transport if isinstance(transport, wrap) else wrap(transport, driver)
 
@@ -112,63 +140,7 @@ def _family(client: Any) -> ModuleType:
     )
 
 
-def read_head(request: Any, items: list[tuple[bytes, bytes, bytes]] | None = None) -> RequestHead:
-    """Return a request's head.
-
-    Args:
-        request: Of httpx or httpx2.
-        items: Its headers, if they are at hand: name, name in lower case, value.
-
-    Raises:
-        Refused: the URL names no host that can be compared.
-    """
-    url = request.url
-    if items is None:
-        items = [(name, name.lower(), value) for name, value in request.headers.raw]
-    path, query = _target(url)
-    return RequestHead(
-        method=request.method,
-        origin=_origin(url),
-        path=path,
-        query=query,
-        headers=tuple([(name.decode("latin-1"), value.decode("utf-8", _ODD_BYTES)) for _, name, value in items]),
-        extensions=frozenset(request.extensions),
-    )
-
-
-def _origin(url: Any) -> Origin:
-    key = (url.raw_scheme, url.raw_host, url.port)
-    found = _ORIGINS.get(key)
-    if found is not None and not url.userinfo:
-        return found
-    try:
-        if url.userinfo:
-            raise ConfigurationError("The URL holds a user name or password", remedy="Send credentials in a header.")
-        origin = make_origin(url.scheme, url.host if url.host.isascii() else url.raw_host.decode("ascii"), url.port)
-    except ConfigurationError as error:
-        raise Refused(
-            error.problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=error.remedy, status=400
-        ) from None
-    _remember(_ORIGINS, key, origin)
-    return origin
-
-
-def _target(url: Any) -> tuple[str, str]:
-    raw = url.raw_path
-    found = _TARGETS.get(raw)
-    if found is None:
-        found = (url.path, url.query.decode("ascii", "replace"))
-        _remember(_TARGETS, raw, found)
-    return found
-
-
-def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(memory) >= _MOST_REMEMBERED:
-        memory.clear()
-    memory[key] = value
-
-
-def _without_frames(error: BaseException) -> BaseException:
+def _without_frames(error: _Error) -> _Error:
     """Cut off frames and causes: their locals hold the request with the real key (THREATS K.4)."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
@@ -192,7 +164,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         made._list = items
         return made
 
-    def outgoing(request: Any, forward: Forward, driver: Driver) -> tuple[Any, bool]:
+    def outgoing(request: Any, forward: Forward, driver: Driver, deadline: Deadline) -> tuple[Any, bool]:
         if forward.own_headers and type(request) is module.Request:
             sent = [item for item in items_of(request.headers) if item[1] != b"accept-encoding"]
             sent.append(_IDENTITY)
@@ -202,9 +174,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             copied.headers, copied.extensions = headers_of(sent), dict(request.extensions)
         else:
             headers, injected = driver.with_credentials(forward.headers)
-            encoded = [(name.encode("latin-1"), value.encode("utf-8", _ODD_BYTES)) for name, value in headers]
+            encoded = [(name.encode("latin-1"), value.encode("utf-8", ODD_BYTES)) for name, value in headers]
             body = {"stream": request.stream} if forward.body is None else {"content": forward.body}
             copied = module.Request(request.method, request.url, headers=encoded, extensions=request.extensions, **body)
+        timeouts = copied.extensions.get("timeout")
+        if timeouts and (timeouts.get("read") is None or timeouts["read"] > deadline.seconds):
+            copied.extensions = {**copied.extensions, "timeout": {**timeouts, "read": deadline.seconds}}
         copied.safellm_passed = True  # a patched transport below lets it through: see `safellm.auto`
         return copied, injected
 
@@ -245,22 +220,24 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
 
     def pairs(response: Any) -> tuple[tuple[str, str], ...]:
         items = items_of(response.headers)
-        return tuple([(name.decode("latin-1"), value.decode("utf-8", _ODD_BYTES)) for _, name, value in items])
+        return tuple([(name.decode("latin-1"), value.decode("utf-8", ODD_BYTES)) for _, name, value in items])
 
     def failure_of(error: BaseException) -> tuple[str, bool]:
         """Return the kind of a transport error, and whether anything can have been sent."""
         name = type(error).__name__
         if isinstance(error, Refused):
-            return "refused", True
+            return "refused", error.sent
         kind = "timeout" if "Timeout" in name else "connection" if isinstance(error, Exception) else "cancelled"
         return kind, name not in _NOT_SENT
 
     class GuardedStream(module.SyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """An answer's bytes, treated as they come. An iterator, not a generator: leaving it early runs no code by surprise."""
 
-        def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+        def __init__(  # noqa: PLR0913 - the parts of one call
+            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline
+        ) -> None:
             self._body, self._injected, self._over = body, injected, False
-            self._exchange, self._driver, self._request = exchange, driver, request
+            self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed = iter(body), driver.feeder(exchange)
 
         def __iter__(self) -> Iterator[bytes]:
@@ -268,27 +245,33 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
 
         def __next__(self) -> bytes:
             failed: BaseException | None = None
+            token = CURRENT.set(self._deadline)
             try:
                 if not self._over:
                     for chunk in self._source:
+                        self._deadline.left()
                         if out := self._feed(chunk):
                             return out
                     self._over = True
                     out = self._exchange.end()
                     self._driver.finish(self._exchange)
+                    self._release()
                     if out:
                         return out
             except Refused as error:
                 self._over = True
                 self._driver.abandon(self._exchange, failure="refused")
-                self._body.close()
-                raise raised(error, self._request, self._driver) from None
+                self._release()
+                failed = raised(error, self._request, self._driver)
             except BaseException as error:
                 self._over = True
                 self._driver.abandon(self._exchange, failure=failure_of(error)[0])
                 if not self._injected:
                     raise
                 failed = _without_frames(error)
+                self._release()
+            finally:
+                CURRENT.reset(token)
             if failed is not None:
                 raise failed
             raise StopIteration
@@ -298,7 +281,13 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             try:
                 self._driver.abandon(self._exchange, failure="closed")
             finally:
-                self._body.close()
+                self._release()
+
+        def _release(self) -> None:
+            """Close the connection's side, and let go of it: it leads to the request with the real key (THREATS K.4)."""
+            body, self._body, self._source = self._body, None, iter(())
+            if body is not None:
+                body.close()
 
         def __del__(self) -> None:
             # Dropped without being closed, as older SDKs do when a loop over a stream is left.
@@ -307,9 +296,11 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
     class AsyncGuardedStream(module.AsyncByteStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """The same for an async answer."""
 
-        def __init__(self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any) -> None:
+        def __init__(  # noqa: PLR0913 - the parts of one call
+            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline
+        ) -> None:
             self._body, self._injected, self._over = body, injected, False
-            self._exchange, self._driver, self._request = exchange, driver, request
+            self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed = aiter(body), driver.feeder(exchange)
 
         def __aiter__(self) -> AsyncIterator[bytes]:
@@ -320,24 +311,27 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             try:
                 if not self._over:
                     async for chunk in self._source:
+                        self._deadline.left()
                         if out := self._feed(chunk):
                             return out
                     self._over = True
                     out = self._exchange.end()
                     await finished(self._driver, self._exchange)
+                    await self._release()
                     if out:
                         return out
             except Refused as error:
                 self._over = True
                 await self._abandon("refused")
-                await closed(self._body)
-                raise raised(error, self._request, self._driver) from None
+                await self._release()
+                failed = raised(error, self._request, self._driver)
             except BaseException as error:
                 self._over = True
                 await self._abandon(failure_of(error)[0])
                 if not self._injected:
                     raise
                 failed = _without_frames(error)
+                await self._release()
             if failed is not None:
                 raise failed
             raise StopAsyncIteration
@@ -347,7 +341,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             try:
                 await self._abandon("closed")
             finally:
-                await self._body.aclose()
+                await self._release()
+
+        async def _release(self) -> None:
+            body, self._body, self._source = self._body, None, _nothing()
+            if body is not None:
+                await closed(body)
 
         def __del__(self) -> None:
             # Dropped without being closed: nobody can await any more, and the driver doesn't need it.
@@ -374,47 +373,54 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             exchange, decision = driver.begin(head, request.read())
             if isinstance(decision, Refuse):
                 return refused(decision.error, request, driver)
-            failed: BaseException | None = None
-            inner, injected = self._send(request, decision, exchange)
-            source = inner.stream
+            deadline = Deadline(driver.tools.policy)
+            token = CURRENT.set(deadline)
+            try:
+                return self._receive(request, exchange, deadline, *self._send(request, decision, exchange, deadline))
+            except Refused as error:
+                failed = _without_frames(error)
+            finally:
+                CURRENT.reset(token)
+            return refused(failed, request, driver)
+
+        def _receive(self, request: Any, exchange: Exchange, deadline: Deadline, inner: Any, injected: bool) -> Any:
+            driver, source = self.safellm_driver, inner.stream
             try:
                 given = pairs(inner)
                 answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = GuardedStream(source, injected, exchange, driver, request)
+                    stream = GuardedStream(source, injected, exchange, driver, request, deadline)
                     return answered(inner, None if answer.headers is given else answer.headers, stream)
                 for chunk in source:
+                    deadline.left()
                     exchange.feed(chunk)
                 body = exchange.end()
                 driver.finish(exchange)
-            except Refused as error:
-                driver.abandon(exchange, failure="refused")
                 source.close()
-                return refused(error, request, driver)
+                if exchange.untouched:
+                    return answered(inner, None, module.ByteStream(body))
+                return answered(inner, answer.headers, module.ByteStream(body), len(body))
             except BaseException as error:
                 driver.abandon(exchange, failure=failure_of(error)[0])
                 source.close()
-                if not injected:
+                if not injected and not isinstance(error, Refused):
                     raise
                 failed = _without_frames(error)
-            if failed is not None:
-                # They lead to the request with the real key, and this frame goes along with the error.
-                inner = source = None
-                raise failed
-            source.close()
-            if exchange.untouched:
-                return answered(inner, None, module.ByteStream(body))
-            return answered(inner, answer.headers, module.ByteStream(body), len(body))
+            # They lead to the request with the real key, and this frame goes along with the error.
+            inner = source = None
+            raise failed
 
-        def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
+        def _send(self, request: Any, forward: Forward, exchange: Exchange, deadline: Deadline) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
-                copied, injected = outgoing(request, forward, driver)
+                copied, injected = outgoing(request, forward, driver, deadline)
                 return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = failure_of(error)
                 driver.abandon(exchange, failure=kind, sent=sent)
+                if isinstance(error, Refused):
+                    driver.deny(error)  # the trail has the reason
                 if not injected:
                     raise
                 copied = None
@@ -447,47 +453,61 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             decided: Decision = await in_thread(driver.resume, decision) if isinstance(decision, Pending) else decision
             if isinstance(decided, Refuse):
                 return refused(decided.error, request, driver)
-            failed: BaseException | None = None
-            inner, injected = await self._send(request, decided, exchange)
-            source = inner.stream
+            deadline = Deadline(driver.tools.policy)
+            try:
+                return await self._receive(
+                    request, exchange, deadline, *await self._send(request, decided, exchange, deadline)
+                )
+            except Refused as error:
+                failed = _without_frames(error)
+            return refused(failed, request, driver)
+
+        async def _receive(
+            self, request: Any, exchange: Exchange, deadline: Deadline, inner: Any, injected: bool
+        ) -> Any:
+            driver, source = self.safellm_driver, inner.stream
             try:
                 given = pairs(inner)
                 answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = AsyncGuardedStream(source, injected, exchange, driver, request)
+                    stream = AsyncGuardedStream(source, injected, exchange, driver, request, deadline)
                     return answered(inner, None if answer.headers is given else answer.headers, stream)
-                async for chunk in source:
-                    exchange.feed(chunk)
+                with move_on_after(deadline.left()) as scope:
+                    async for chunk in source:
+                        exchange.feed(chunk)
+                if scope.cancelled_caught:
+                    raise deadline.passed()
                 body = exchange.end()
                 await finished(driver, exchange)
-            except Refused as error:
-                await in_thread(driver.abandon, exchange, failure="refused")
                 await source.aclose()
-                return refused(error, request, driver)
+                if exchange.untouched:
+                    return answered(inner, None, module.ByteStream(body))
+                return answered(inner, answer.headers, module.ByteStream(body), len(body))
             except BaseException as error:
                 await in_thread(driver.abandon, exchange, failure=failure_of(error)[0])
                 await closed(source)
-                if not injected:
+                if not injected and not isinstance(error, Refused):
                     raise
                 failed = _without_frames(error)
-            if failed is not None:
-                # They lead to the request with the real key, and this frame goes along with the error.
-                inner = source = None
-                raise failed
-            await source.aclose()
-            if exchange.untouched:
-                return answered(inner, None, module.ByteStream(body))
-            return answered(inner, answer.headers, module.ByteStream(body), len(body))
+            # They lead to the request with the real key, and this frame goes along with the error.
+            inner = source = None
+            raise failed
 
-        async def _send(self, request: Any, forward: Forward, exchange: Exchange) -> tuple[Any, bool]:
+        async def _send(
+            self, request: Any, forward: Forward, exchange: Exchange, deadline: Deadline
+        ) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
-                copied, injected = outgoing(request, forward, driver)
-                return await self._inner.handle_async_request(copied), injected
+                copied, injected = outgoing(request, forward, driver, deadline)
+                with move_on_after(deadline.left()):
+                    return await self._inner.handle_async_request(copied), injected
+                raise deadline.passed()
             except BaseException as error:
                 kind, sent = failure_of(error)
                 await in_thread(driver.abandon, exchange, failure=kind, sent=sent)
+                if isinstance(error, Refused):
+                    await in_thread(driver.deny, error)  # the trail has the reason
                 if not injected:
                     raise
                 copied = None
@@ -503,6 +523,20 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             return getattr(self._inner, name)
 
     return {"sync": GuardTransport, "async": AsyncGuardTransport}
+
+
+def move_on_after(seconds: float) -> Any:
+    """Return a cancel scope that ends by itself."""
+    import anyio  # noqa: PLC0415 - sync programs never need it
+
+    return anyio.move_on_after(seconds)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """What is left of an answer that is over."""
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk
 
 
 async def in_thread(function: Any, *arguments: Any, **named: Any) -> Any:

@@ -32,6 +32,7 @@ def _transport(module: ModuleType) -> type:
 
         def __init__(self, make: Callable[[], Any]) -> None:
             self._make = make
+            self.safellm_each: Callable[[Any], None] | None = None  # told of each client before it sends
             self._lock = threading.Lock()
             self._clients: dict[Any, Any] = {}
 
@@ -53,7 +54,10 @@ def _transport(module: ModuleType) -> type:
                 for other in [one for one in self._clients if one.is_closed()]:
                     del self._clients[other]
                 if loop not in self._clients:
-                    self._clients[loop] = self._make()
+                    client = self._make()
+                    if self.safellm_each is not None:
+                        self.safellm_each(client)
+                    self._clients[loop] = client
                 return self._clients[loop]
 
     return PerLoopTransport

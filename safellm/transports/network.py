@@ -72,7 +72,7 @@ def _unique(found: list[Any]) -> list[str]:
 
 
 @cache
-def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any]]:
+def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any]]:  # noqa: C901 - two backends, made together
     class TimedStream(core.NetworkStream):  # type: ignore[name-defined, misc]  # the module is a parameter
         """A connection whose reads and writes end with the time of the call that waits for them (THREATS E.9)."""
 
@@ -149,7 +149,7 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
             self,
             host: str,
             port: int,
-            timeout: float | None = None,
+            timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
             local_address: str | None = None,
             socket_options: Any = None,
         ) -> Any:
@@ -174,7 +174,12 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
 
             return await (connect(addresses[0]) if len(addresses) == 1 else _first(core, connect, addresses))
 
-        async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:
+        async def connect_unix_socket(
+            self,
+            path: str,
+            timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+            socket_options: Any = None,
+        ) -> Any:
             return await self._inner.connect_unix_socket(path, timeout, socket_options)
 
         async def sleep(self, seconds: float) -> None:

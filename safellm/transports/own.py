@@ -19,6 +19,7 @@ from safellm.transports.driver import Driver
 from safellm.transports.network import checked_backend
 from safellm.transports.tls import context_for
 
+_KEPT = ("_max_connections", "_max_keepalive_connections", "_keepalive_expiry", "_http1", "_http2", "_retries")
 _NEEDED = ("_network_backend", "_ssl_context", "_connections")
 
 
@@ -41,8 +42,9 @@ def secure_client(module: ModuleType, client: Any, driver: Driver) -> None:
             _secure(module, each, driver)
     if policy.egress.proxy is not None:
         client._transport = _swapped(client._transport, lambda one: _through_proxy(module, one, policy))
+    direct = [*_inner(client._transport)][-1]
     for pattern, transport in client._mounts.items():
-        client._mounts[pattern] = _swapped(transport, lambda one: _no_plain_proxy(module, one))
+        client._mounts[pattern] = _swapped(transport, lambda one: _no_plain_proxy(module, direct, one))
 
 
 def _inner(transport: Any) -> Iterator[Any]:
@@ -69,15 +71,21 @@ def _secure(module: ModuleType, transport: Any, driver: Driver) -> None:
     pool = transport.__dict__.get("_pool")
     if pool is None:
         return  # one that wraps another
+    _secure_pool(module, pool, driver.tools.policy, None if _is_proxy(pool) else driver)
+
+
+def _secure_pool(module: ModuleType, pool: Any, policy: Policy, driver: Driver | None) -> None:
     core = _core_of(pool)
     if core is None or not all(hasattr(pool, name) for name in _NEEDED):
         raise ConfigurationError(
             f"{module.__name__} {getattr(module, '__version__', '')} keeps its connections in a way that safellm doesn't know",
             remedy="Use a version of it that safellm names as supported.",
         )
-    policy = driver.tools.policy
-    pool._ssl_context = context_for(policy, pool._ssl_context, http2=bool(getattr(pool, "_http2", False)))
-    pool._network_backend = checked_backend(core, pool._network_backend, None if _is_proxy(pool) else driver)
+    pool._ssl_context = context_for(policy, pool._ssl_context, http2=bool(pool._http2))
+    pool._network_backend = checked_backend(core, pool._network_backend, driver)
+    url = getattr(pool, "_proxy_url", None)
+    if url is not None and url.scheme == b"https" and pool._proxy_ssl_context is None:
+        pool._proxy_ssl_context = context_for(policy, core.default_ssl_context(), http2=False)
 
 
 def _core_of(pool: Any) -> ModuleType | None:
@@ -88,10 +96,12 @@ def _is_proxy(pool: Any) -> bool:
     return hasattr(pool, "_proxy_url") or getattr(pool, "_proxy", None) is not None
 
 
-def _no_plain_proxy(module: ModuleType, transport: Any) -> Any:
+def _no_plain_proxy(module: ModuleType, direct: Any, transport: Any) -> Any:
     """Return a transport for a proxy of the environment that sends nothing through it unencrypted."""
     pool = transport.__dict__.get("_pool")
-    return _routes(module)[_is_async(transport)](None, transport) if pool is not None and _is_proxy(pool) else transport
+    return (
+        _routes(module)[_is_async(transport)](direct, transport) if pool is not None and _is_proxy(pool) else transport
+    )
 
 
 def _through_proxy(module: ModuleType, direct: Any, policy: Policy) -> Any:
@@ -101,13 +111,9 @@ def _through_proxy(module: ModuleType, direct: Any, policy: Policy) -> Any:
     made = (module.AsyncHTTPTransport if _is_async(direct) else module.HTTPTransport)(
         verify=direct._pool._ssl_context, proxy=module.Proxy(policy.egress.proxy), trust_env=False
     )
-    for name in ("_max_connections", "_max_keepalive_connections", "_keepalive_expiry", "_http1", "_http2"):
+    for name in _KEPT:
         setattr(made._pool, name, getattr(direct._pool, name))
-    core = _core_of(made._pool)
-    if core is not None:
-        made._pool._network_backend = checked_backend(core, made._pool._network_backend, None)
-        if made._pool._proxy_url.scheme == b"https":
-            made._pool._proxy_ssl_context = context_for(policy, core.default_ssl_context(), http2=False)
+    _secure_pool(module, made._pool, policy, None)
     return _routes(module)[_is_async(direct)](direct, made)
 
 
@@ -144,13 +150,11 @@ def _routes(module: ModuleType) -> dict[bool, Any]:
             self._direct, self._proxied = direct, proxied
 
         def handle_request(self, request: Any) -> Any:
-            direct = _goes_direct(request) and self._direct is not None
-            return (self._direct if direct else self._proxied).handle_request(request)
+            return (self._direct if _goes_direct(request) else self._proxied).handle_request(request)
 
         def close(self) -> None:
             self._proxied.close()
-            if self._direct is not None:
-                self._direct.close()
+            self._direct.close()
 
     class AsyncProxyRoute(module.AsyncBaseTransport):  # type: ignore[name-defined, misc]  # the module is a parameter
         """The same for an async client."""
@@ -159,12 +163,10 @@ def _routes(module: ModuleType) -> dict[bool, Any]:
             self._direct, self._proxied = direct, proxied
 
         async def handle_async_request(self, request: Any) -> Any:
-            direct = _goes_direct(request) and self._direct is not None
-            return await (self._direct if direct else self._proxied).handle_async_request(request)
+            return await (self._direct if _goes_direct(request) else self._proxied).handle_async_request(request)
 
         async def aclose(self) -> None:
             await self._proxied.aclose()
-            if self._direct is not None:
-                await self._direct.aclose()
+            await self._direct.aclose()
 
     return {False: ProxyRoute, True: AsyncProxyRoute}

@@ -38,6 +38,11 @@ def guard_session(session: requests.Session, driver: Driver) -> requests.Session
         session: Changed in place.
         driver: What guards.
     """
+    if driver.broker is not None:
+        raise ConfigurationError(
+            "Calls through `requests` can't be sent to the broker",
+            remedy="Use an SDK that speaks httpx (from safellm.google import genai), or unset SAFELLM_BROKER.",
+        )
     if guard_of(session) is None:
         session.__dict__["safellm_driver"] = driver
         # A class and not a method of the object: it stays with copies of the session.

@@ -51,8 +51,7 @@ def _hardened(context: Any) -> Any:
         return None  # a pool that never speaks TLS
     if getattr(context, "keylog_filename", None) is not None:
         context.keylog_filename = None
-    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
 
 

@@ -16,12 +16,13 @@ from safellm.stores.vault.keyring_vault import KeyringVault
 from safellm.stores.vault.remembered import RememberedVault
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.provider import LoopbackProvider
+from trail_schema import check_trails
 
 Command = Callable[..., Any]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of policy, ledger and trail; every variable that a command looks at is unset."""
     for name in list(os.environ):
         prefixes = ("SAFELLM_", "OPENAI_", "AZURE_", "SSL", "PYTHON_KEYRING", "FORCE_COLOR", "NO_COLOR")
@@ -31,7 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("SAFELLM_HOME", str(folder))
     monkeypatch.setenv("COLUMNS", "110")
-    return folder
+    yield folder
+    check_trails(folder)
 
 
 @pytest.fixture

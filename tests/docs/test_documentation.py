@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from safellm._core import events_described
 from safellm._core.guards.described import GUARDS, REASONS
 from safellm.errors import Reason
 from safellm.stores.settings import check_file
@@ -61,14 +62,16 @@ def test_commands_exist(text: str) -> None:
 
 
 def test_the_guard_page_is_the_code_s_own() -> None:
-    """`docs/guards.md` has the tables that the code renders; `python docs/generate.py` writes them."""
+    """`docs/guards.md`, `docs/audit.md` and the schema are what the code renders; `python docs/generate.py` writes them."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    page = (ROOT / "docs" / "guards.md").read_text("utf-8")
-    assert module.updated(page) == page
+    for name in module.PAGES:
+        page = (ROOT / "docs" / name).read_text("utf-8")
+        assert module.updated(page, name) == page, name
+    assert module.SCHEMA.read_text("utf-8") == events_described.schema_text()
 
 
 def test_every_reason_is_explained() -> None:

@@ -114,7 +114,7 @@ def proxy():
 
 @pytest.mark.parametrize("how", ["HTTP_PROXY", "ALL_PROXY", "proxy="])
 def test_e_4_proxies_get_guarded_bytes_only(face, family, proxy, monkeypatch, how):
-    """A proxy from the environment or from the program sees no secret value."""
+    """A proxy from the program sees no secret value; one from the environment gets no plain http at all."""
     secret = f"{make_canary()}@example.com".lower()
     options = {"http_client": face.http(family, proxy=proxy.origin)} if how == "proxy=" else {}
     if how != "proxy=":
@@ -123,6 +123,12 @@ def test_e_4_proxies_get_guarded_bytes_only(face, family, proxy, monkeypatch, ho
     client = face.client(
         base_url="http://llm.example:8080/v1", api_key="x", safellm={"egress.allow_http": True}, **options
     )
+    if not options:
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            face.ask(client, f"mail {secret}")
+        assert caught.value.reason == "egress.plaintext"
+        assert proxy.received == []
+        return
     assert face.ask(client, f"mail {secret}") == "from the proxy"
     assert len(proxy.requests) == 1
     assert sweep(secret, texts=proxy.received) == []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import types
 
@@ -167,7 +168,13 @@ def test_unknown_names_raise_attribute_errors():
     with pytest.raises(AttributeError):
         safellm.no_such_name  # noqa: B018
     assert set(safellm.__all__) <= set(dir(safellm))
-    assert all(hasattr(safellm, name) for name in safellm.__all__)
+    needs = {"Anthropic": "anthropic", "AsyncAnthropic": "anthropic"}
+    for name in safellm.__all__:
+        if name in needs and importlib.util.find_spec(needs[name]) is None:
+            with pytest.raises(safellm.ConfigurationError, match=r"pip install 'safellm\["):
+                getattr(safellm, name)
+        else:
+            assert hasattr(safellm, name)
 
 
 def test_module_reads_the_key_from_the_environment(provider, env_key):

@@ -107,12 +107,19 @@ def test_bytes_of_broken_requests_are_kept(raw: bytes) -> None:
 def test_dropping_cut_is_a_loud_error() -> None:
     """`write_chunks` may cut, not change: a rule that drops bytes fails the test that uses it."""
     failures: list[str] = []
-    previous, threading.excepthook = threading.excepthook, lambda args: failures.append(str(args.exc_value))
+    failed = threading.Event()
+
+    def note(args: threading.ExceptHookArgs) -> None:
+        failures.append(str(args.exc_value))
+        failed.set()
+
+    previous, threading.excepthook = threading.excepthook, note
     try:
         with LoopbackProvider(write_chunks=lambda body: [body[:-1]]) as provider:
             with openai.OpenAI(base_url=provider.base_url, api_key="k", max_retries=0) as client:
                 with pytest.raises(openai.APIConnectionError):
                     client.models.list()
+            assert failed.wait(10)  # the server's thread says so a moment after the client saw the end
     finally:
         threading.excepthook = previous
     assert len(failures) == 1

@@ -70,7 +70,7 @@ def build_filters(patterns: Sequence[str], database: bytes | None = None) -> Fil
 
 @dataclass(frozen=True, slots=True)
 class StagedFilters:
-    """Filters in two passes: those of the second are only asked where one of the first, the gate, matched.
+    """Filters in two passes: those of the second are only asked where one of the first, the gate, matched, or a literal stands.
 
     Numbers are digits in rows, and few texts have them; what tells one number from another costs more than all other filters.
     """
@@ -78,13 +78,16 @@ class StagedFilters:
     first: Filters
     second: Filters
     gate: int  # number of the gate among the filters of the first pass
+    literal: (
+        bytes  # what opens the second pass, too; one character costs Hyperscan more than it costs a search of its own
+    )
     numbers: tuple[tuple[int, ...], tuple[int, ...]]  # of all filters, by their places in the two passes
 
     def opened(self, data: bytes) -> Sequence[int]:
         """Return the numbers of the filters that match, in rising order."""
         first, second = self.numbers
         found = self.first.opened(data)
-        if self.gate not in found:
+        if self.gate not in found and self.literal not in data:
             return [first[place] for place in found]
         opened = [first[place] for place in found if place != self.gate]
         opened += [second[place] for place in self.second.opened(data)]
@@ -100,14 +103,21 @@ class StagedFilters:
 
 
 def build_staged(
-    patterns: Sequence[str], late: frozenset[int], gate: str, database: bytes | None = None, *, build: Build | None = None
-) -> StagedFilters:
-    """Return filters in two passes.
+    patterns: Sequence[str],
+    late: frozenset[int],
+    gate: str,
+    literal: bytes,
+    database: bytes | None = None,
+    *,
+    build: Build | None = None,
+) -> StagedFilters | Filters:
+    """Return filters in two passes, or in one where none belongs to the second.
 
     Args:
         patterns: All of them; their places are their numbers.
         late: The numbers of those that belong to the second pass.
-        gate: What matches wherever one of those could lead to a find.
+        gate: What matches wherever one of those could lead to a find, where `literal` isn't.
+        literal: The other opener of the second pass.
         database: What `StagedFilters.database` gave for the same arguments.
         build: What makes the filters of a pass.
 
@@ -115,14 +125,17 @@ def build_staged(
         GuardFailure: The engine rejects a filter or the database.
     """
     build = build or build_filters
+    if not late:
+        return build(patterns, database)
     early = [number for number in range(len(patterns)) if number not in late]
     after = [number for number in range(len(patterns)) if number in late]
     size = int.from_bytes(database[:_SIZE], "big") if database else 0
     stored = (database[_SIZE : _SIZE + size], database[_SIZE + size :]) if database else (None, None)
     return StagedFilters(
         first=build([*(patterns[number] for number in early), gate], stored[0]),
-        second=build([patterns[number] for number in after] or [gate], stored[1]),
+        second=build([patterns[number] for number in after], stored[1]),
         gate=len(early),
+        literal=literal,
         numbers=((*early, -1), tuple(after)),
     )
 

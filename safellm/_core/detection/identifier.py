@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from safellm._core.detection.context import Spans, is_decimal, is_glued
 from safellm._core.detection.kinds import LONGEST, Kind, load_kinds, shape
@@ -47,12 +48,13 @@ _Found = tuple[int, int, float, str]
 def identifier(text: str, start: int, end: int) -> Spans:
     """Find the numbers in a run of groups of letters and digits, each with its type and confidence."""
     form = shape(text[start:end])
-    if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
+    may_stand, places = _look(form)
+    if not places:
         return ()
-    groups = _groups(form, start)
+    groups = [(start + low, start + high) for low, high in places]
     found: list[_Found] = []
     position = 0
-    while position < len(groups):
+    while may_stand and position < len(groups):
         one, taken = _alone(text, form, start, groups[position : position + _GROUPS])
         found += [one] if one else []
         position += taken
@@ -71,9 +73,26 @@ def identifier(text: str, start: int, end: int) -> Spans:
     return [one for one in found if one[2] >= sure]
 
 
-def _groups(form: str, start: int) -> list[_Group]:
+@lru_cache(maxsize=2048)  # shapes are few, and say nothing about the numbers
+def _look(form: str) -> tuple[bool, tuple[_Group, ...]]:
+    """Return whether a number that needs no label can stand in a text of this shape, and its groups; none if it is no number."""
+    if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
+        return False, ()
+    groups = _groups(form)
+    kinds = load_kinds()
+    windows = (
+        form[low : groups[last][1]]
+        for first, (low, _) in enumerate(groups)
+        for last in range(first, min(len(groups), first + _GROUPS))
+    )
+    return any(
+        window in kinds.forms or window in kinds.bare or len(window) == _VIN or form[-1] == ")" for window in windows
+    ), tuple(groups)
+
+
+def _groups(form: str) -> list[_Group]:
     groups: list[_Group] = []
-    position = start
+    position = 0
     for piece in form.translate(_APART).split(" "):
         if piece:
             groups.append((position, position + len(piece)))

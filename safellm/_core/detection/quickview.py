@@ -1,9 +1,9 @@
-"""The canonical view of a text as the engine reads it, in one pass over the text, where nothing changes its length.
+"""The canonical view of a text as the engine reads it, in one pass over the text.
 
 Nearly every text is clean, and all that the engine needs of it are bytes: the text itself isn't folded until something is found.
-One byte stands for each character, as in `engine.view_bytes` of the canonical text. What can't be told that way (characters that
-are left out or become several, control characters, look-alike letters beside Latin ones) is marked with `SPECIAL`, a control
-character; `SPECIAL_PATTERN` finds it, and then `canonicalise` does the whole work.
+The bytes are those of `engine.view_bytes` over the canonical text. What can't be told run by run (look-alike letters beside Latin
+ones, and the few characters of Latin-1 that are left out or become several) is marked with `SPECIAL`, a control character;
+`SPECIAL_PATTERN` finds it and all other controls, and then `canonicalise` does the whole work.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -21,30 +21,38 @@ SPECIAL_PATTERN = r"[\x00-\x08\x0e-\x1f\x7f]"  # control characters but white sp
 _HANDLER = "safellm.detection.quick"  # name of the codec error handler
 _CASED, _OTHER = 0xC0, 0xA1  # Latin-1 bytes that the table below leaves as a cased letter and as another character
 _REMEMBERED, _LONGEST = 8_192, 32  # runs of characters beyond Latin-1 that are kept, and their length
-_CODES = {0xFF: _CASED, 0xFE: _OTHER}
+_PASSING = bytes.maketrans(b"\xff\xfe", bytes([_CASED, _OTHER]))
 _ALNUM_FOLDS = frozenset(chr(code) for code in range(256) if fold(chr(code)).isascii() and fold(chr(code)).isalnum())
 
 
-def _byte(character: str) -> int:
-    folded = fold(character)
-    return view_bytes(folded)[0] if len(folded) == 1 else SPECIAL
+def _folded(character: str) -> bytes:
+    return view_bytes(fold(character))
 
 
 # Also of ASCII: only its control characters are special, and stay as they are.
-_WESTERN = bytes([*range(128), *(_byte(chr(code)) for code in range(128, 256))])
+_WESTERN = bytes(
+    [
+        *range(128),
+        *(folded[0] if len(folded := _folded(chr(code))) == 1 else SPECIAL for code in range(128, 256)),
+    ]
+)
+_alike = set(LOOK_ALIKES)  # look-alikes, and what was seen to become one
 
 
-class _Codes(dict[str, int]):
-    """The byte for each character beyond Latin-1, as `_WESTERN` reads it."""
+class _Codes(dict[str, bytes]):
+    """The bytes for each character beyond Latin-1, as `_WESTERN` reads them."""
 
-    def __missing__(self, character: str) -> int:
+    def __missing__(self, character: str) -> bytes:
         if len(self) >= _REMEMBERED:
             self.clear()
-        code = _byte(character)
-        self[character] = code = _CODES.get(code, code)
-        return code
+        folded = fold(character)
+        if not _LOOK_ALIKES.isdisjoint(folded):
+            _alike.add(character)
+        self[character] = data = _folded(character).translate(_PASSING)
+        return data
 
 
+_LOOK_ALIKES = frozenset(LOOK_ALIKES)
 _of_character = _Codes()
 # By run: its bytes, and whether it holds look-alike letters.
 _of_run: dict[str, tuple[bytes, bool]] = {}
@@ -64,15 +72,15 @@ def _encode_run(error: UnicodeEncodeError) -> tuple[bytes, int]:
     if known is None:
         known = _read(run)
     if known[1] and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
-        return bytes([SPECIAL]) * len(run), end
+        return bytes([SPECIAL]), end
     return known[0], end
 
 
 def _read(run: str) -> tuple[bytes, bool]:
-    data = bytes(map(_of_character.__getitem__, run))
-    alike = any(fold(character) in LOOK_ALIKES for character in run)
-    if alike and any(byte in _ALNUM for byte in data):
-        data = bytes([SPECIAL]) * len(run)
+    data = b"".join(map(_of_character.__getitem__, run))
+    alike = not _alike.isdisjoint(run)
+    if alike and not _ALNUM.isdisjoint(data):
+        data = bytes([SPECIAL])
     if len(run) <= _LONGEST:
         if len(_of_run) >= _REMEMBERED:
             _of_run.clear()

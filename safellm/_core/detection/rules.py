@@ -8,7 +8,7 @@ A rule file is a list of `[[rule]]` tables:
 * `keywords`: literal texts, one of which stands in every match; any of them opens the rule.
 * `gate`: RE2 pattern that opens the rule instead; it must match within everything that the rule accepts. Short, and without
   counted repetitions where possible: all gates together are the one pass that a clean text costs.
-* `digits`: the gate is asked only in texts with digits in a row (`scanner`), which every match of the rule has.
+* `late`: the gate is asked only in texts with an @ or with digits in a row (`scanner`); whatever the rule finds has them.
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
@@ -42,7 +42,7 @@ _BORDER = r"(?:\b|\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
 _KEYS = frozenset(
     {
         "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
-        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "digits",
+        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late",
     }
 )  # fmt: skip
 _LISTS = frozenset({"pattern", "keywords", "languages", "context", "matches", "ignores"})
@@ -68,7 +68,7 @@ class Rule:
     languages: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     decode: str = ""
-    digits: bool = False
+    late: bool = False
     matches: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 

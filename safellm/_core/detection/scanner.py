@@ -40,7 +40,7 @@ _NUMBERS, _PER_NUMBER = 1_000, 12
 _SECRETS, _PER_SECRET = 500, 100
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
 _DEPTH = 2  # encodings within encodings that are opened
-# What opens the rules with `digits`: five in a row, or seven with little between them.
+# What opens the `late` rules, beside an @: five digits in a row, or seven with little between them.
 _DIGITS = r"\d{5}|\d(?:[ .\-/()]{0,3}\d){6}"
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
@@ -92,8 +92,8 @@ def rule_filters(rules: Sequence[Rule], database: bytes | None = None, *, build:
     Raises:
         GuardFailure: The engine rejects a filter or the database.
     """
-    late = frozenset(number for number, rule in enumerate(rules) if rule.digits)
-    return build_staged(filters_of(rules), late, _DIGITS, database, build=build)
+    late = frozenset(number for number, rule in enumerate(rules) if rule.late)
+    return build_staged(filters_of(rules), late, _DIGITS, b"@", database, build=build)
 
 
 def filter_of(rule: Rule) -> str:
@@ -151,7 +151,9 @@ class RuleScanner:
             spent: How many characters were decoded so far for one scan; counted up.
         """
         opened = self.filters.opened(view.data)
-        if opened and opened[-1] == len(self.rules) + 1:  # something special: only the whole work shows what the text says
+        if (
+            opened and opened[-1] == len(self.rules) + 1
+        ):  # something special: only the whole work shows what the text says
             view.fold()
             opened = self.filters.opened(view.data)
         if not opened:
@@ -231,9 +233,11 @@ def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
     check = CHECKS.get(rule.check)
     most, per = (_SECRETS, _PER_SECRET) if rule.type == _SECRET else (_NUMBERS, _PER_NUMBER)
     left = most + len(data) // per
-    for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(data):
+    pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
+    has_groups = pattern.groups > 0
+    for match in pattern.finditer(data):
         # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
-        start, end = match.span(match.lastindex or 0)
+        start, end = match.span(match.lastindex or 0) if has_groups else match.span()
         left -= 1
         if left < 0:
             yield (

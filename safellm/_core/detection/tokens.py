@@ -44,6 +44,7 @@ _DIGEST_MARKS = (
     "commit/",
 )
 _LONGEST = 2048  # characters of a token; longer runs are data
+_LEAST_CHANGES = 0.15  # as `is_random` wants of a value with digits
 _URL = 256  # characters of an address before a token
 _TOKEN = frozenset(string.ascii_letters + string.digits + "_-+/.~=")
 _OPENERS = frozenset(" \t\r\n\"'`=:([{|,>;")
@@ -102,15 +103,21 @@ def lone_token(text: str, start: int, end: int) -> Spans:
         return ()
     if not value.strip(_HEX) or _is_uuid(value):
         return _hexadecimal(text, start, end, value)
+    before = text[start - 1 : start]
+    if (
+        (before and before not in _OPENERS and before not in "/.")
+        or _goes_on(text, end)
+        or changes(value) < _LEAST_CHANGES
+    ):
+        return ()
     if value[:7].lower() in _DIGEST_HEADS or text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS):
         return ()
-    before = text[start - 1 : start]
-    if (before and before not in _OPENERS and before not in "/.") or _is_version(value) or not is_random(value):
+    if _is_version(value) or not is_random(value):
         return ()
     named = cue(text, start) or _cue_after(text, end)
     if _in_url(text, start):
         named = named if named == 2 and before == "=" else -1
-    if named < 0 or _goes_on(text, end) or _is_encoded_text(value) or is_sample(value):
+    if named < 0 or _is_encoded_text(value) or is_sample(value):
         return ()
     compound = any(mark in value for mark in "/.+~")
     if named:

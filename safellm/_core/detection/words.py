@@ -13,12 +13,16 @@ from typing import Any
 
 import re2
 
+from safellm._core.detection.randomness import has_humps
+
 REACH = 56  # characters before a value in which its label may stand
 OTHER = "OTHER"  # names of numbers that identify no person
 _ABBREVIATION = 3  # letters before a full stop that ends no sentence: "no. 12"
 _GAP, _SHORT_GAP = 30, 14  # characters between label and value
 _WHOLE = 4  # labels of up to so many letters count only as whole words
 _JOINTS = str.maketrans("", "", " _.-")
+_HEAD = 4  # letters by which a label's first word is looked up
+_APART = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalpha()), " "))
 _MEMORY = 16 << 20  # bytes for RE2's automaton over some hundred words
 
 
@@ -83,6 +87,8 @@ def label_before(text: str, start: int) -> Label | None:
     """
     window = text[max(0, start - REACH) : start]
     lower = window.lower()
+    if window.isascii() and not _may_hold_label(window, lower):
+        return None
     found: Label | None = None
     for match in _pattern().finditer(lower):
         low, high = match.span()
@@ -94,6 +100,22 @@ def label_before(text: str, start: int) -> Label | None:
             continue  # "passport reference", "kimlik numaram": the first word says what it is
         found = Label(type=kind, between=between)
     return found
+
+
+def _may_hold_label(window: str, lower: str) -> bool:
+    """Return whether a word of an ASCII text begins as a label does: a cheap first look."""
+    heads = _heads()
+    pieces = lower.translate(_APART).split()
+    if not heads.isdisjoint([piece[:_HEAD] for piece in pieces]):
+        return True
+    return has_humps(window)  # labels begin at capitals, too
+
+
+@cache
+def _heads() -> frozenset[str]:
+    """Return the first letters of every label, up to `_HEAD` of its first word."""
+    pieces = (word.translate(_APART).split() for _, word in _words())
+    return frozenset(head[:_HEAD] for words in pieces if words for head in (words[0], "".join(words)))
 
 
 def _stands_alone(window: str, lower: str, low: int, high: int) -> bool:

@@ -3,15 +3,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from safellm._core.adapter import Billing, Ceiling
+from safellm._core.budget import describe_over_limit
 from safellm._core.call import Call
-from safellm._core.effects import Amounts, Unit
+from safellm._core.effects import Amounts, Limit, OnLimit, OverLimit, Unit, Window
 from safellm._core.tokens import input_bound
 from safellm.errors import Reason, Refused
 
 NAME = "ceiling"
+_SPENT: Final = frozenset({Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.MICRO_USD})
+_SHORTEST_ANSWER: Final = 16  # output tokens; the Responses API takes no smaller ceiling, and less says nothing
 
 
 def guard(call: Call) -> None:
@@ -21,8 +25,8 @@ def guard(call: Call) -> None:
         Refused: `budget.unpriced` or `budget.unbounded`, when a limit is set that this call can't be held to.
     """
     # A grant's limits hold in every mode; its guard refuses what can't be held to them.
-    limits = () if call.policy.observes else call.policy.budget_limits()
-    limited = {limit.unit for limit in limits} & {Unit.TOKENS, Unit.MICRO_USD} if limits else ()
+    limits = () if call.policy.observes else call.limits
+    limited = {limit.unit for limit in limits if limit.action is not OnLimit.WARN} & _SPENT if limits else ()
     route = call.route
     if route.billing is Billing.FREE:
         call.amounts = Amounts(requests=1, micro_usd=0)
@@ -43,7 +47,7 @@ def guard(call: Call) -> None:
         return
     output = _output_bound(call, bool(limited))
     tokens = _input_bound(call)
-    cost = call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
+    cost = _cost(call, tokens, output)
     if cost is None and Unit.MICRO_USD in limited:
         raise Refused(
             f"No price is known for the model {call.model!r}, and a money limit is set",
@@ -53,6 +57,63 @@ def guard(call: Call) -> None:
             status=429,
         )
     call.amounts = Amounts(input_tokens=tokens, output_tokens=output, micro_usd=cost, requests=1)
+    for limit in limits:
+        if limit.window is Window.CALL:
+            _check_alone(call, limit)
+
+
+def clamp(call: Call, over: OverLimit) -> bool:
+    """Lower the output ceiling to what a limit has left; return whether that leaves room for an answer."""
+    ceiling = call.tools.adapter.ceiling(call.route, call.head.origin)
+    body, unit, amounts = call.body.value, over.limit.unit, call.amounts
+    if ceiling is None or not isinstance(body, dict):
+        return False
+    place = ceiling.place(body)
+    key = next((name for name in ceiling.keys if place is not None and is_count(place.get(name))), None)
+    if place is None or key is None:
+        return False
+    room = over.limit.limit - over.used - over.held
+    if unit is Unit.TOKENS:
+        room -= amounts.input_tokens
+    elif unit is Unit.MICRO_USD:
+        room = _affordable(call, room)
+    elif unit is not Unit.OUTPUT_TOKENS:
+        return False
+    share = room // choices(ceiling, place)
+    if share < _SHORTEST_ANSWER or share >= _number(place[key]):
+        return False
+    place[key] = share
+    call.changed = True
+    output = share * choices(ceiling, place)
+    call.amounts = replace(amounts, output_tokens=output, micro_usd=_cost(call, amounts.input_tokens, output))
+    return True
+
+
+def _affordable(call: Call, micro_usd: int) -> int:
+    """Return the most output tokens that cost no more than this together with the input, or less than nothing."""
+    low, high = -1, call.amounts.output_tokens
+    while low < high:
+        middle = (low + high + 1) // 2
+        cost = _cost(call, call.amounts.input_tokens, middle)
+        low, high = (middle, high) if cost is not None and cost <= micro_usd else (low, middle - 1)
+    return low
+
+
+def _check_alone(call: Call, limit: Limit) -> None:
+    """Hold a call to a limit for each call.
+
+    Raises:
+        Refused: `budget.exceeded`.
+    """
+    over = OverLimit(limit=limit, used=0, held=0, asked=call.amounts.held_of(limit.unit), resets_at_ns=None)
+    if over.asked <= limit.limit or limit.action is OnLimit.WARN:
+        return
+    if limit.action is not OnLimit.CLAMP or not clamp(call, over):
+        raise describe_over_limit(over)
+
+
+def _cost(call: Call, tokens: int, output: int) -> int | None:
+    return call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
 
 
 def _input_bound(call: Call) -> int:

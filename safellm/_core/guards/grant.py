@@ -8,6 +8,7 @@ that was put in, the data that was found, the price) is decided last, and still 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from safellm._core import named
 from safellm._core.adapter import Billing
@@ -155,8 +156,10 @@ def _output_tokens(call: Call) -> int:
     body = call.body.value
     if not isinstance(body, dict):
         return _UNBOUNDED
-    places = [body] if not ceiling.within else [one for name in ceiling.within if isinstance(one := body.get(name), dict)]
-    given = [place[key] for place in places for key in ceiling.keys if place.get(key) is not None]
+    places = (
+        [body] if not ceiling.within else [one for name in ceiling.within if isinstance(one := body.get(name), dict)]
+    )
+    given: list[Any] = [place[key] for place in places for key in ceiling.keys if place.get(key) is not None]
     if not given or not all(is_count(one) for one in given):
         return _UNBOUNDED
     return max(given) * max(choices(ceiling, place) for place in places)

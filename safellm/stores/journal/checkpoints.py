@@ -169,6 +169,33 @@ def read_signed(directory: Path, uid: str, key: VerifierKey) -> list[Signed]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a trail is signed: its last checkpoint, the time it bears (RFC 3339), and how many lines came after it."""
+
+    last: Signed | None
+    time: str
+    lines_after: int
+
+
+def standing(directory: Path, uid: str, key: VerifierKey) -> Standing:
+    """Return how far a trail is signed; reads only what came after the last checkpoint.
+
+    Raises:
+        MalformedNote: the last checkpoint isn't one of this key and trail.
+        OSError: a file can't be read.
+    """
+    last = _last(directory, uid, key)
+    file_of, offset = (last.file, last.offset) if last else (0, 0)
+    count = 0
+    with ExitStack() as stack:
+        for file, stream, size in snapshot(directory, stack):
+            if file.index >= file_of:
+                count += sum(1 for _ in leaf_hashes(stream, offset if file.index == file_of else 0, size))
+    time = next((one[5:] for one in last.checkpoint.extra if one.startswith("time ")), "") if last else ""
+    return Standing(last=last, time=time, lines_after=count)
+
+
 def leaf_hashes(stream: BinaryIO, start: int, size: int) -> Iterator[tuple[bytes, int]]:
     """Yield the leaf hash of each whole line between two places of a file, and where the line ends."""
     stream.seek(start)

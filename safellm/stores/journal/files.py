@@ -14,7 +14,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,7 +90,12 @@ def find(directory: Path) -> list[TrailFile]:
 
 
 def verify_directory(
-    directory: Path, *, start_seq: int = 1, start_prev: str = GENESIS, known: KnownHead | None = None
+    directory: Path,
+    *,
+    start_seq: int = 1,
+    start_prev: str = GENESIS,
+    known: KnownHead | None = None,
+    each: Callable[[Unsealed], None] | None = None,
 ) -> Verification:
     """Check a whole trail, also while programs write to it: what they add meanwhile is left for the next check.
 
@@ -99,6 +104,7 @@ def verify_directory(
         start_seq: Number of the first record, when older files were archived.
         start_prev: Hash of the record before it.
         known: A head that was kept elsewhere.
+        each: Called with every sound record, in order.
 
     Raises:
         ConfigurationError: the folder or a file of it can't be read.
@@ -115,6 +121,7 @@ def verify_directory(
                 start_seq=start_seq,
                 start_prev=start_prev,
                 known=known,
+                each=each,
             )
             return _with_names(found, [file for file, _, _ in opened])
     except OSError as error:

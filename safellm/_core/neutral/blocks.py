@@ -1,0 +1,163 @@
+"""Which lines of a Markdown text are code, for sure.
+
+Renderers disagree about odd cases, and an attacker would use them: a fence that is one for us and none for the renderer turns
+text into code in our eyes. So where it is uncertain whether a line opens or ends a fence, both are held possible from there on,
+and a line is code only if it is code in every case. Simple, well-formed text has one case.
+
+Sources: CommonMark 0.31, 4.4 (indented code), 4.5 (fences), 4.6 (HTML blocks), 5 (containers).
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+LONGEST_LINE: Final = 600  # characters of a line that begins like a fence; a longer one is uncertain
+_MOST_CASES: Final = 4
+_INDENT: Final = 3  # more before a mark and it is none
+
+PREFIX = re.compile(r"(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*")
+_MARKER = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])")
+_MARKED = re.compile(r"(?:[-+*]|(\d{1,9})[.)]) {1,4}\Z")
+_QUOTE = re.compile(r" {0,3}>")
+_FENCE = re.compile(r"(`{3,}+)([^`\r\n]*)\Z|(~{3,}+)[^\r\n]*\Z")
+# Begin something that goes on in indented lines, in one dialect or another: footnotes, definitions, admonitions.
+_CONTAINER = re.compile(r"\[\^|:|!!!|\?\?\?|===")
+
+
+class Fence(NamedTuple):
+    """An open fence."""
+
+    character: str
+    length: int
+    quotes: int  # block quotes around it
+    indent: int
+    floor: int  # a line with less indentation may end it, with the list that it stands in
+
+
+Case = Fence | None
+
+
+@dataclass(slots=True)
+class Blocks:
+    """Reads a text line by line."""
+
+    html: str = ""  # what ends the HTML block that the text may be in: "-->", "</pre", or "\n" for a blank line
+    cases: frozenset[Case] = frozenset({None})
+    after_blank: bool = True
+    _math: bool = False
+    _offsets: tuple[int, ...] = ()  # columns where the content of list items begins
+    _indented: bool = False
+    _lost: bool = False
+    _done: bool = field(default=False)  # the HTML block's end was seen on the line before
+
+    def end_html(self) -> None:
+        """Take note that the end of the HTML block stands on this line."""
+        self._done = True
+
+    def line(self, line: str, rest: int, *, complete: bool) -> bool:
+        """Take the next line; return whether it is code.
+
+        Args:
+            line: The line without its end, or its beginning.
+            rest: Where in it the text begins, behind quote marks, list markers and spaces.
+            complete: The line's end is known, or doesn't matter because it begins no fence.
+        """
+        if self._done:
+            self.html, self._done = "", False
+        head = line[rest:]
+        blank = not head.strip()
+        cases: set[Case] = set()
+        code = True
+        for case in self.cases:
+            if case is None:
+                code = False
+                cases |= self._opened(line, rest, complete=complete)
+            else:
+                after = self._inside(case, line, rest, complete=complete)
+                code = code and after == {case}
+                cases |= after
+        if len(cases) > _MOST_CASES:
+            cases, self._lost = {None}, True
+        self.cases = frozenset(cases)
+        if code:
+            return not self._lost
+        indented = self._is_indented_code(line, head, blank=blank)
+        self._note(line, rest, head, blank=blank)
+        self._indented = indented
+        return indented
+
+    def _opened(self, line: str, rest: int, *, complete: bool) -> set[Case]:
+        found = _FENCE.match(line, rest)
+        if found is None:
+            return {None}
+        marks = found[1] or found[3]
+        lead = line[:rest]
+        column = _width(lead.rpartition(">")[2])
+        listed = bool(self._offsets) or _MARKER.search(lead) is not None
+        offset = max((one for one in self._offsets if one <= column), default=0)
+        marker = _MARKED.search(lead)
+        near = column - offset <= _INDENT if not listed or marker is None else self._begins_item(marker, lead, offset)
+        certain = complete and near and not self.html and not self._math
+        fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0)
+        return {fence} if certain else {None, fence}
+
+    def _begins_item(self, marker: re.Match[str], lead: str, offset: int) -> bool:
+        """Return whether a list item begins here and the fence with it, whatever stands above."""
+        column = _width(lead[: marker.start()].rpartition(">")[2])
+        follows = self.after_blank or bool(self._offsets) or marker[1] is None or int(marker[1]) == 1
+        return follows and column <= offset + _INDENT and marker.end() == len(lead)
+
+    def _inside(self, fence: Fence, line: str, rest: int, *, complete: bool) -> set[Case]:
+        start = 0
+        for _ in range(fence.quotes):
+            mark = _QUOTE.match(line, start)
+            if mark is None:
+                return self._opened(line, rest, complete=complete)  # the quote is over, and the fence with it
+            start = mark.end()
+        after = line[start:]
+        body = after.strip(" \t")
+        if not body:
+            return {fence}
+        indent = _width(after[: len(after) - len(after.lstrip(" \t"))])
+        if len(body) >= fence.length and not body.strip(fence.character):
+            if not complete or indent < fence.floor:
+                return {None, *self._opened(line, rest, complete=complete)}
+            top = not fence.floor and not fence.quotes and indent <= _INDENT
+            return {None} if top or indent == fence.indent else {None, fence}
+        if indent < fence.floor:
+            return {fence, *self._opened(line, rest, complete=complete)}
+        return {fence}
+
+    def _is_indented_code(self, line: str, head: str, *, blank: bool) -> bool:
+        lead = line[: len(line) - len(line.lstrip(" \t"))]
+        starts = self.after_blank or self._indented
+        alone = self.cases == frozenset({None}) and not (self._lost or self.html or self._math or self._offsets)
+        return alone and starts and not blank and _width(lead) > _INDENT
+
+    def _note(self, line: str, rest: int, head: str, *, blank: bool) -> None:
+        """Keep what the next lines depend on."""
+        if head.count("$$") % 2 and (head.startswith("$$") or head.rstrip().endswith("$$")):
+            self._math = not self._math
+        if blank:
+            if self.html == "\n":
+                self.html = ""
+            self.after_blank = True
+            return
+        lead = line[:rest].rpartition(">")[2]
+        column = _width(lead[: len(lead) - len(lead.lstrip(" \t"))])
+        if self.after_blank:
+            self._offsets = tuple(one for one in self._offsets if one <= column)
+        for marker in _MARKER.finditer(lead):
+            offset = _width(lead[: marker.end()]) + 1
+            self._offsets = (*(one for one in self._offsets if one < offset), offset)
+        if _CONTAINER.match(head):
+            self._offsets = (*self._offsets, 4) if not self._offsets or self._offsets[-1] < 4 else self._offsets  # noqa: PLR2004
+        self.after_blank = False
+
+
+def _width(text: str) -> int:
+    """Return the width of a beginning of a line in columns, tabs to the next fourth."""
+    return len(text.expandtabs(4))

