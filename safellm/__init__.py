@@ -16,11 +16,12 @@ from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused, Sa
 
 if TYPE_CHECKING:
     from safellm._core.detection.finding import Finding as Finding
+    from safellm._core.grant import Grant as Grant
     from safellm.anthropic import Anthropic as Anthropic
     from safellm.anthropic import AsyncAnthropic as AsyncAnthropic
+    from safellm.audit.page import report_page as report_page
     from safellm.auto import install as install
     from safellm.auto import uninstall as uninstall
-    from safellm._core.grant import Grant as Grant
     from safellm.client import read_grant as read_grant
     from safellm.client import register_secret as register_secret
     from safellm.marking import Sensitive as Sensitive
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
     from safellm.redaction import redact as redact
     from safellm.redaction import restore as restore
     from safellm.stores.conversations import conversation as conversation
+    from safellm.stores.labels import labels as labels
+    from safellm.stores.runs import run as run
     from safellm.stores.scopes import scope as scope
+    from safellm.stores.warned import BudgetWarning as BudgetWarning
+    from safellm.stores.warned import on_budget_warning as on_budget_warning
 
 __all__ = [
     "Anthropic",
@@ -43,6 +48,7 @@ __all__ = [
     "AsyncAzureOpenAI",
     "AsyncOpenAI",
     "AzureOpenAI",
+    "BudgetWarning",
     "ConfigurationError",
     "Finding",
     "Grant",
@@ -58,11 +64,15 @@ __all__ = [
     "conversation",
     "detect",
     "install",
+    "labels",
     "mask",
+    "on_budget_warning",
     "read_grant",
     "redact",
     "register_secret",
+    "report_page",
     "restore",
+    "run",
     "scope",
     "sensitive",
     "uninstall",
@@ -79,13 +89,18 @@ _LATE = {
     "OpenAI": "safellm.openai",
     "Redacted": "safellm.redaction",
     "Sensitive": "safellm.marking",
+    "BudgetWarning": "safellm.stores.warned",
     "conversation": "safellm.stores.conversations",
     "detect": "safellm.redaction",
+    "labels": "safellm.stores.labels",
+    "on_budget_warning": "safellm.stores.warned",
+    "run": "safellm.stores.runs",
     "install": "safellm.auto",
     "mask": "safellm.marking",
     "read_grant": "safellm.client",
     "redact": "safellm.redaction",
     "register_secret": "safellm.client",
+    "report_page": "safellm.audit.page",
     "restore": "safellm.redaction",
     "scope": "safellm.stores.scopes",
     "sensitive": "safellm.marking",

@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import SecretStr
 
 from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
@@ -25,12 +28,13 @@ from safellm._core.seen_texts import SeenTexts
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.conversations import Conversations
 from safellm.stores.detection_cache import cached_scanner
+from safellm.stores.encodings import shared
 from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.install_key import install_key
 from safellm.stores.journal.interface import Journal
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.places import find_places
-from safellm.stores.prices import ListedPrices
+from safellm.stores.prices import prices_of
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_granted, resolve_key
 from safellm.stores.vault.remembered import known_names
@@ -208,7 +212,7 @@ class Setup:
         return Driver(
             tools=_tools(self.policy, self.adapter, self.environ, self.sdk),
             bounds=bounds,
-            ledger=_ledger(self.environ),
+            ledger=_ledger(self.policy, self.environ),
             journal=_journal(self.policy, self.environ),
             conversations=conversations_for(self.policy, self.environ),
             credentials={placeholder: key.secret for placeholder, key in self.keys.items()},
@@ -321,7 +325,8 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
         scanner=_remembering(find_places(environ).cache),
         registered=None if _registered is None else SeenTexts(_registered.find),
         key=_install_key(find_places(environ).state),
-        prices=ListedPrices(),
+        prices=prices_of(policy),
+        counter=shared(),
         policy_digest=policy.digest(),
         sdk=sdk,
     )
@@ -355,8 +360,20 @@ def _install_key(state: Path) -> bytes:
     return install_key(state)
 
 
-def _ledger(environ: Mapping[str, str]) -> Ledger:
-    return _open_ledger(find_places(environ).state / "ledger.sqlite3")
+def _ledger(policy: Policy, environ: Mapping[str, str]) -> Ledger:
+    state = find_places(environ).state
+    if policy.budget.ledger is None:
+        return _open_ledger(state / "ledger.sqlite3")
+    budgets = policy.budget
+    share = budgets.fallback_share if budgets.on_outage == "fallback" else None
+    return _open_shared_ledger(budgets.ledger, state, budgets.allow_volatile, share)
+
+
+@lru_cache(maxsize=8)
+def _open_shared_ledger(address: SecretStr, state: Path, allow_volatile: bool, share: Decimal | None) -> Ledger:
+    from safellm.stores.ledger.choose import open_shared_ledger  # noqa: PLC0415 - only where one is named
+
+    return open_shared_ledger(address.get_secret_value(), state, allow_volatile=allow_volatile, fallback_share=share)
 
 
 @lru_cache(maxsize=8)

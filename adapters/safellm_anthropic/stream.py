@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ class AnthropicStreamReader:
     """Reads one stream; remembers tool names, which stand only at the start of a block."""
 
     _tools: dict[Any, str] = field(default_factory=dict)
+    _blocks: set[int] = field(default_factory=set)  # that have begun and not stopped
 
     def view(self, event: Any) -> EventView:
         """Return how to read an event; an event of unknown form has no deltas and is walked as a whole."""
@@ -30,12 +32,14 @@ class AnthropicStreamReader:
             block = event.get("content_block")
             name = block.get("name") if isinstance(block, dict) else None
             self._tools.pop(place, None)
+            self._blocks.add(_index(event))
             if isinstance(name, str):
                 self._tools[place] = name
             return EventView(closes=(place,))
         if kind == "content_block_delta" and isinstance(event.get("delta"), dict):
             return self._delta(event["delta"], place)
         if kind == "content_block_stop":
+            self._blocks.discard(_index(event))
             return EventView(closes=(place,))
         if kind == "completion" and isinstance(event.get("completion"), str):  # the legacy text completions
             delta = Delta(container=event, key="completion", channel=("completion",), kind=Kind.TEXT)
@@ -51,6 +55,15 @@ class AnthropicStreamReader:
         if delta.channel == ("completion",):
             return {**event, "completion": text, "stop_reason": None}
         return {**event, "delta": {"type": event["delta"]["type"], delta.key: text}}
+
+    def cut(self, last: Any, texts: Mapping[tuple[str | int, ...], str], tokens: int) -> list[tuple[str, Any]] | None:  # noqa: ARG002
+        """Return the events that end a stream at its output ceiling."""
+        if last.get("type") == "completion":
+            return [("completion", {**last, "completion": "", "stop_reason": "max_tokens"})]
+        stops = [{"type": "content_block_stop", "index": index} for index in sorted(self._blocks)]
+        delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+        end = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}}
+        return [(str(event["type"]), event) for event in (*stops, end, {"type": "message_stop"})]
 
     def _delta(self, delta: dict[str, Any], place: tuple[str | int, ...]) -> EventView:
         key, kind = _TEXTS.get(str(delta.get("type")), ("", Kind.TEXT))

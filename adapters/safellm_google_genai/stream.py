@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ class GeminiStreamReader:
     """Reads one stream; remembers tool names, which stand only in the first piece of a call."""
 
     _tools: dict[Channel, str] = field(default_factory=dict)
+    _candidates: set[int] = field(default_factory=set)  # that have begun and not ended
 
     def view(self, event: Any) -> EventView:
         """Return how to read an event; an event of unknown form has no deltas and is walked as a whole."""
@@ -66,6 +68,17 @@ class GeminiStreamReader:
         kept = {key: event[key] for key in ("responseId", "modelVersion") if isinstance(event, dict) and key in event}
         return {"candidates": [{"index": index, "content": {"role": "model", "parts": [part]}}], **kept}
 
+    def cut(self, last: Any, texts: Mapping[Channel, str], tokens: int) -> list[tuple[str, Any]] | None:  # noqa: ARG002 - others say it
+        """Return the chunk that ends a stream at its output ceiling; None for interactions."""
+        if not isinstance(last.get("candidates"), list):
+            return None
+        envelope = {key: value for key, value in last.items() if key != "candidates"}
+        ends = [
+            {"index": index, "content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "MAX_TOKENS"}
+            for index in sorted(self._candidates)
+        ]
+        return [("", {**envelope, "candidates": ends})]
+
     def _chunk(self, candidates: list[Any]) -> EventView:
         deltas: list[Delta] = []
         closes: list[Channel] = []
@@ -73,6 +86,7 @@ class GeminiStreamReader:
             if not isinstance(candidate, dict):
                 continue
             place: Channel = ("candidate", _index(candidate))
+            self._candidates.add(_index(candidate))
             content = candidate.get("content")
             parts = content.get("parts") if isinstance(content, dict) else None
             last = ""
@@ -84,6 +98,7 @@ class GeminiStreamReader:
             closes += [(*place, form) for form in ("text", "thought") if last not in ("", form)]
             if candidate.get("finishReason") is not None:
                 closes.append(place)
+                self._candidates.discard(_index(candidate))
         return EventView(deltas=tuple(deltas), closes=tuple(dict.fromkeys(closes)))
 
     def _part(self, part: dict[str, Any], form: str, place: Channel) -> list[Delta]:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from safellm._core.adapter import Delta, EventView
 from safellm._core.fields import Kind
+from safellm_openai.cut import OpenItems, cut_chunks
 
 Channel = tuple[str | int, ...]
 
@@ -45,6 +47,8 @@ class OpenAIStreamReader:
     varying: ClassVar[tuple[str, ...]] = ("sequence_number", "obfuscation")
     hide_usage: bool = False
     _tools: dict[Channel, str] = field(default_factory=dict)
+    _choices: set[int] = field(default_factory=set)  # that have begun and not ended
+    _items: OpenItems = field(default_factory=OpenItems)
 
     def view(self, event: Any) -> EventView:
         """Return how to read an event; an event of unknown form has no deltas and is walked as a whole."""
@@ -72,6 +76,12 @@ class OpenAIStreamReader:
             carrier["delta"] = text
         return carrier
 
+    def cut(self, last: Any, texts: Mapping[Channel, str], tokens: int) -> list[tuple[str, Any]] | None:  # noqa: ARG002 - others say it
+        """Return the events that end a stream at its output ceiling; None for transcripts and assistants."""
+        if isinstance(last.get("choices"), list):
+            return cut_chunks(last, self._choices)
+        return self._items.cut(last, texts) if str(last.get("type")).startswith("response.") else None
+
     def _chunk(self, event: dict[str, Any]) -> EventView:
         deltas: list[Delta] = []
         closes: list[Channel] = []
@@ -79,6 +89,7 @@ class OpenAIStreamReader:
             if not isinstance(choice, dict):
                 continue
             index = choice.get("index", 0)
+            self._choices.add(index)
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 deltas.extend(self._chat_delta(delta, index))
@@ -86,6 +97,7 @@ class OpenAIStreamReader:
                 deltas.append(Delta(container=choice, key="text", channel=("choice", index, "text"), kind=Kind.TEXT))
             if choice.get("finish_reason") is not None:
                 closes.append(("choice", index))
+                self._choices.discard(index)
         drop = self.hide_usage and not event["choices"] and isinstance(event.get("usage"), dict)
         return EventView(deltas=tuple(deltas), closes=tuple(closes), drop=drop)
 
@@ -122,6 +134,8 @@ class OpenAIStreamReader:
         return [Delta(container=call, key=key, channel=channel, kind=kind, tool=self._tools.get(channel))]
 
     def _typed_event(self, event: dict[str, Any], kind: str) -> EventView:
+        if "delta" not in event:
+            self._items.note(event, kind)
         if kind == "response.output_item.added":
             item = event.get("item")
             if isinstance(item, dict) and isinstance(item.get("name"), str):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Protocol
@@ -142,6 +143,19 @@ class StreamReader(Protocol):
 
     def carry(self, event: Any, delta: Delta, text: str) -> JSON:
         """Return an event like `event` that carries nothing but `text` on the delta's channel."""
+        ...
+
+    def cut(self, last: Any, texts: Mapping[tuple[str | int, ...], str], tokens: int) -> list[tuple[str, JSON]] | None:
+        """Return how the provider would end the stream if its output ceiling were reached now.
+
+        Args:
+            last: The last event (parsed JSON).
+            texts: What came on each channel, as the provider sent it.
+            tokens: How many that are, about.
+
+        Returns:
+            Events: their name (empty: none) and data; None when this kind of stream has no such end.
+        """
         ...
 
 

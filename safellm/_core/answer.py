@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from safellm._core import jsontext
 from safellm._core.arguments import ParameterTracker, is_declared
 from safellm._core.effects import JSON
-from safellm._core.fields import Field, Kind, Table, read
+from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
+from safellm._core.neutral.addresses import Judge
+from safellm._core.neutral.links import LinkFilter, may_need
 from safellm._core.placeholder import PREFIX, Mapping
 from safellm._core.policy import Policy
 from safellm._core.redaction.back import may_hold
@@ -33,13 +35,15 @@ _WRITTEN = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT})
 
 
 def may_change(data: bytes) -> bool:
-    """Return whether any string of a JSON text could need cleaning or restoring; false is the usual, fast case.
+    """Return whether any string of a JSON text could need treating; false is the usual, fast case.
 
     Args:
         data: JSON that was read, so there are no control characters in it but U+007F.
     """
     # Single bytes are searched many times faster than anything else, and nearly always that is enough.
     if not data.isascii() or b"\x7f" in data or (_FIRST in data and _PREFIX in data):
+        return True
+    if b"<" in data or b"](" in data or b"![" in data or b"]:" in data:
         return True
     return b"\\" in data and _RARE_ESCAPE.search(data) is not None
 
@@ -53,17 +57,19 @@ class Counts:
     restored: int = 0
     kept: int = 0
     unknown: int = 0
+    defanged: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether any text differs from what the provider sent."""
-        return bool(self.removed or self.escaped or self.restored)
+        return bool(self.removed or self.escaped or self.restored or self.defanged)
 
     def as_record(self) -> dict[str, JSON]:
         """Return the counts that aren't zero."""
         named = {
             "hidden_removed": self.removed,
             "control_escaped": self.escaped,
+            "link_defanged": self.defanged,
             "restored": self.restored,
             "placeholder_kept": self.kept,
             "placeholder_unknown": self.unknown,
@@ -78,11 +84,14 @@ class Channel:
     counts: Counts
     cleaner: CharacterFilter | None
     restorer: Restorer | None
+    links: LinkFilter | None = None
 
     def feed(self, text: str) -> str:
         """Return what is certain by now."""
         if self.cleaner is not None:
             text = self.cleaner.feed(text)
+        if self.links is not None:
+            text = self.links.feed(text)
         return self.restorer.feed(text) if self.restorer is not None else text
 
     def finish(self) -> str:
@@ -91,6 +100,9 @@ class Channel:
         if self.cleaner is not None:
             self.counts.removed += self.cleaner.removed
             self.counts.escaped += self.cleaner.escaped
+        if self.links is not None:
+            text = self.links.feed(text) + self.links.finish()
+            self.counts.defanged += self.links.changed
         if self.restorer is not None:
             text = self.restorer.feed(text) + self.restorer.finish()
             self.counts.restored += self.restorer.restored
@@ -115,16 +127,25 @@ class AnswerRules:
     structured: bool
     table: Table
     counts: Counts = field(default_factory=Counts)
+    judge: Judge | None = field(init=False)
 
-    def channel(self, kind: Kind, tool: str | None, parameter: str | None = None) -> Channel:
-        """Return fresh filters for one running text."""
-        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter))
+    def __post_init__(self) -> None:
+        # Text that is JSON isn't rendered, and must stay the JSON that it is.
+        self.judge = None if self.structured else self.policy.judge()
 
-    def whole(self, text: str, kind: Kind, tool: str | None, parameter: str | None = None) -> str:
+    def channel(self, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True) -> Channel:
+        """Return fresh filters for one running text; `shown` says that a program may render it."""
+        links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
+        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links)
+
+    def whole(
+        self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
+    ) -> str:
         """Return a whole text as the program gets it."""
-        if not self._may_hold(text) and (kind not in _READ or not needs_cleaning(text)):
+        read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and may_need(text)))
+        if not read and not self._may_hold(text):
             return text
-        channel = self.channel(kind, tool, parameter)
+        channel = self.channel(kind, tool, parameter, shown=shown)
         return channel.feed(text) + channel.finish()
 
     def document(self, value: JSON, *, skip: Callable[[Field], bool] | None = None, tool: str | None = None) -> bool:
@@ -133,14 +154,22 @@ class AnswerRules:
         for one in read(value, self.table).fields:
             if skip is not None and skip(one):
                 continue
-            text = self.whole(one.text, one.kind, one.tool or tool, one.parameter)
+            # What the program wrote itself and the provider repeats (instructions, tools) must stay as it is.
+            shown = one.trust is Trust.UNTRUSTED and not one.is_key
+            text = self.whole(one.text, one.kind, one.tool or tool, one.parameter, shown=shown)
             if text != one.text:
                 one.put(text)
                 changed = True
         return changed
 
-    def lines(self, data: bytes, *, max_depth: int) -> bytes:
-        """Return JSON lines as the program gets them; if not every line is JSON, the whole is plain text."""
+    def lines(self, data: bytes, *, max_depth: int, download: bool = False) -> bytes:
+        """Return JSON lines as the program gets them; if not every line is JSON, the whole is plain text.
+
+        Args:
+            data: The answer's body.
+            max_depth: Deepest nesting that is read.
+            download: It is a file, which isn't shown as a reply.
+        """
         out: list[bytes] = []
         for line in data.split(b"\n"):
             if not line.strip():
@@ -149,7 +178,7 @@ class AnswerRules:
             try:
                 value = jsontext.loads(line, max_depth=max_depth)
             except jsontext.Malformed:
-                return self.text(data)
+                return self.text(data, download=download)
             out.append(jsontext.dumps(value) if self.may_change(line) and self.document(value) else line)
         return b"\n".join(out)
 
@@ -160,10 +189,10 @@ class AnswerRules:
     def _may_hold(self, text: str) -> bool:
         return PREFIX in text if self.mapping is None else may_hold(self.mapping, text)
 
-    def text(self, data: bytes) -> bytes:
+    def text(self, data: bytes, *, download: bool = False) -> bytes:
         """Return a plain-text answer as the program gets it."""
         text = data.decode("utf-8", "replace")
-        treated = self.whole(text, Kind.TEXT, None)
+        treated = self.whole(text, Kind.TEXT, None, shown=not download)
         return data if treated == text else treated.encode("utf-8")
 
     def _cleaner(self, kind: Kind) -> CharacterFilter | None:

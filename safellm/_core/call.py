@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter as Counts
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safellm._core.adapter import Adapter, Ceiling, Route
 from safellm._core.bodies import Body
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
-    """A request without its body. Header names are lower case; `target` is path and query as they will be sent."""
+    """A request without its body. Header names are lower case; `target` is path and query as they will be sent.
+
+    Attributes:
+        known: What was found out about requests that differ in nothing but their bodies; shared by their heads. Who puts
+            something there names what it depends on besides the head.
+    """
 
     method: str
     origin: Origin
@@ -33,6 +38,7 @@ class RequestHead:
     query: str
     headers: tuple[tuple[str, str], ...]
     extensions: frozenset[str] = frozenset()
+    known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _first: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +141,7 @@ class Call:
     ceiling: Ceiling | None = None
     amounts: Amounts = field(default_factory=Amounts)
     counted: bool = False  # the input was counted exactly, or that was tried
-    output_limit: int | None = None  # tokens of output that are held; None where no limit asks for it
+    bounded: bool = False  # a limit counts what it spends: its output may not exceed what is held
     labels: dict[str, str] = field(default_factory=dict)  # provider, model and operation
     limits: tuple[Limit, ...] = ()  # of the policy, those that it falls under
     standing: Standing | None = None

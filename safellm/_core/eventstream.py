@@ -16,10 +16,16 @@ from safellm._core.adapter import Adapter, Delta, EventView, Seen, StreamReader
 from safellm._core.answer import AnswerRules, Channel
 from safellm._core.effects import JSON
 from safellm._core.frames import Frame, learn
+from safellm._core.meter import Meter
 
 _MOST_FRAMES = 4  # forms of events that are looked for: choices of one answer, or pieces of text and of arguments
 _TRIES = 8  # forms that are learnt without ever being seen again, before it is given up
-_DONE = b"[DONE]"
+_END = "[DONE]"
+_DONE = _END.encode()
+
+
+class OutputOver(Exception):
+    """A stream has more output than is held, and has no end for that."""
 
 
 class Framing(Protocol):
@@ -39,6 +45,14 @@ class Framing(Protocol):
 
     def with_data(self, event: bytes, data: bytes) -> bytes:
         """Return the event with other data."""
+        ...
+
+    def compose(self, name: str, data: bytes) -> bytes:
+        """Return an event of its own."""
+        ...
+
+    def close(self) -> None:
+        """Drop what came and is no whole event yet: nothing more is read."""
         ...
 
     def write(self, events: list[bytes], *, last: bool = False) -> bytes:
@@ -71,7 +85,10 @@ class EventStream:
     seen: Seen
     max_depth: int
     framing: Framing
+    meter: Meter | None = None  # None: no limit depends on the output
     ended: bool = False  # the provider said that nothing more comes
+    cut: bool = False  # the stream was ended here: it had more output than is held
+    _over: bool = False
     _open: dict[tuple[str | int, ...], _Open] = field(default_factory=dict)
     _frames: list[Frame] = field(default_factory=list)
     _tries: int = _TRIES
@@ -79,12 +96,20 @@ class EventStream:
     def feed(self, data: bytes) -> bytes:
         """Return the bytes to hand on by now."""
         out: list[bytes] = []
+        before = b""
+        if self.cut:
+            return before
         for raw in self.framing.feed(data):
+            if self._over:
+                return self.framing.write([*out, *self._cut(before)])
+            before = raw
             for frame in self._frames:
                 text = frame.text_of(raw)
                 if text is not None and (running := self._open.get(frame.delta.channel)) is not None:
                     self._tries = _TRIES
                     self.seen.model = frame.model
+                    if self.meter is not None and self.meter.add(frame.delta.channel, text):
+                        self._over = True
                     treated = running.filters.feed(text)
                     if treated != text:
                         out += self._event(raw, fed=treated)
@@ -94,7 +119,26 @@ class EventStream:
                     break
             else:
                 out += self._event(raw)
+        if self._over:
+            out += self._cut(before)
         return self.framing.write(out)
+
+    def _cut(self, last: bytes) -> list[bytes]:
+        """Return the events with which the provider would end the stream here, treated like its own."""
+        meter, self.meter = self.meter, None
+        event = jsontext.loads(self.framing.data_of(last) or b"null", max_depth=self.max_depth)
+        ending = None if meter is None else self.reader.cut(event, meter.texts(), meter.tokens)
+        if ending is None:
+            raise OutputOver
+        self.cut = True
+        self.framing.close()
+        return [
+            out
+            for name, value in ending
+            for out in self._event(
+                self.framing.compose(name, _DONE if value == _END else jsontext.dumps(value))
+            )
+        ]
 
     def finish(self) -> bytes:
         """Return the rest: the stream is over, properly or not."""
@@ -149,6 +193,8 @@ class EventStream:
         for delta in view.deltas:
             text = delta.container[delta.key]
             running = self._open.get(delta.channel)
+            if fed is None and self.meter is not None and not view.closes:
+                self._over |= self.meter.add(delta.channel, text)
             if running is None:
                 running = self._open[delta.channel] = _Open(
                     self.rules.channel(delta.kind, delta.tool, delta.parameter), event, raw, delta

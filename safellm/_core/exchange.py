@@ -23,31 +23,29 @@ from safellm._core import jsontext, multipart, recording, reserving, sse, upload
 from safellm._core.adapter import Route, Seen
 from safellm._core.answer import AnswerRules
 from safellm._core.bodies import Body, OpaqueBody, read_body
-from safellm._core.budget import describe_over_limit
 from safellm._core.call import Bounds, Call, RequestHead, Tools
 from safellm._core.decoding import Decoder, TooLarge, Undecodable
-from safellm._core.digest import Digest
+from safellm._core.digest import Digest, keyed_digest
 from safellm._core.effects import (
     Amounts,
     Decision,
     Effect,
     Forward,
-    Limit,
-    OverLimit,
     Record,
     Refuse,
     Release,
-    Reserve,
     Settle,
 )
-from safellm._core.eventstream import EventStream
+from safellm._core.eventstream import EventStream, OutputOver
 from safellm._core.guards import egress, grant
 from safellm._core.guards.order import REQUEST
 from safellm._core.guards.run import Breaker
 from safellm._core.headers import header_fields
 from safellm._core.jsonarray import ArrayFraming
+from safellm._core.meter import Meter
 from safellm._core.placeholder import Mapping
 from safellm._core.standing import Standing
+from safellm._core.tokens import encoding_of
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
@@ -108,9 +106,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out", "_error",
-        "_events", "_form", "_labels", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status", "_tools", "call_id",
-        "state", "untouched",
+        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out",
+        "_error", "_events", "_form", "_labels", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status",
+        "_tools", "call_id", "state", "untouched",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -213,9 +211,7 @@ class Exchange:
         )
         self._call = call
         reserving.find_limits(call, self._labels)
-        digest = Digest(tools.key, b"in")
-        digest.add(body)
-        self._digest_in = digest.hex()
+        self._digest_in = keyed_digest(tools.key, b"in", body)
         structured = tools.adapter.structured(parsed.value)
         grant.check(call)
         for guard_name, guard in REQUEST:
@@ -334,10 +330,17 @@ class Exchange:
             raise self._fail(Reason.SHAPE_LIMIT, "The answer is larger than the limit") from None
         except (Undecodable, jsontext.Malformed) as error:
             raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
+        except OutputOver:
+            raise self._ran_over() from None
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
             raise self._broke(error) from None
         self._digest_out.add(out)
         return out
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the stream was ended here: nothing more is to be read."""
+        return self._events is not None and self._events.cut
 
     def cut(self, error: Refused) -> None:
         """Note why the rest of the answer is withheld, for the record: the call may go on no longer."""
@@ -392,7 +395,14 @@ class Exchange:
             seen=self._seen,
             max_depth=limits.json_depth,
             framing=framing,
+            meter=self._meter(call),
         )
+
+    def _meter(self, call: Call) -> Meter | None:
+        counter, held = self._tools.counter, call.amounts.output_tokens
+        if counter is None or not call.bounded or call.policy.observes or not held:
+            return None
+        return Meter(limit=held, encoding=encoding_of(call.model), counter=counter)
 
     def _whole(self) -> bytes:
         if self._form is not Form.WHOLE:
@@ -411,7 +421,8 @@ class Exchange:
             if _is_json(self._content_type) and not route.binary:
                 raise
             # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
-            return rules.lines(data, max_depth=self._tools.policy.limits.json_depth) if _is_utf8(data) else data
+            depth = self._tools.policy.limits.json_depth
+            return rules.lines(data, max_depth=depth, download=route.binary) if _is_utf8(data) else data
         self._tools.adapter.observe(value, self._seen)
         return jsontext.dumps(value) if rules.may_change(data) and rules.document(value) else data
 
@@ -454,6 +465,8 @@ class Exchange:
 
     def _billed(self, call: Call) -> Amounts | None:
         """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
+        if self.cut_off:  # what it would have billed in the end is not known, and was held to the last token
+            return None
         if self._status >= _ERROR:  # an error answer is not billed
             return Amounts(input_tokens=0, output_tokens=0, micro_usd=0, requests=1)
         usage = self._seen.usage
@@ -483,6 +496,13 @@ class Exchange:
         self._error = Refused(
             what, guard="answer", reason=reason, remedy="Ask again; if it persists, the server is at fault.",
             status=400, sent=True,
+        )  # fmt: skip
+        return self._error
+
+    def _ran_over(self) -> Refused:
+        self._error = Refused(
+            "The answer has more output than its budget holds", guard="budget", reason=Reason.BUDGET_EXCEEDED,
+            remedy="Ask for a shorter answer; this server doesn't keep to the ceiling of the request.", status=429, sent=True,
         )  # fmt: skip
         return self._error
 

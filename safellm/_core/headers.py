@@ -42,7 +42,9 @@ def header_fields(head: RequestHead, changed: dict[str, str]) -> list[Field]:
         head: The request.
         changed: Gets the new values; headers that stand in it are fields already.
     """
-    return [
+    if head.known.get("headers") == "none is searched":
+        return []
+    found = [
         Field(
             container=changed, key=name, text=value, trust=Trust.UNTRUSTED, path=("headers", name),
             kind=Kind.IDENTIFIER if name.startswith(_PROVIDERS) else Kind.NAME,
@@ -50,6 +52,9 @@ def header_fields(head: RequestHead, changed: dict[str, str]) -> list[Field]:
         for name, value in head.headers
         if value and name not in changed and _is_searched(name, value)
     ]  # fmt: skip
+    if not found and not changed:
+        head.known["headers"] = "none is searched"
+    return found
 
 
 def _is_searched(name: str, value: str) -> bool:

@@ -65,6 +65,15 @@ class ArrayFraming:
         """Return an element with other data."""
         return data
 
+    def compose(self, name: str, data: bytes) -> bytes:  # noqa: ARG002 - elements have no name
+        """Return an element of its own."""
+        return data
+
+    def close(self) -> None:
+        """Drop what came and is no whole element yet: nothing more is read, and the array ends here."""
+        self._buffer.clear()
+        self._over = True
+
     def write(self, events: list[bytes], *, last: bool = False) -> bytes:
         """Return the bytes of the next elements; with `last`, the end of the array too, if it came."""
         out = []

@@ -88,11 +88,11 @@ def measure(body: Any, model: str) -> Measured | None:
         elif key in _JSON_KEYS:
             made.exact = False
             made.marks += TOKENS_PER_REQUEST
-            made.texts.append(jsontext.dumps(value).decode("utf-8", "replace"))
+            made.texts.append(_written(value))
         else:
             made.exact = False
-            made.loosely(value, key)
             made.marks += TOKENS_PER_MESSAGE
+            made.loosely(value) if key == "input" else made.texts.append(_written(value))
     if "input" in body or "prompt" in body:
         made.marks += TOKENS_PER_MESSAGE
     if not made.exact:
@@ -106,6 +106,10 @@ def _message(message: Any, made: Measured) -> None:
         made.texts += [str(message[name]) for name in message]
     else:
         made.loosely(message)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else jsontext.dumps(value).decode("utf-8", "replace")
 
 
 def _is_batch(value: Any) -> bool:

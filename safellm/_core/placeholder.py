@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 PREFIX = "X-"
@@ -46,10 +46,21 @@ def make_placeholder(key: bytes, scope: str, kind: str, value: str) -> str:
 
 @dataclass(slots=True)
 class Mapping:
-    """Placeholders of one conversation and what they stand for. Grows only; safe to share between threads (one dict write)."""
+    """Placeholders of one conversation and what they stand for. Grows only; safe to share between threads (one dict write).
 
-    scope: str
+    Args:
+        _scope: The conversation, or what says it: most calls hide nothing, and never ask.
+    """
+
+    _scope: str | Callable[[], str]
     _values: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def scope(self) -> str:
+        """The conversation; placeholders of different ones can't be linked."""
+        if not isinstance(self._scope, str):
+            self._scope = self._scope()
+        return self._scope
 
     def hide(self, key: bytes, kind: str, value: str) -> str:
         """Return the placeholder of a value and remember it."""

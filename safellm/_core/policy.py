@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
+from safellm._core.neutral.addresses import Judge, parse_allowed
 from safellm._core.limits import KNOWN, Rule, base_account
 
 KiB = 1024
@@ -35,7 +36,8 @@ class Mode(StrEnum):
 
 class Action(StrEnum):
     """What happens to a finding: hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the
-    call refused, or only counted."""
+    call refused, or only counted.
+    """
 
     MASK = "mask"
     SURROGATE = "surrogate"
@@ -86,6 +88,24 @@ class Output(_Part):
 
     terminal_controls: Literal["escape", "pass"] = Field("escape", description="ESC, BEL, backspace and the like.")
     hidden_characters: Literal["remove", "pass"] = Field("remove", description="Zero-width, bidi and tag characters.")
+    links: Literal["defang", "show", "pass"] = Field(
+        "defang",
+        description="Markdown and HTML of an answer that would fetch or run something when it is rendered become plain text, and "
+        "links that pack data into their address or pretend to lead elsewhere. show: every link outside `allowed_origins` "
+        "shows its address, and so do pictures beside the page; strict mode always does.",
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        ("https://img.shields.io/badge/",),
+        description="Where pictures may be loaded from and links may lead, as https://host[:port]; with a path, only what lies "
+        "below it, without a query. The default is the badge service that draws just what its address says.",
+    )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            parse_allowed(one)
+        return value
 
 
 class Content(_Part):
@@ -171,6 +191,10 @@ class Tier(_Part):
 
     limits: tuple[Budget, ...] = Field((), description="As budget.limits.")
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules of all its limits, in order."""
+        return tuple(rule for budget in self.limits for rule in budget.rules())
+
 
 class RunLimits(_Part):
     """What one `with safellm.run(...)` may do; the program may ask for less."""
@@ -236,8 +260,8 @@ class Budgets(_Part):
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """The rules of all limits that count, in order."""
-        chosen = () if self.tier is None else self.tiers[self.tier].limits
-        return tuple(rule for budget in (*self.limits, *chosen) for rule in budget.rules())
+        chosen = () if self.tier is None else self.tiers[self.tier].rules()
+        return (*(rule for budget in self.limits for rule in budget.rules()), *chosen)
 
 
 class Price(_Part):
@@ -369,6 +393,13 @@ class Policy(_Part):
     def audit_sync(self) -> Literal["each", "group", "none"]:
         """When the disk has a record: strict mode sends nothing before it has the intent (promise P5)."""
         return "each" if self.is_strict else self.audit.sync
+
+    def judge(self) -> Judge | None:
+        """Return who decides about addresses in answers; None if they pass."""
+        if self.observes or self.output.links == "pass":
+            return None
+        strict = self.is_strict or self.output.links == "show"
+        return Judge(tuple(parse_allowed(one) for one in self.output.allowed_origins), strict)
 
     def budget_limits(self) -> tuple[Limit, ...]:
         """Return all limits that count, in order, each on the account of no label."""

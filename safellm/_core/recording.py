@@ -28,7 +28,8 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     """
     head = call.head
     fields = _common(call.tools, head, call.route.operation)
-    fields.update(credential(call.standing))
+    if call.standing is not None:
+        fields.update(credential(call.standing))
     fields["event.id"] = call_id
     fields["decision"] = "modify" if call.changed else "allow"
     fields["gen_ai.request.stream"] = call.streams
@@ -77,7 +78,8 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
         digest: HMAC-SHA256 of the bytes that the program got, hex.
     """
     fields = _common(call.tools, call.head, call.route.operation)
-    fields.update(credential(call.standing))
+    if call.standing is not None:
+        fields.update(credential(call.standing))
     fields["event.parent"] = call_id
     fields["decision"] = "deny" if refused is not None else "modify" if counts.changed else "allow"
     fields["safellm.content.hmac_out"] = digest
@@ -153,6 +155,13 @@ def _common(tools: Tools, head: RequestHead, operation: str) -> dict[str, JSON]:
 
 def _key_ref(head: RequestHead, bounds: Bounds) -> str | None:
     """Return where the call's key comes from; a key that the program gave itself has no name."""
+    known: tuple[Bounds, str | None] | None = head.known.get("key")
+    if known is None or known[0] is not bounds:
+        known = head.known["key"] = (bounds, _find_key_ref(head, bounds))
+    return known[1]
+
+
+def _find_key_ref(head: RequestHead, bounds: Bounds) -> str | None:
     for key in bounds.managed:
         if head.carries(key.placeholder):
             return key.ref

@@ -1,6 +1,6 @@
 """How a call gets its holds: which limits count, what each does when it has no room, and who is told.
 
-Yields `Reserve`, `Pause` and `Watch`; the order "reserve, tell, record, send" is the exchange's.
+Yields `Reserve`, `Count`, `Pause` and `Watch`; the order "reserve, tell, record, send" is the exchange's.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from safellm._core.budget import describe_over_limit
 from safellm._core.call import Call
-from safellm._core.effects import JSON, Effect, OnLimit, OverLimit, Pause, Record, Reserve, Watch, Window
+from safellm._core.counting import look_closer
+from safellm._core.effects import JSON, Effect, Limit, OnLimit, OverLimit, Pause, Record, Reserve, Watch, Window
 from safellm._core.guards.ceiling import clamp
 from safellm._core.limits import resolve
 from safellm.errors import Reason
@@ -42,6 +43,7 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
     Raises:
         Refused: `budget.exceeded`; nothing is held then.
     """
+    yield from _hold_alone(call)
     counted = tuple(limit for limit in call.limits if limit.window is not Window.CALL)
     waited_ns = 0
     for _ in range(_MOST_TRIES):
@@ -50,6 +52,8 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
         )  # fmt: skip
         if not isinstance(over, OverLimit):
             return
+        if (yield from look_closer(call, over)):
+            continue
         limit = over.limit
         scoped = limit in call.scoped_limits
         if call.policy.observes and not scoped:
@@ -66,6 +70,23 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
                 continue
         raise describe_over_limit(over)
     raise describe_over_limit(over)
+
+
+def _hold_alone(call: Call) -> Generator[Effect, Any, None]:
+    """Hold a call to the limits for each call."""
+    for limit in () if call.policy.observes else call.limits:
+        if limit.window is not Window.CALL or limit.action is OnLimit.WARN:
+            continue
+        over = _over_alone(call, limit)
+        if over is not None and (yield from look_closer(call, over)):
+            over = _over_alone(call, limit)
+        if over is not None and not (limit.action is OnLimit.CLAMP and clamp(call, over)):
+            raise describe_over_limit(over)
+
+
+def _over_alone(call: Call, limit: Limit) -> OverLimit | None:
+    asked = call.amounts.held_of(limit.unit)
+    return OverLimit(limit=limit, used=0, held=0, asked=asked, resets_at_ns=None) if asked > limit.limit else None
 
 
 def tell(call: Call, call_id: str) -> Generator[Effect, Any, None]:

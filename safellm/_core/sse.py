@@ -100,6 +100,14 @@ class SSEFraming:
         """Return the event with other data."""
         return with_data(event, data)
 
+    def compose(self, name: str, data: bytes) -> bytes:
+        """Return an event of its own."""
+        return (b"event: " + name.encode() + b"\n" if name else b"") + b"data: " + data + b"\n\n"
+
+    def close(self) -> None:
+        """Drop what came and is no whole event yet: nothing more is read."""
+        self._splitter.finish()
+
     def write(self, events: list[bytes], *, last: bool = False) -> bytes:  # noqa: ARG002 - other framings have an end
         """Return the bytes of the next events."""
         return b"".join(events)

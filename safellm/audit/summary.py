@@ -41,6 +41,7 @@ class Summary:
     first_s: int | None = None
     last_s: int = 0
     records: int = 0
+    odd: int = 0  # records of another program
     refused: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -56,7 +57,13 @@ class Summary:
     loose: list[tuple[str, int, str, Spent]] = field(default_factory=list)  # outcomes whose intent is in an earlier part
 
     def add(self, record: Unsealed) -> None:
-        """Count one record."""
+        """Count one record; one whose values have other forms than ours counts as odd."""
+        try:
+            self._add(record)
+        except (TypeError, ValueError, AttributeError):
+            self.odd += 1
+
+    def _add(self, record: Unsealed) -> None:
         fields = record.fields
         time_ns = int(str(fields["time_ns"]))
         seconds = time_ns // 1_000_000_000
@@ -80,6 +87,7 @@ class Summary:
             self.first_s = later.first_s
         self.last_s = max(self.last_s, later.last_s)
         self.records += later.records
+        self.odd += later.odd
         self.refused += later.refused
         self.input_tokens += later.input_tokens
         self.output_tokens += later.output_tokens

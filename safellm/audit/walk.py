@@ -54,7 +54,8 @@ def sum_up(directory: Path, state: Path, *, workers: int = 1) -> tuple[Summary, 
     checked = verify_directory(directory, each=summary.add)
     ok, signed = _signed(directory, state, checked.chain_uid)
     head = f"{checked.last_seq}:{checked.head}"
-    return summary, Integrity(ok=checked.ok and ok, chain=checked.explain(), signed=signed, head=head)
+    chain = _unbroken(checked.first_seq or 0, checked.last_seq or 0) if checked.ok else checked.explain()
+    return summary, Integrity(ok=checked.ok and ok, chain=chain, signed=signed, head=head)
 
 
 def _apart(directory: Path, state: Path, files: list[TrailFile], workers: int) -> tuple[Summary, Integrity] | None:
@@ -82,8 +83,11 @@ def _apart(directory: Path, state: Path, files: list[TrailFile], workers: int) -
     summary = Summary()
     for _, _, part in parts:
         summary.join(part)
-    chain = f"Records 1 to {seq} are unbroken: each follows the one before by number and hash."
-    return summary, Integrity(ok=ok, chain=chain, signed=signed, head=f"{seq}:{prev}")
+    return summary, Integrity(ok=ok, chain=_unbroken(1, seq), signed=signed, head=f"{seq}:{prev}")
+
+
+def _unbroken(first: int, last: int) -> str:
+    return f"Records {first} to {last} are unbroken: each follows the one before by number and hash."
 
 
 def _part(job: tuple[Path, str, int, int, str]) -> tuple[bool, str | None, Summary]:

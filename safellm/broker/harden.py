@@ -2,7 +2,7 @@
 
 | | Linux | macOS | Windows |
 |---|---|---|---|
-| memory, environment | `PR_SET_DUMPABLE 0`: other processes of the user get EACCES | debuggers need the user's consent (SIP) | not protected |
+| memory, environment | `PR_SET_DUMPABLE 0`: EACCES for the same user | debuggers need the user's consent | not protected |
 | core dumps | none (`RLIMIT_CORE`) | none | - |
 | new files | umask 077 | umask 077 | the folder's own access list |
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-import sys
 
 
 def peer_uid(sock: socket.socket) -> int | None:
@@ -15,7 +14,7 @@ def peer_uid(sock: socket.socket) -> int | None:
     Args:
         sock: A connected Unix socket.
     """
-    if sys.platform == "linux":
+    if hasattr(socket, "SO_PEERCRED"):
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
         return int(uid)
     libc = ctypes.CDLL(None, use_errno=True)  # macOS and the BSDs: getpeereid(3)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safellm._core.adapter import Adapter
@@ -39,7 +40,9 @@ _KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _MOST = 4096  # grants whose keys are at hand
 _FRESH_S = 60.0  # after which a key is asked for again: it may have been rotated
 # Of the connection between program and broker, or set anew for the one to the provider (RFC 9110, 7.6.1).
-_OWN = frozenset({"host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"})
+_OWN = frozenset(
+    {"host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
+)
 _TIMEOUT = {"connect": 10.0, "read": 600.0, "write": 600.0, "pool": 10.0}
 
 
@@ -48,6 +51,7 @@ class Way:
     """One grant's way to one origin: a guarded transport, and what stands for the key in the headers."""
 
     transport: Any
+    grant_id: str
     origin: Origin
     placeholder: str
     made_s: float
@@ -68,6 +72,7 @@ class Upstream:
         self._ways: OrderedDict[tuple[str, str, str, int | None], Way] = OrderedDict()
         self._clients: dict[Origin, Any] = {}
         self._retired: list[Any] = []
+        self._making = asyncio.Lock()
         self.problem = ""
         self._load()
 
@@ -106,19 +111,21 @@ class Upstream:
         Raises:
             Refused: there is no grant, it doesn't hold, or its key is not for that address.
         """
-        self.refresh()
         named = dict(reversed(headers))
         grant, wanted, dialect = credential(headers), named.get(ORIGIN_HEADER, ""), named.get(DIALECT_HEADER, "")
         if not grant:
             raise invalid("The request has no grant")
         key = (grant, wanted, dialect or _dialect_of(named), uid)
         found = self._ways.get(key)
-        if found is None or time.monotonic() - found.made_s > _FRESH_S:
-            found = await asyncio.to_thread(self._make, key, path)
-            self._ways[key] = found
-            while len(self._ways) > _MOST:
-                self._ways.popitem(last=False)
-        return found
+        if found is not None and time.monotonic() - found.made_s <= _FRESH_S:
+            return found
+        async with self._making:  # a thousand calls at once ask the vault once
+            again = self._ways.get(key)
+            if again is None or again is found:
+                again = self._ways[key] = await asyncio.to_thread(self._make, key, path)
+                while len(self._ways) > _MOST:
+                    self._ways.popitem(last=False)
+        return again
 
     def deny(self, error: Refused, *, uid: int | None, grant: str = "") -> None:
         """Record a refusal of a request that never became a call."""
@@ -154,21 +161,17 @@ class Upstream:
     def _load(self) -> None:
         self._seen = self._stamp()
         loaded = load_policy(environ=self._environ)
-        self._file = loaded.file
-        self._seen = self._stamp()
         self.policy = loaded.policy
         self.digest = loaded.policy.digest()
         self._journal = open_journal(loaded.policy, self._environ)
         self.problem = ""
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        file = getattr(self, "_file", None)
-        if file is None:
-            return None
+        named = self._environ.get("SAFELLM_POLICY", "").strip()
         try:
-            found = file.stat()
+            found = (Path(named) if named else find_places(self._environ).config / "policy.toml").stat()
         except OSError:
-            return (0, 0, 0)
+            return None
         return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     def _make(self, key: tuple[str, str, str, int | None], path: str) -> Way:
@@ -187,10 +190,17 @@ class Upstream:
             stored = resolve_granted(
                 self.policy, name=name, provider="", default_origins=_origins_of(name), environ=self._environ
             )
-            origin = self._origin(stored, wanted, name)
+            if stored is None:
+                raise ConfigurationError(
+                    f"The key {name!r} is not stored here", remedy=f"Store it: safellm keys set {name}."
+                )
+            origin = _origin(stored, wanted, name)
             target = find_target(origin, path) or Target(origin=origin, dialect=_dialect(dialect))
             setup = Setup(
-                adapter=load_adapter(target), policy=self.policy, environ=self._environ, sdk=f"safellm broker {__version__}"
+                adapter=load_adapter(target),
+                policy=self.policy,
+                environ=self._environ,
+                sdk=f"safellm broker {__version__}",
             )
             placeholder = setup.hold(stored)
             setup.grant = HeldGrant(grant=grant, key=name, source=self._grants, uid=uid)
@@ -200,24 +210,11 @@ class Upstream:
         inner = self._client(origin, driver)._transport  # noqa: SLF001 - what secures it keeps it there
         return Way(
             transport=guard_transport(self.module, inner, driver),
+            grant_id=grant.id,
             origin=origin,
             placeholder=placeholder,
             made_s=time.monotonic(),
         )
-
-    def _origin(self, stored: ResolvedKey | None, wanted: str, name: str) -> Origin:
-        if stored is None or not stored.origins:
-            raise ConfigurationError(f"The key {name!r} is not stored here", remedy=f"Store it: safellm keys set {name}.")
-        origin = parse_origin(wanted) if wanted else stored.origins[0]
-        if origin not in stored.origins:
-            bound = ", ".join(str(one) for one in stored.origins)
-            raise Refused(
-                f"The key {name!r} is bound to {bound} and can't be sent to {origin}",
-                guard="egress",
-                reason=Reason.KEY_UNBOUND,
-                remedy=f"Bind it where the broker runs: safellm keys set {name} --origin {origin}",
-            )
-        return origin
 
     def _client(self, origin: Origin, driver: Any) -> Any:
         client = self._clients.get(origin)
@@ -230,6 +227,23 @@ class Upstream:
 
 
 _NOWHERE = Origin("https", "safellm.invalid", 443)
+
+
+def _origin(stored: ResolvedKey, wanted: str, name: str) -> Origin:
+    if not stored.origins:
+        raise ConfigurationError(
+            f"Nothing says where the key {name!r} may go", remedy=f"Bind it: safellm keys set {name} --origin URL."
+        )
+    origin = parse_origin(wanted) if wanted else stored.origins[0]
+    if origin not in stored.origins:
+        bound = ", ".join(str(one) for one in stored.origins)
+        raise Refused(
+            f"The key {name!r} is bound to {bound} and can't be sent to {origin}",
+            guard="egress",
+            reason=Reason.KEY_UNBOUND,
+            remedy=f"Bind it where the broker runs: safellm keys set {name} --origin {origin}",
+        )
+    return origin
 
 
 def credential(headers: list[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from safellm._version import __version__
-from safellm.cli import audit, budget, demo, discover, doctor, grant, keys, policy, redact
+from safellm.cli import audit, broker, budget, demo, discover, doctor, grant, keys, policy, redact
 from safellm.cli import run as run_command
 from safellm.cli import scan as scan_command
 from safellm.cli.show import is_plain, tell_error
@@ -22,7 +22,7 @@ from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
 
-_ORDER = ("demo", "doctor", "discover", "run", "redact", "keys", "grant", "scan", "policy", "budget", "usage", "audit")
+_ORDER = ("demo", "doctor", "discover", "run", "redact", "keys", "grant", "broker", "scan", "policy", "budget", "usage", "audit")
 
 
 class _Guarded(TyperGroup):
@@ -84,6 +84,7 @@ app.command("redact", rich_help_panel=_START)(redact.redact)
 app.command("scan", rich_help_panel=_KEYS)(scan_command.scan)
 app.add_typer(keys.app, name="keys", rich_help_panel=_KEYS)
 app.add_typer(grant.app, name="grant", rich_help_panel=_KEYS)
+app.add_typer(broker.app, name="broker", rich_help_panel=_KEYS)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MONEY)
 app.add_typer(budget.app, name="budget", rich_help_panel=_MONEY)
 app.command("usage", rich_help_panel=_MONEY)(budget.usage)

@@ -5,20 +5,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from safellm.cli import audit_use
+from safellm.cli.audit_show import records_table
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say
 from safellm.cli.world import look
 from safellm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from safellm._core.effects import JSON
     from safellm._core.note import VerifierKey
     from safellm._core.verify import KnownHead, Verification
@@ -35,6 +34,7 @@ def tail(
     directory: Annotated[Path | None, typer.Argument(help="Folder of the trail; default: yours.")] = None,
     *,
     count: Annotated[int, typer.Option("-n", min=1, max=_MOST_RECORDS, help="How many records.")] = 20,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new records until interrupted.")] = False,
     json: AsJson = False,
 ) -> None:
     """Show the last records."""
@@ -47,13 +47,24 @@ def tail(
         raise ConfigurationError(
             f"The audit trail can't be read: {error.strerror}", remedy="Run this as its owner.", where=str(folder)
         ) from None
-    if json:
+    if follow:
+        _follow(folder, records, json=json)
+    elif json:
         print_json(records)
-        return
-    if not records:
+    elif not records:
         say(f"There are no records in {folder} yet.")
-        return
-    make_console().print(records_table(records))
+    else:
+        make_console().print(records_table(records))
+
+
+def _follow(folder: Path, records: list[dict[str, JSON]], *, json: bool) -> None:
+    from itertools import chain
+
+    from safellm.audit.reading import follow
+    from safellm.cli.audit_show import print_line
+
+    for record in chain(records, follow(folder)):
+        print_line(record, json=json)
 
 
 @app.command()
@@ -128,6 +139,9 @@ def key() -> None:
 
     world = look()
     typer.echo(str(verifier_key(signing_key(world.state), _uid(world.trail))))
+
+
+audit_use.add_to(app)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,46 +222,6 @@ def _uid(folder: Path) -> str:
     raise ConfigurationError("There is no record yet", remedy="Make a call first.", where=str(folder))
 
 
-def records_table(records: list[dict[str, JSON]]) -> Table:
-    """Return records as one line each."""
-    table = make_table("seq", "time (UTC)", "event", "decision", "model", "what", numbers=("seq",))
-    for record in records:
-        decision = record.get("decision", "")
-        style = "red" if decision == "deny" else "cyan" if decision == "modify" else ""
-        table.add_row(
-            cell(record.get("seq", "?")),
-            cell(str(record.get("time", ""))[:19].replace("T", " ")),
-            cell(record.get("event.name", "")),
-            cell(decision, style),
-            cell(record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or ""),
-            cell(what_of(record)),
-        )
-    return table
-
-
-def what_of(record: Mapping[str, JSON]) -> str:
-    """Return in few words what a record says besides its decision."""
-    parts: list[str] = []
-    if record.get("reason"):
-        parts.append(str(record["reason"]))
-    if record.get("event.name") == "unreadable":
-        parts.append("not a record")
-    parts += [f"hid {kind} x{count}" for kind, count in _counts(record, "safellm.redaction.counts")]
-    if record.get("safellm.input.hidden_removed"):
-        parts.append(f"removed {record['safellm.input.hidden_removed']} hidden characters")
-    parts += [f"{name.replace('_', ' ')} {count}" for name, count in _counts(record, "safellm.output.actions")]
-    charged = dict(_counts(record, "safellm.budget.charged"))
-    if charged:
-        parts.append(f"charged {charged.get('input_tokens', 0)}+{charged.get('output_tokens', 0)} tokens")
-    if record.get("error.type"):
-        parts.append(f"ended by {record['error.type']}")
-    for name in ("safellm.key.ref", "safellm.key.origins"):
-        value = record.get(name)
-        if value:
-            parts.append(", ".join(map(str, value)) if isinstance(value, list) else str(value))
-    return "; ".join(parts)
-
-
 def as_json(folder: Path, found: Verification) -> dict[str, object]:
     """Return a verification as a JSON value."""
     return {
@@ -267,11 +241,6 @@ def as_json(folder: Path, found: Verification) -> dict[str, object]:
         "problem_count": found.problem_count,
         "problems": [{"file": one.file, "line": one.line, "seq": one.seq, "what": one.what} for one in found.problems],
     }
-
-
-def _counts(record: Mapping[str, JSON], name: str) -> list[tuple[str, JSON]]:
-    value = record.get(name)
-    return sorted(value.items()) if isinstance(value, dict) else []
 
 
 def _known(text: str | None) -> KnownHead | None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safellm.cli import demo_text
-from safellm.cli.audit import what_of
+from safellm.cli.audit_show import what_of
 from safellm.cli.budget import balances_table
 from safellm.cli.demo_stage import DECLARED
 from safellm.cli.show import cell, make_table

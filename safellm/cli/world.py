@@ -19,7 +19,7 @@ from safellm.stores.settings import LoadedPolicy, load_policy
 if TYPE_CHECKING:
     from safellm._core.effects import JSON
     from safellm._core.policy import Policy
-    from safellm.stores.ledger.sqlite import SQLiteLedger
+    from safellm.stores.ledger.interface import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,18 @@ class World:
         """File of the ledger."""
         return self.state / "ledger.sqlite3"
 
-    def open_ledger(self) -> SQLiteLedger:
-        """Return the ledger; it opens at its first use."""
-        from safellm.stores.ledger.sqlite import SQLiteLedger
+    @property
+    def ledger_name(self) -> str:
+        """Where the ledger is, for people: a file, or an address without its password."""
+        from safellm.stores.ledger.choose import describe_ledger
 
-        return SQLiteLedger(self.ledger)
+        return describe_ledger(self.policy.budget, self.state)
+
+    def open_ledger(self) -> Ledger:
+        """Return the ledger; it opens at its first use."""
+        from safellm.stores.ledger.choose import open_ledger
+
+        return open_ledger(self.policy.budget, self.state)
 
     def record(self, event: str, fields: Mapping[str, JSON]) -> None:
         """Append what a person did to the trail (THREATS K.11), unless the policy keeps none.

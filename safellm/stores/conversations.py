@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from safellm._core.placeholder import Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from safellm.stores.mappings import MappingStore
 
 _MOST = 4096  # conversations kept; the oldest unused one is forgotten, its placeholders are then left as they are
+
+_UNNAMED = MarksOf(None)
 
 _named: ContextVar[str | None] = ContextVar("safellm_conversation", default=None)
 
@@ -76,8 +79,7 @@ class Conversations:
             return self._get(key, name)
         # The request brings its whole history along, so nothing is kept for it: values of one user can't come back to another
         # who began with the same words. Placeholders are the same for both; the provider sees the same text twice anyway.
-        digest = hashlib.sha256((began_with or "").encode("utf-8", "surrogatepass")).hexdigest()
-        return Memory(f"text:{digest}", marks=MarksOf(None))
+        return Memory(partial(_scope_of, began_with or ""), marks=_UNNAMED)
 
     def remember(self, known_as: str, mapping: Mapping) -> None:
         """Note that the provider will call this conversation by another name from now on.
@@ -128,3 +130,7 @@ class Conversations:
         while len(self._memories) > _MOST:
             key, _ = self._memories.popitem(last=False)
             self._kept.pop(key, None)
+
+
+def _scope_of(began_with: str) -> str:
+    return f"text:{hashlib.sha256(began_with.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -51,7 +51,7 @@ def _of_limits(limits: Sequence[Budget], path: KeyPath) -> Iterator[tuple[KeyPat
         accounts.add(account)
 
 
-def _odd(budget: Budget, unit: Unit) -> str | None:
+def _odd(budget: Budget, unit: Unit) -> str | None:  # noqa: PLR0911 - one for each
     """Return why the parts of a limit don't fit together."""
     if budget.action is OnLimit.CLAMP and (unit not in _CLAMPED or budget.rate):
         return "action 'clamp' lowers output: it needs tokens, output_tokens or usd, and no rate"

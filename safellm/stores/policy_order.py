@@ -93,7 +93,19 @@ def _paths(old: Policy, new: Policy) -> bool:
 
 def _budgets(old: Policy, new: Policy) -> bool:
     """Every old limit must still be there, at most as high; new limits may come."""
-    before, after = _ceilings(old.budget.rules), _ceilings(new.budget.rules)
+    return _limited(old.budget.rules, new.budget.rules)
+
+
+def _tiers(old: Policy, new: Policy) -> bool:
+    """The same for each tier, also for those that aren't chosen."""
+    return all(
+        name in new.budget.tiers and _limited(tier.rules(), new.budget.tiers[name].rules())
+        for name, tier in old.budget.tiers.items()
+    )
+
+
+def _limited(old: Sequence[Rule], new: Sequence[Rule]) -> bool:
+    before, after = _ceilings(old), _ceilings(new)
     return all(
         account in after and after[account][0] <= ceiling[0] and after[account][1] <= ceiling[1]
         for account, ceiling in before.items()
@@ -162,7 +174,7 @@ ORDERS: Final[dict[str, Order]] = {
     "redaction.types": _types,
     "redaction.paths": _paths,
     "budget.limits": _budgets,
-    "budget.tiers": _budgets,
+    "budget.tiers": _tiers,
     "budget.tier": _budgets,
 }
 UNORDERED: Final = frozenset(

@@ -11,7 +11,7 @@ Charges per tool use (web or file search) are not part of a price per token and 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+
+    from safellm._core.policy import Policy, Price
 
 _MICRO = 1_000_000
 _HOUR_S = 3600
@@ -44,20 +46,26 @@ _PLAIN_TIERS = frozenset({"default", "standard", "flex", "batch"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rates:
-    """The dearest US dollars per million tokens, by the number of input tokens from which a rate counts."""
+    """The dearest rates, by the number of input tokens from which a rate counts.
 
-    input: tuple[tuple[int, Decimal], ...]
-    output: tuple[tuple[int, Decimal], ...]
-    request: Decimal  # per call
+    US dollars per million tokens are micro-dollars per token; they are whole numbers of `1 / unit`, since sums of decimals take
+    longer than all the rest.
+    """
+
+    input: tuple[tuple[int, int], ...]
+    output: tuple[tuple[int, int], ...]
+    request: int  # per call
+    unit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FlatRates:
-    """Micro-dollars per token, whatever the amount."""
+    """Rates whatever the amount, as in `_Rates`."""
 
-    input: Decimal
-    cached: Decimal
-    output: Decimal
+    input: int
+    cached: int
+    output: int
+    unit: int
 
 
 def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
@@ -89,8 +97,8 @@ def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
     cached = min(cached_input_tokens, input_tokens)
     flat = None if service_tier is not None else _flat_rates(provider, model, int(time.time()) // _HOUR_S)
     if flat is not None:
-        # Dollars per million tokens are micro-dollars per token.
-        return _ceil((input_tokens - cached) * flat.input + cached * flat.cached + output_tokens * flat.output)
+        total = (input_tokens - cached) * flat.input + cached * flat.cached + output_tokens * flat.output
+        return -(-total // flat.unit)
     from genai_prices.types import Usage  # noqa: PLC0415 - about 0.2 s; only programs that price pay it
 
     usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached, output_tokens=output_tokens)
@@ -132,11 +140,10 @@ def bound_micro_usd(
     rates = _rates(provider, model, service_tier in _PLAIN_TIERS, int(time.time()) // _HOUR_S)
     if rates is None or (input_tokens and not rates.input) or (output_tokens and not rates.output):
         return None
-    total = rates.request * _MICRO
-    # Dollars per million tokens are micro-dollars per token.
+    total = rates.request
     for tokens, steps in ((input_tokens, rates.input), (output_tokens, rates.output)):
-        total += tokens * max((rate for start, rate in steps if start == 0 or input_tokens > start), default=Decimal(0))
-    return _ceil(total)
+        total += tokens * max([rate for start, rate in steps if start == 0 or input_tokens > start], default=0)
+    return -(-total // rates.unit)
 
 
 class ListedPrices:
@@ -149,6 +156,75 @@ class ListedPrices:
     def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
         return price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached)
+
+
+class PolicyPrices:
+    """The policy's own prices before the list's; an unknown model is priced as the policy says.
+
+    Args:
+        own: Prices by the name of the model, as in requests or in answers.
+        dearest: An unknown model costs what the dearest of its provider does; else it has no price.
+    """
+
+    def __init__(self, own: Mapping[str, Price], *, dearest: bool) -> None:
+        self._own = dict(own)
+        self._dearest = dearest
+
+    def bound(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> int | None:
+        """Return the most that a call can cost, in micro-dollars; None when no price is known."""
+        own = self._own.get(model)
+        if own is not None:
+            dearest_input = max(own.input, own.cached or own.input)
+            return _own_micro_usd(own, input_tokens * dearest_input + output_tokens * own.output)
+        listed = bound_micro_usd(provider, model, input_tokens, output_tokens)
+        if listed is None and self._dearest:
+            return _dearest_micro_usd(provider, input_tokens, output_tokens)
+        return listed
+
+    def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
+        """Return what a call cost, in micro-dollars; None when no price is known."""
+        own = self._own.get(model)
+        if own is not None:
+            kept = min(cached, input_tokens)
+            rate = own.input if own.cached is None else own.cached
+            return _own_micro_usd(own, (input_tokens - kept) * own.input + kept * rate + output_tokens * own.output)
+        listed = price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached)
+        if listed is None and self._dearest:
+            return _dearest_micro_usd(provider, input_tokens, output_tokens)
+        return listed
+
+
+def prices_of(policy: Policy) -> ListedPrices | PolicyPrices:
+    """Return the prices that count under a policy."""
+    dearest = policy.budget.unknown_price == "dearest"
+    return PolicyPrices(policy.prices, dearest=dearest) if policy.prices or dearest else ListedPrices()
+
+
+def _own_micro_usd(own: Price, micro_usd: Decimal) -> int:
+    # Dollars per million tokens are micro-dollars per token.
+    return _ceil(micro_usd + own.request * _MICRO)
+
+
+def _dearest_micro_usd(provider: str, input_tokens: int, output_tokens: int) -> int | None:
+    rates = _dearest_rates(provider, int(time.time()) // _HOUR_S)
+    return None if rates is None else _ceil(input_tokens * rates[0] + output_tokens * rates[1] + rates[2] * _MICRO)
+
+
+@lru_cache(maxsize=64)
+def _dearest_rates(provider: str, hour: int) -> tuple[Decimal, Decimal, Decimal] | None:
+    """Return the dearest rates for input, for output and for a request among a provider's models."""
+    wanted = _PROVIDER_IDS.get(provider, provider)
+    owner = next((candidate for candidate in _snapshot().providers if candidate.id == wanted), None)
+    if owner is None:
+        return None
+    found = [rates for model in owner.models if (rates := _rates(provider, model.id, False, hour)) is not None]
+    zero = Decimal(0)
+    dearest_input = max((Decimal(rate) / rates.unit for rates in found for _, rate in rates.input), default=zero)
+    dearest_output = max((Decimal(rate) / rates.unit for rates in found for _, rate in rates.output), default=zero)
+    if not dearest_input or not dearest_output:
+        return None
+    request = max((Decimal(rates.request) / rates.unit / _MICRO for rates in found), default=zero)
+    return dearest_input, dearest_output, request
 
 
 @lru_cache(maxsize=1)
@@ -188,8 +264,10 @@ def _flat_rates(provider: str, model: str, hour: int) -> _FlatRates | None:
         return None
     if rates.get("requests_kcount"):
         return None
-    cached = rates.get("cache_read_mtok", rates["input_mtok"])
-    return _FlatRates(input=rates["input_mtok"], cached=cached, output=rates["output_mtok"])
+    named = [rates["input_mtok"], rates.get("cache_read_mtok", rates["input_mtok"]), rates["output_mtok"]]
+    unit = _unit(named)
+    whole = [int(rate * unit) for rate in named]
+    return _FlatRates(input=whole[0], cached=whole[1], output=whole[2], unit=unit)
 
 
 @lru_cache(maxsize=_MODELS_REMEMBERED)
@@ -198,13 +276,22 @@ def _rates(provider: str, model: str, plain: bool, hour: int) -> _Rates | None:
     if found is None:
         return None
     lists = list(_prices_in_force(found[1], hour, plain=plain))
+    inputs = _dearest(step for prices in lists for step in _steps(prices, "input"))
+    outputs = _dearest(step for prices in lists for step in _steps(prices, "output"))
+    thousand = max((_highest(getattr(prices, "requests_kcount", None)) for prices in lists), default=Decimal(0))
+    request = thousand / 1000 * _MICRO
+    unit = _unit([request, *(rate for _, rate in (*inputs, *outputs))])
     return _Rates(
-        input=_dearest(step for prices in lists for step in _steps(prices, "input")),
-        output=_dearest(step for prices in lists for step in _steps(prices, "output")),
-        request=max(
-            (_highest(getattr(prices, "requests_kcount", None)) / 1000 for prices in lists), default=Decimal(0)
-        ),
+        input=tuple((start, int(rate * unit)) for start, rate in inputs),
+        output=tuple((start, int(rate * unit)) for start, rate in outputs),
+        request=int(request * unit),
+        unit=unit,
     )
+
+
+def _unit(rates: Iterable[Decimal]) -> int:
+    """Return the smallest power of ten by which all rates are whole."""
+    return int(10 ** max((max(0, -int(rate.as_tuple().exponent)) for rate in rates), default=0))
 
 
 def _dearest(steps: Iterable[tuple[int, Decimal]]) -> tuple[tuple[int, Decimal], ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from safellm._core.call import Bounds, RequestHead, Tools
-from safellm._core.effects import JSON, Decision, Effect, Pause, Record, Reserve, Settle, Watch
+from safellm._core.effects import JSON, Count, Decision, Effect, Pause, Record, Reserve, Settle, Watch
 from safellm._core.exchange import Exchange
 from safellm._core.secret import Secret
 from safellm._core.standing import Standing
@@ -28,10 +28,11 @@ from safellm.stores.grants import HeldGrant
 from safellm.stores.journal.interface import Journal
 from safellm.stores.labels import current_labels
 from safellm.stores.ledger.interface import Ledger
-from safellm.stores.scopes import current_scopes
 from safellm.stores.runs import current_run
+from safellm.stores.scopes import current_scopes
 from safellm.stores.waiting import Busy
 from safellm.transports.broker_address import BrokerAddress
+from safellm.transports.heads import Heads
 
 _SECOND_NS = 1_000_000_000
 _LARGE = 1 << 18  # bytes of a body that are searched in a thread, so that other tasks go on; about a millisecond
@@ -59,6 +60,7 @@ class Driver:
         native: Makes the SDK's own error from a refusal and a response that stands for it.
         grant: The credential of its calls, where it is no key.
         broker: Where its calls go instead of being decided here.
+        heads: Reads the heads of its requests.
         raises: A refusal is raised by the transport; else it is answered, and the SDK makes the error.
     """
 
@@ -72,6 +74,7 @@ class Driver:
     raises: bool = False
     grant: HeldGrant | None = None
     broker: BrokerAddress | None = None
+    heads: Heads = field(default_factory=Heads, repr=False)
     now_ns: Callable[[], int] = time.time_ns
 
     @overload
@@ -218,7 +221,7 @@ class Driver:
         except StopIteration as done:
             return done.value
 
-    def _do(self, effect: Effect, *, wait: bool) -> Any:
+    def _do(self, effect: Effect, *, wait: bool) -> Any:  # noqa: PLR0911 - one for each effect
         now = self.now_ns()
         how = _WAITING if wait else _AT_ONCE
         if isinstance(effect, Record):
@@ -227,6 +230,9 @@ class Driver:
         if isinstance(effect, Reserve):
             self.conversations.keep()  # what can't be put back after a restart isn't sent
             return self.ledger.reserve(effect, now_ns=now, **how)
+        if isinstance(effect, Count):
+            counter = self.tools.counter
+            return None if counter is None else counter.count(effect.encoding, effect.texts, **how)
         if isinstance(effect, Watch):
             if not wait:
                 raise Busy

@@ -248,7 +248,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             token = CURRENT.set(self._deadline)
             try:
                 if not self._over:
-                    for chunk in self._source:
+                    for chunk in () if self._exchange.cut_off else self._source:
                         self._deadline.left()
                         if out := self._feed(chunk):
                             return out
@@ -310,7 +310,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             failed: BaseException | None = None
             try:
                 if not self._over:
-                    async for chunk in self._source:
+                    async for chunk in _nothing() if self._exchange.cut_off else self._source:
                         self._deadline.left()
                         if out := self._feed(chunk):
                             return out
@@ -366,7 +366,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         def handle_request(self, request: Any) -> Any:
             driver = self.safellm_driver
             try:
-                head = read_head(request, items_of(request.headers))
+                head = driver.heads.read(request, items_of(request.headers))
             except Refused as error:
                 driver.deny(error)
                 return refused(error, request, driver)
@@ -445,7 +445,7 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         async def handle_async_request(self, request: Any) -> Any:
             driver = self.safellm_driver
             try:
-                head = read_head(request, items_of(request.headers))
+                head = driver.heads.read(request, items_of(request.headers))
             except Refused as error:
                 await in_thread(driver.deny, error)
                 return refused(error, request, driver)

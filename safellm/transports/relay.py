@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -91,6 +92,7 @@ def headers_for(headers: list[tuple[bytes, bytes]], driver: Driver, origin: Orig
         for placeholder in driver.credentials:
             value = value.replace(placeholder.encode("ascii"), grant)  # noqa: PLW2901 - the copy that is sent
         out.append((name, value))
+    out.append((b"host", address_of(driver).origin.removeprefix("http://").encode("ascii")))
     out.append((ORIGIN_HEADER.encode(), str(origin).encode("ascii")))
     out.append((DIALECT_HEADER.encode(), driver.tools.adapter.name.encode("ascii")))
     named = current_conversation()
@@ -100,11 +102,13 @@ def headers_for(headers: list[tuple[bytes, bytes]], driver: Driver, origin: Orig
 
 
 @cache
-def relays(module: ModuleType) -> dict[str, type]:
+def relays(module: ModuleType) -> dict[str, type]:  # noqa: C901 - two of them, made together so that they stay equal
     """Return the transports of a module (httpx or httpx2) that send to the broker, sync and async."""
     from safellm.transports.http import refusal_response  # noqa: PLC0415 - it imports this module
 
     def request_for(request: Any, driver: Driver, address: BrokerAddress) -> Any:
+        if address.socket is not None and not Path(address.socket).exists():
+            raise unavailable("its socket isn't there")
         head = read_head(request)
         sent = headers_for(request.headers.raw, driver, head.origin)
         extensions = {name: value for name, value in request.extensions.items() if name == "timeout"}

@@ -261,6 +261,8 @@ class _GuardedRaw:
             for chunk in _chunks(self._inner.raw):
                 if out := feed(chunk):
                     yield out
+                if self._exchange.cut_off:
+                    break
             out = self._exchange.end()
             self._driver.finish(self._exchange)
             self._over = True

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import importlib
 import inspect
 import ipaddress
@@ -22,11 +22,6 @@ from safellm_openai.adapter import ADAPTER
 from safellm_openai.errors import native_error
 
 FAMILIES = [name for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
-
-
-@pytest.fixture(autouse=True)
-def _clean(home: Path, nothing_left: None) -> None:
-    """Every test has a folder of its own and leaves nothing behind."""
 
 
 class Way:
@@ -77,7 +72,8 @@ async def _await(value: Any) -> Any:
 
 
 @pytest.fixture(params=[f"{family}-{kind}" for family in FAMILIES for kind in ("sync", "async")])
-def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+def way(request: pytest.FixtureRequest, home: Path, nothing_left: None) -> Iterator[Way]:
+    """Both families, sync and async; a folder of its own for each test, and nothing left behind."""
     made = Way(*request.param.split("-"))
     yield made
     made.end()
@@ -148,7 +144,7 @@ class Authority:
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates need the real time
 
         def certificate(subject: str, key: Any, issuer: Any, signer: Any, *extensions: Any) -> Any:
             name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
@@ -158,8 +154,8 @@ class Authority:
                 .issuer_name(issuer or name)
                 .public_key(key.public_key())
                 .serial_number(x509.random_serial_number())
-                .not_valid_before(now - datetime.timedelta(hours=1))
-                .not_valid_after(now + datetime.timedelta(hours=1))
+                .not_valid_before(now - dt.timedelta(hours=1))
+                .not_valid_after(now + dt.timedelta(hours=1))
             )
             for extension in extensions:
                 made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))

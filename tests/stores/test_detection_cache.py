@@ -159,7 +159,7 @@ def test_image_holds_rules_without_examples() -> None:
     assert not any(rule.matches or rule.ignores for rule in again.rules)
 
 
-@pytest.mark.parametrize("image", [b"", b"something else", os.urandom(100)])
+@pytest.mark.parametrize("image", [b"", b"something else", bytes(range(100))])
 def test_image_is_refused_when_it_is_none(image: bytes) -> None:
     """Bytes that are no image are an error."""
     with pytest.raises((ValueError, GuardFailure)):

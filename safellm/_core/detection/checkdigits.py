@@ -5,28 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # Luhn: digit sum of the doubled digit (ISO/IEC 7812-1 annex B)
+_PLAIN = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED = bytes.maketrans(
+    b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9))
+)  # Luhn: its digit sum (ISO/IEC 7812-1 annex B)
 # Verhoeff: J. Verhoeff, Error Detecting Decimal Codes, 1969: the dihedral group of order ten and its permutation.
-_DIHEDRAL = (
+_DIHEDRAL_ROWS = (
     "0123456789", "1234067895", "2340178956", "3401289567", "4012395678",
     "5987604321", "6598710432", "7659821043", "8765932104", "9876543210",
 )  # fmt: skip
-_PERMUTATION = (
+_PERMUTATION_ROWS = (
     "0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258",
 )  # fmt: skip
+_DIHEDRAL = tuple(tuple(map(int, row)) for row in _DIHEDRAL_ROWS)
+_PERMUTATION = tuple(tuple(map(int, row)) for row in _PERMUTATION_ROWS)
 
 
 def luhn(digits: str) -> bool:
     """Return whether a number's last digit is its Luhn check digit."""
-    total = sum(map(int, digits[-1::-2])) + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])
-    return total % 10 == 0
+    data = digits.encode("ascii")
+    return (sum(data[-1::-2].translate(_PLAIN)) + sum(data[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def verhoeff(digits: str) -> bool:
     """Return whether a number's last digit is its Verhoeff check digit."""
     check = 0
-    for place, digit in enumerate(reversed(digits)):
-        check = int(_DIHEDRAL[check][int(_PERMUTATION[place % 8][int(digit)])])
+    for place, digit in enumerate(digits.encode("ascii").translate(_PLAIN)[::-1]):
+        check = _DIHEDRAL[check][_PERMUTATION[place % 8][digit]]
     return check == 0
 
 

@@ -35,6 +35,36 @@ _NO_DOMAINS = frozenset(
 )
 
 
+# Local parts that stand for no person: placeholders at domains that stand for none, and machines anywhere.
+_PLACEHOLDERS = frozenset(
+    "user username you your yourname your.name your-name your_name your.email youremail name email mail me someone somebody anyone dev "
+    "test tester testing foo bar baz admin root malicious attacker hacker hello info support contact team sales security developer "
+    "first.last firstname.lastname john.doe jane.doe".split()
+)
+_MACHINES = frozenset("noreply no-reply do-not-reply donotreply mailer-daemon postmaster abuse".split())
+_NO_DOMAIN = frozenset("domain.com yourdomain.com your-domain.com yourcompany.com mydomain.com company.com".split())
+_METADATA = 120  # characters before an author's address in a package's description
+
+
+def _is_nobody(text: str, start: int, local: str, domain: str) -> bool:
+    """Return whether an address is a placeholder, a machine's, or one that a package publishes as its author's."""
+    local, domain = local.lower(), domain.lower()
+    if local in _MACHINES or local.endswith(("-conduct", ".conduct")) or local == "conduct":
+        return True
+    labels = domain.split(".")
+    if local in _PLACEHOLDERS and (domain in _NO_DOMAIN or "example" in labels[-2:]):
+        return True
+    line = text[max(0, start - _METADATA) : start].rpartition("\n")[2].lower()
+    if "copyright" in line and line.endswith("<"):
+        return True
+    published = line.rstrip("\"' ").endswith(("email =", "email:", '"email":'))
+    return (
+        published
+        and "name" in line
+        and any(mark in line for mark in ("authors", "maintainers", "author", "{ name =", "{name ="))
+    )
+
+
 def email(text: str, start: int, end: int) -> Spans:
     """Reject what only looks like an address: file names, user info of URLs, version-control remotes.
 
@@ -56,7 +86,7 @@ def email(text: str, start: int, end: int) -> Spans:
     _, scheme, authority = before.rpartition("://")
     if scheme and not any(character in "/?" or character.isspace() for character in authority):
         return ()  # user or password of a URL; the password has its own rule
-    if local.lower() in {"git", "hg", "svn"} and after in {":", "/"}:
+    if (local.lower() in {"git", "hg", "svn"} and after in {":", "/"}) or _is_nobody(text, start, local, domain):
         return ()
     return ((start, end),)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import hashlib
 
-from safellm._core.detection.context import Spans, is_glued
+from safellm._core.detection.context import Spans, is_glued, words_of
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _PAYLOAD = 25  # bytes: version, hash, checksum
 _CHECKSUMS = (1, 0x2BC830A3)  # BIP 173, BIP 350
+_AROUND = 96  # characters on either side that may say that it is a record of a chain
+_RECORDS = frozenset(
+    {"nonce", "tx", "txid", "txhash", "block", "blockhash", "gas", "gasprice", "bytecode", "abi", "topics", "log"}
+)
 _LEAST_DISTINCT = 6  # characters; 0x000...dead has fewer
 
 
@@ -47,5 +51,10 @@ def bech32(text: str, start: int, end: int) -> Spans:
 
 def ethereum(text: str, start: int, end: int) -> Spans:
     """Accept 20 bytes after 0x that aren't mostly one digit."""
-    many = len(set(text[start + 2 : end].lower())) >= _LEAST_DISTINCT
-    return ((start, end),) if many and not is_glued(text, start, end) else ()
+    digits = text[start + 2 : end]
+    if len(set(digits.lower())) < _LEAST_DISTINCT or is_glued(text, start, end):
+        return ()
+    # In one case it has no checksum (EIP-55), and records of a chain are full of such numbers.
+    around = text[max(0, start - _AROUND) : start] + " " + text[end : end + _AROUND]
+    plain = digits.lower() == digits or digits.upper() == digits
+    return () if plain and not _RECORDS.isdisjoint(words_of(around)) else ((start, end),)

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 Run = tuple[int, int, str]  # start, end, plain text
 
 BUDGET = 200_000  # characters of plain text per scan, over all runs and levels
-_LONGEST = 64_000  # characters of one run
+_LONGEST = 4_000  # characters by which a run is widened on either side
 _BEFORE, _AFTER = 64, 16  # characters around a run that say what it is
 _LEAST_PLAIN = 6  # characters; less holds nothing
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
@@ -44,8 +44,10 @@ def _widen(text: str, start: int, end: int, allowed: frozenset[str]) -> tuple[in
 
 
 def _run(start: int, end: int, plain: str) -> Run | None:
+    if len(plain) < _LEAST_PLAIN or plain.count("\ufffd") > (1 - _READABLE) * len(plain):
+        return None
     shown = sum(map(str.isprintable, plain)) + sum(map(plain.count, "\n\r\t")) - plain.count("\ufffd")
-    if len(plain) < _LEAST_PLAIN or shown < _READABLE * len(plain):
+    if shown < _READABLE * len(plain):
         return None
     return start, end, plain
 

@@ -20,6 +20,7 @@ from safellm._core.detection.words import OTHER, Label, label_before
 _GROUPS = 7  # groups of the longest layout: the French number of 1 85 05 78 006 084 36
 _LEAST_DIGITS = 5  # digits of a number that only its label makes one
 _VIN = 17
+_MARGIN = 64  # characters of white space before a number that is the whole text
 _APART = str.maketrans(dict.fromkeys(".-/:+()\t\n\r", " "))
 _NUMBERS = frozenset({
     "NATIONAL_ID", "TAX_ID", "PASSPORT", "DRIVER_LICENSE", "MEDICAL_ID", "BANK_ACCOUNT", "VIN", "US_SSN",
@@ -48,16 +49,17 @@ _Found = tuple[int, int, float, str]
 def identifier(text: str, start: int, end: int) -> Spans:
     """Find the numbers in a run of groups of letters and digits, each with its type and confidence."""
     form = shape(text[start:end])
-    may_stand, places = _look(form)
+    places, candidates = _look(form)
     if not places:
         return ()
     groups = [(start + low, start + high) for low, high in places]
     found: list[_Found] = []
-    position = 0
-    while may_stand and position < len(groups):
-        one, taken = _alone(text, form, start, groups[position : position + _GROUPS])
-        found += [one] if one else []
-        position += taken
+    after = 0
+    for position, counts in candidates:
+        if position >= after:
+            one, taken = _alone(text, form, start, groups[position : position + _GROUPS], counts)
+            found += [one] if one else []
+            after = position + taken
     begin = _first_with_digit(form, start, groups)
     if begin is None or (found and found[0][0] == groups[0][0] and found[0][2] >= _SURE):
         return found
@@ -74,20 +76,27 @@ def identifier(text: str, start: int, end: int) -> Spans:
 
 
 @lru_cache(maxsize=2048)  # shapes are few, and say nothing about the numbers
-def _look(form: str) -> tuple[bool, tuple[_Group, ...]]:
-    """Return whether a number that needs no label can stand in a text of this shape, and its groups; none if it is no number."""
+def _look(form: str) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[int, ...]], ...]]:
+    """Return the groups of a shape, none if it is no number; and with how many groups from which one on a kind could be meant."""
     if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
-        return False, ()
+        return (), ()
     groups = _groups(form)
     kinds = load_kinds()
-    windows = (
-        form[low : groups[last][1]]
-        for first, (low, _) in enumerate(groups)
-        for last in range(first, min(len(groups), first + _GROUPS))
-    )
-    return any(
-        window in kinds.forms or window in kinds.bare or len(window) == _VIN or form[-1] == ")" for window in windows
-    ), tuple(groups)
+    candidates: list[tuple[int, tuple[int, ...]]] = []
+    for first, (low, _) in enumerate(groups):
+        counts: list[int] = []
+        for count in range(min(_GROUPS, len(groups) - first), 0, -1):
+            window = form[low : _closed(form, groups[first + count - 1][1])]
+            if window in kinds.forms or (count == 1 and (window in kinds.bare or len(window) == _VIN)):
+                counts.append(count)
+        if counts:
+            candidates.append((first, tuple(counts)))
+    return tuple(groups), tuple(candidates)
+
+
+def _closed(form: str, high: int) -> int:
+    """Return the end of a group with the bracket that closes it, for a check digit in brackets."""
+    return high + (form[high : high + 1] == ")" and form[high - 2 : high - 1] == "(")
 
 
 def _groups(form: str) -> list[_Group]:
@@ -113,18 +122,16 @@ def _may_be_labelled(text: str, start: int) -> bool:
     return not before or not (before[-1].isdigit() or before[-1] in ",;|<")
 
 
-def _alone(text: str, form: str, start: int, groups: Sequence[_Group]) -> tuple[_Found | None, int]:
+def _alone(
+    text: str, form: str, start: int, groups: Sequence[_Group], counts: Sequence[int]
+) -> tuple[_Found | None, int]:
     """Return the number that begins with the first group and needs no label, if any, and how many groups it takes."""
-    kinds = load_kinds()
     low = groups[0][0]
-    for count in range(len(groups), 0, -1):
-        high = groups[count - 1][1]
-        high += text[high : high + 1] == ")" and text[high - 2 : high - 1] == "("
+    for count in counts:
+        high = start + _closed(form, groups[count - 1][1] - start)
         window = form[low - start : high - start]
-        if window not in kinds.forms and (count > 1 or (window not in kinds.bare and len(window) != _VIN)):
-            continue
-        compact = "".join(text[first:last] for first, last in groups[:count])
-        best = _best(window, compact, is_all=text.strip() == text[low:high])
+        compact = "".join([text[first:last] for first, last in groups[:count]])
+        best = _best(window, compact, is_all=low < _MARGIN and text.strip() == text[low:high])
         if best and not _is_part(text, low, high):
             return (low, high, best[0], best[1]), count
     return None, 1

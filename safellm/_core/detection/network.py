@@ -14,6 +14,16 @@ _SEQUENCES = frozenset(
 )
 
 
+_SAMPLES = frozenset({"1.2.3.4", "4.3.2.1", "8.8.4.4", "1.0.0.1"})  # everybody's examples and resolvers
+_QUOTES = frozenset("\"'`")
+
+
+def _is_private(octets: list[str]) -> bool:
+    """Return whether an address is one of those that any network may use (RFC 1918)."""
+    first, second = int(octets[0]), int(octets[1])
+    return first == 10 or (first == 192 and second == 168) or (first == 172 and 16 <= second <= 31)
+
+
 def ipv4(text: str, start: int, end: int) -> Spans:
     """Accept an address that can identify a machine: not 0/8, loopback, a netmask, a version or an object identifier."""
     octets = text[start:end].replace("[", "").replace("]", "").split(".")
@@ -21,8 +31,10 @@ def ipv4(text: str, start: int, end: int) -> Spans:
         return ()
     if any(len(octet) > 1 and octet[0] == "0" for octet in octets) or is_glued(text, start, end):
         return ()
-    if text[end : end + 2] == "-.":  # a path of a drawing
+    if text[end : end + 2] == "-." or ".".join(octets) in _SAMPLES:  # a path of a drawing
         return ()
+    if text[end : end + 1] in _QUOTES and text[start - 1 : start] == text[end : end + 1] and _is_private(octets):
+        return ()  # a private network's address as a value in code or its description
     return () if is_version(text, start) else ((start, end),)
 
 

@@ -8,7 +8,8 @@ A rule file is a list of `[[rule]]` tables:
 * `keywords`: literal texts, one of which stands in every match; any of them opens the rule.
 * `gate`: RE2 pattern that opens the rule instead; it must match within everything that the rule accepts. Short, and without
   counted repetitions where possible: all gates together are the one pass that a clean text costs.
-* `late`: the gate is asked only in texts with an @ or with digits in a row (`scanner`); whatever the rule finds has them.
+* `late`: the gate is asked only in texts with an @, digits in a row or colons among hex digits (`scanner`); whatever the rule
+  finds has one of them.
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.

@@ -34,14 +34,17 @@ LEAST_CONFIDENCE = 0.5
 _SECRET = "SECRET"  # noqa: S105 - the type of a finding
 _REPEAT = (12, 1024)  # characters of a value that is searched again; a shorter one could be a word
 _REPEATED = 64  # values of one text, so that the search stays linear
-# Matches of one rule whose check is asked: so many, and one more per so many characters. Tables are full of numbers, and their
-# checks are quick; tokens are rarer, and theirs take longer.
-_NUMBERS, _PER_NUMBER = 1_000, 12
-_SECRETS, _PER_SECRET = 500, 100
+# Matches of one secret's rule whose check is asked in any case: so many, and one more per so many characters.
+_CHECKED, _PER_CHECK = 500, 100
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
 _DEPTH = 2  # encodings within encodings that are opened
-# What opens the `late` rules, beside an @: five digits in a row, or seven with little between them.
-_DIGITS = r"\d{5}|\d(?:[ .\-/()]{0,3}\d){6}"
+# What opens the `late` rules, beside an @: five digits in a row, six with little between them, numbers with letters among their
+# digits, or hex digits of an address.
+_DIGITS = (
+    r"\d{5}|\d(?:[ .\-/()]{0,3}\d){5}|[A-Za-z]\d{3}[A-Za-z]\d\d|\d\d[A-Z]\d\d[A-Z]\d|\d\d[A-Z]\d[A-Z]\d\d|[A-Z]{4}\d{4}[A-Z]"
+    r"|\d[A-Z][0-9A-Z]\d-?[A-Z][0-9A-Z]\d|\d\d[A-Z]{2}\d{4}|\d[A-Z]\d\d[A-Z]\d|[0-9A-Fa-f]:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]|::[0-9A-Fa-f]"
+    r"|[0-9A-Fa-f]-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]|[0-9A-Fa-f]\.[0-9A-Fa-f]{4}\."
+)
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
     id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([0-9]{12})", keywords=("safellm-canary-",), priority=0
@@ -222,8 +225,9 @@ class View:
 def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
     """Yield what one rule finds in a text, in indexes of its canonical view.
 
-    The check of a rule with very many matches is asked for the first ones only. Such a text is an attack on the scan, or
-    a table of one kind of value: from there on a match is a find without being checked, so nothing stays visible.
+    Checks read bounded windows, so tables of ten thousand numbers or hashes are checked to their end. Only where very many matches
+    of a rule for secrets were mostly finds, an attack on the scan or a list of keys, a further match is a find without being asked
+    about: it costs nothing, and nothing stays visible.
 
     Args:
         rule: The rule.
@@ -231,23 +235,17 @@ def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
     """
     data = view.data
     check = CHECKS.get(rule.check)
-    most, per = (_SECRETS, _PER_SECRET) if rule.type == _SECRET else (_NUMBERS, _PER_NUMBER)
-    left = most + len(data) // per
+    most = _CHECKED + len(data) // _PER_CHECK if rule.type == _SECRET else len(data)
+    asked = accepted = 0
     pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
     has_groups = pattern.groups > 0
     for match in pattern.finditer(data):
         # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
         start, end = match.span(match.lastindex or 0) if has_groups else match.span()
-        left -= 1
-        if left < 0:
-            yield (
-                start,
-                len(data) if rule.check in _WIDENING else end,
-                rule.priority,
-                rule.type,
-                rule.id,
-                rule.confidence,
-            )
+        asked += 1
+        if asked > most and (rule.check in _WIDENING or accepted * 2 > most):
+            high = len(data) if rule.check in _WIDENING else end
+            yield start, high, rule.priority, rule.type, rule.id, rule.confidence
             if rule.check in _WIDENING:
                 return
             continue
@@ -260,6 +258,7 @@ def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
             confidence = span[2] if len(span) > 2 else rule.confidence  # noqa: PLR2004 - the optional parts of `Spans`
             kind = span[3] if len(span) > 3 else rule.type  # noqa: PLR2004
             if confidence >= LEAST_CONFIDENCE:
+                accepted += 1
                 yield span[0], span[1], rule.priority, kind, rule.id, confidence
 
 

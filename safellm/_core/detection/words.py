@@ -71,7 +71,9 @@ def _pattern() -> Any:
     options.max_mem = _MEMORY
     options.log_errors = False
     ordered = sorted({word for _, word in _words()}, key=lambda word: (-len(word), word))
-    return re2.compile("|".join(re2.escape(word).replace("\\ ", "[ _.-]?") for word in ordered), options)
+    # Read backwards, so that the first match is the label nearest to the value.
+    joined = "|".join("".join("[ _.-]?" if one == " " else re2.escape(one) for one in word[::-1]) for word in ordered)
+    return re2.compile(joined, options)
 
 
 def _squeeze(word: str) -> str:
@@ -89,17 +91,32 @@ def label_before(text: str, start: int) -> Label | None:
     lower = window.lower()
     if window.isascii() and not _may_hold_label(window, lower):
         return None
-    found: Label | None = None
-    for match in _pattern().finditer(lower):
-        low, high = match.span()
-        if not _stands_alone(window if len(window) == len(lower) else lower, lower, low, high):
-            continue
-        kind = load_labels()[_squeeze(match.group())]
-        between = lower[high:]
-        if found is not None and found.type != OTHER and len(found.between) - len(lower[low:]) <= 1:
-            continue  # "passport reference", "kimlik numaram": the first word says what it is
-        found = Label(type=kind, between=between)
-    return found
+    cased = window if len(window) == len(lower) else lower
+    backwards = lower[::-1]
+    nearest = _next_label(cased, lower, backwards, 0)
+    if nearest is None:
+        return None
+    low, high = nearest
+    label = Label(type=load_labels()[_squeeze(lower[low:high])], between=lower[high:])
+    if low < 2:  # noqa: PLR2004 - no room for another label
+        return label
+    before = _next_label(cased, lower, backwards, len(lower) - low)
+    if before is not None and low - before[1] <= 1:
+        kind = load_labels()[_squeeze(lower[before[0] : before[1]])]
+        if kind != OTHER:  # "passport reference", "kimlik numaram": the first word says what it is
+            return Label(type=kind, between=lower[before[1] :])
+    return label
+
+
+def _next_label(cased: str, lower: str, backwards: str, position: int) -> tuple[int, int] | None:
+    """Return the span of the last label that ends so many characters or more before the end of the window."""
+    size = len(lower)
+    while (match := _pattern().search(backwards, position)) is not None:
+        first, last = match.span()
+        if _stands_alone(cased, lower, size - last, size - first):
+            return size - last, size - first
+        position = first + 1
+    return None
 
 
 def _may_hold_label(window: str, lower: str) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from safellm._core.adapter import Billing, Ceiling
-from safellm._core.budget import describe_over_limit
 from safellm._core.call import Call
-from safellm._core.effects import Amounts, Limit, OnLimit, OverLimit, Unit, Window
-from safellm._core.tokens import input_bound
+from safellm._core.effects import Amounts, OnLimit, OverLimit, Unit
+from safellm._core.media import extra_tokens
+from safellm._core.tokens import encoding_of, input_bound, normalized_excess
 from safellm.errors import Reason, Refused
 
 NAME = "ceiling"
@@ -46,6 +46,7 @@ def guard(call: Call) -> None:
         call.amounts = Amounts(requests=1)
         return
     output = _output_bound(call, bool(limited))
+    call.bounded = bool(limited) or _spends(call)
     tokens = _input_bound(call)
     cost = _cost(call, tokens, output)
     if cost is None and Unit.MICRO_USD in limited:
@@ -57,9 +58,6 @@ def guard(call: Call) -> None:
             status=429,
         )
     call.amounts = Amounts(input_tokens=tokens, output_tokens=output, micro_usd=cost, requests=1)
-    for limit in limits:
-        if limit.window is Window.CALL:
-            _check_alone(call, limit)
 
 
 def clamp(call: Call, over: OverLimit) -> bool:
@@ -99,27 +97,18 @@ def _affordable(call: Call, micro_usd: int) -> int:
     return low
 
 
-def _check_alone(call: Call, limit: Limit) -> None:
-    """Hold a call to a limit for each call.
-
-    Raises:
-        Refused: `budget.exceeded`.
-    """
-    over = OverLimit(limit=limit, used=0, held=0, asked=call.amounts.held_of(limit.unit), resets_at_ns=None)
-    if over.asked <= limit.limit or limit.action is OnLimit.WARN:
-        return
-    if limit.action is not OnLimit.CLAMP or not clamp(call, over):
-        raise describe_over_limit(over)
-
-
 def _cost(call: Call, tokens: int, output: int) -> int | None:
     return call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
 
 
 def _input_bound(call: Call) -> int:
     # The whole body bounds everything in it: texts, property names, token arrays (two bytes for each number and its comma).
-    # JSON only makes texts longer, and base64 is longer than what it stands for.
-    return input_bound(call.size + max(0, call.grown), 1)
+    # JSON only makes texts longer. What is no text, or may have more tokens than bytes, comes on top.
+    bound = input_bound(call.size + max(0, call.grown), 1)
+    if not call.bounded:
+        return bound
+    bound += extra_tokens(call.body.value, call.model)
+    return bound if encoding_of(call.model) is not None else bound + normalized_excess(one.text for one in call.fields)
 
 
 def _output_bound(call: Call, limited: bool) -> int:
@@ -151,7 +140,7 @@ def _output_bound(call: Call, limited: bool) -> int:
 
 
 def _spends(call: Call) -> bool:
-    return any(limit.unit is not Unit.REQUESTS for limit in call.scoped_limits)
+    return any(limit.unit in _SPENT for limit in call.scoped_limits)
 
 
 def choices(ceiling: Ceiling, body: dict[str, Any]) -> int:

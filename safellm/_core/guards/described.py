@@ -150,6 +150,7 @@ REASONS: dict[Reason, str] = {
     Reason.BUDGET_UNPRICED: "A money limit is set and the model has no known price.",
     Reason.BUDGET_UNBOUNDED: "A token or money limit is set and the call's cost can't be bounded before it.",
     Reason.BUDGET_UNAVAILABLE: "The ledger can't be asked.",
+    Reason.RUN_EXCEEDED: "A `with safellm.run(...)` has done what it may do: a loop, or work that needs more room.",
     Reason.AUDIT_UNAVAILABLE: "The trail can't be written.",
     Reason.GUARD_ERROR: "A guard broke; nothing was sent, or the answer was withheld.",
 }

@@ -29,6 +29,14 @@ def check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
     Raises:
         Refused: `egress.origin`, `egress.plaintext`, `egress.request` or `key.unbound`.
     """
+    passed = head.known.get(NAME)
+    if passed is not None and passed[0] is bounds and passed[1] is policy:
+        return
+    _check(head, bounds, policy)
+    head.known[NAME] = (bounds, policy)
+
+
+def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
     if head.origin not in bounds.origins:
         known = ", ".join(sorted(str(origin) for origin in bounds.origins))
         raise Refused(

@@ -42,6 +42,8 @@ def check_head(head: RequestHead, bounds: Bounds) -> None:
     Raises:
         Refused: `grant.invalid`.
     """
+    if head.known.get(NAME) is bounds:
+        return
     for name in _KEY_HEADERS:
         value = head.header(name)
         if PREFIX in value and not any(key.placeholder in value for key in bounds.managed):
@@ -51,6 +53,7 @@ def check_head(head: RequestHead, bounds: Bounds) -> None:
                 reason=Reason.GRANT_INVALID,
                 remedy="Make a client with the grant as its api_key; a grant itself is never sent.",
             )
+    head.known[NAME] = bounds
 
 
 def check(call: Call) -> None:
@@ -156,10 +159,10 @@ def _output_tokens(call: Call) -> int:
     body = call.body.value
     if not isinstance(body, dict):
         return _UNBOUNDED
-    places = (
+    places: list[Any] = (
         [body] if not ceiling.within else [one for name in ceiling.within if isinstance(one := body.get(name), dict)]
     )
-    given: list[Any] = [place[key] for place in places for key in ceiling.keys if place.get(key) is not None]
+    given = [place[key] for place in places for key in ceiling.keys if place.get(key) is not None]
     if not given or not all(is_count(one) for one in given):
         return _UNBOUNDED
-    return max(given) * max(choices(ceiling, place) for place in places)
+    return max(map(int, given)) * max(choices(ceiling, place) for place in places)

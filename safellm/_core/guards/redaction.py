@@ -137,20 +137,26 @@ def _holds_secret(call: Call) -> bool:
     Each value is looked at without its parameter's name: the names are the provider's (`session_id`, `api_key_id`), and say nothing
     about what stands there. Parameters that are there for credentials are the matter of the egress guard.
     """
-    path, query = call.head.path, call.head.query
+    head = call.head
+    path, query = head.path, head.query
     registered = call.tools.registered
     if registered is not None and any(registered.find(form) for form in _forms(f"{path}?{query}")):
         return True
     if not call.policy.redaction.enabled:
         return False
+    if head.known.get(NAME) is call.tools.scanner:
+        return False  # it found nothing there before
     parts = [path, *(piece for pair in query.split("&") for piece in pair.partition("=")[::2])] if query else [path]
-    return any(
+    found = any(
         finding.type in SECRET_TYPES
         for part in parts
         if part
         for form in _forms(part)
         for finding in call.tools.scanner.scan(form)
     )
+    if not found:
+        head.known[NAME] = call.tools.scanner
+    return found
 
 
 def _check_target(call: Call) -> None:

@@ -64,9 +64,9 @@ class Tally:
     states: Counter[str] = field(default_factory=Counter)
 
 
-def decide(
+def decide(  # noqa: PLR0913 - what a run may do, has done, and is asked for
     name: str, most: RunCeilings, tally: Tally, *, depth: int, amounts: Amounts, state: str | None
-) -> None:  # fmt: skip
+) -> None:
     """Refuse a call that goes beyond what its run may do.
 
     Args:

@@ -146,8 +146,7 @@ class LinkFilter:
             return False
         known = known or text[rest : rest + 1] not in ("`", "~")
         line = text[at:stop]
-        if line.endswith("\r"):
-            line = line[:-1]
+        line = line.removesuffix("\r")
         self._code = self._blocks.line(line, min(rest - at, len(line)), complete=known)
         if self._blocks.after_blank and not self._code:
             self._plain = self._money = False

@@ -52,8 +52,8 @@ _ADDRESSED: Final = frozenset({"src", "href"})
 _BAD_VALUE = re.compile(r"url\(|image-set|expression\(|@import|script:|data:text")
 _PLAIN_STYLE = re.compile(r"(?!.*(?:position|behavio|binding|url|\\))[a-z0-9 #%.:;,\-]*", re.IGNORECASE)
 _BAD_LOOSE = re.compile(
-    r"[\s/\"'`](?:on[a-z]{3,}|src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
-    r"|to|values|from|content)\s*+=",
+    r"[\s/\"'`](?:on[a-z]{3,}(?=[\s=/\"'])|(?:src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
+    r"|to|values|from|content)\s*+=)",
     re.IGNORECASE,
 )
 

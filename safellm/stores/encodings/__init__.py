@@ -18,7 +18,6 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from safellm._core.tokens import byte_length
@@ -123,6 +122,8 @@ def load(name: str) -> Encoding:
         ConfigurationError: there is no such file, or it is not the one that was shipped.
         ImportError: tiktoken is not installed.
     """
+    from importlib.resources import files  # noqa: PLC0415 - the same
+
     from tiktoken import Encoding  # noqa: PLC0415 - only programs that come near a limit need it
 
     digest = DIGESTS.get(name)

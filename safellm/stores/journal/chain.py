@@ -155,6 +155,11 @@ class Chain:
                 if wait or error.errno != errno.ETIMEDOUT:
                     raise
                 raise Busy from None
+            place = self.place
+            if place is not None and place.folder_time:
+                if self._folder_time() == place.folder_time:
+                    return self._lock_descriptor  # no entry of the folder changed, this one neither
+                place.folder_time = 0
             if os.fstat(self._lock_descriptor).st_nlink:
                 return self._lock_descriptor
             descriptor, self._lock_descriptor = self._lock_descriptor, None
@@ -164,7 +169,7 @@ class Chain:
         place = self.place
         if place is None:
             return self._open()
-        if place.folder_time and self._folder_time() == place.folder_time:
+        if place.folder_time:  # it was compared when the lock was taken
             # Not fstat: who reads a file's times makes Linux (6.13) write them anew at the next write, for 3 us a record.
             size = os.lseek(place.descriptor, 0, os.SEEK_END)
         else:

@@ -36,8 +36,13 @@ _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 _LOCK: Final = 0x5AFE_1ED6  # advisory: two that find no tables make them one after the other
 _GONE: Final = "it was emptied, or another ledger has been put in its place"
 _REARM: Final = "Look at what happened, then run `safellm budget rearm` to use the ledger as it is now."
-_RESERVE: Final = "SELECT * FROM reserve(%s, %s, %s, %s, %s, %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s)"
-_BOOK: Final = "SELECT book(%s, %s, %s, %s, %s, %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
+_RESERVE: Final = (
+    "SELECT * FROM reserve(%s, %s, %s, %s, %s, %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], "
+    "%s::bigint[], %s)"
+)
+_BOOK: Final = (
+    "SELECT book(%s, %s, %s, %s, %s, %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
+)
 _FORGET: Final = "DELETE FROM reservations WHERE closed_at < now() - interval '3 days' AND state <> 'held'"
 
 
@@ -200,7 +205,7 @@ class PostgresEngine:
             if connection.execute("SELECT to_regclass(%s)", (f'"{self._schema}".meta',)).fetchone() == (None,):
                 connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
                 for statement in (*postgres_schema.TABLES, postgres_schema.RESERVE, postgres_schema.BOOK):
-                    connection.execute(statement)  # type: ignore[arg-type]  # our own text
+                    connection.execute(statement)
                 values = (postgres_schema.VERSION, secrets.token_hex(16))
                 connection.execute("INSERT INTO meta VALUES (%s, %s, 0)", values)
             found = connection.execute("SELECT version FROM meta").fetchone()

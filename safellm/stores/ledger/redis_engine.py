@@ -13,7 +13,8 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from safellm.errors import ConfigurationError
 from safellm.stores.ledger import redis_scripts
@@ -33,9 +34,6 @@ from safellm.stores.ledger.interface import Usage
 from safellm.stores.ledger.marks import Mark
 from safellm.stores.ledger.memory import in_order, usage_of
 from safellm.stores.ledger.rowtext import from_text, to_text
-
-if TYPE_CHECKING:
-    import redis
 
 _T = TypeVar("_T")
 
@@ -78,7 +76,8 @@ class RedisEngine:
             ) from None
         try:
             # No retries of its own: whether an operation may be repeated is known here.
-            self._redis: redis.Redis = redis.Redis.from_url(
+            # Any: redis-py types its answers for bytes and for text at once.
+            self._redis: Any = redis.Redis.from_url(
                 url, socket_timeout=wait_s, socket_connect_timeout=wait_s, retry=Retry(NoBackoff(), 0)
             )
         except ValueError:
@@ -134,7 +133,7 @@ class RedisEngine:
         """Return a reservation."""
         key = self._row(reservation_id)
         state, nonce, windows, text = self._guarded(
-            lambda: self._redis.hmget(key, ["state", "nonce", "windows", "text"])  # type: ignore[arg-type]
+            lambda: self._redis.hmget(key, ["state", "nonce", "windows", "text"])
         )
         if state is None:
             return None
@@ -150,7 +149,7 @@ class RedisEngine:
             name, added = SEPARATOR.join([*names, ""]), list(numbers)
         keys = [self._key("meta", generation=False), self._row(row.id), self._key("open"),
                 self._key(f"usage:{day}"), self._key("days")]  # fmt: skip
-        args = [generation, row.id, was, row.state, to_text(row), KEEP_CLOSED_S, day, name, *added]
+        args: list[str | int] = [generation, row.id, was, row.state, to_text(row), KEEP_CLOSED_S, day, name, *added]
         for move in moves:
             keys.append(self._account(move.account))
             args += [move.window, move.used, move.held, int(move.is_rate)]
@@ -184,16 +183,16 @@ class RedisEngine:
 
     def accounts(self) -> list[str]:
         """Return the names of all accounts."""
-        found: set[bytes] = self._guarded(lambda: self._redis.smembers(self._key("accounts")))  # type: ignore[arg-type, return-value]
+        found: set[bytes] = self._guarded(lambda: self._redis.smembers(self._key("accounts")))
         return [one.decode() for one in found]
 
     def usage(self, since_day: str) -> list[Usage]:
         """Return what was billed, newest day first."""
-        days: set[bytes] = self._guarded(lambda: self._redis.smembers(self._key("days")))  # type: ignore[arg-type, return-value]
+        days: set[bytes] = self._guarded(lambda: self._redis.smembers(self._key("days")))
         rows = []
         for day in sorted(one.decode() for one in days if one.decode() >= since_day):
             counts: dict[str, list[int]] = {}
-            fields: dict[bytes, bytes] = self._guarded(lambda day=day: self._redis.hgetall(self._key(f"usage:{day}")))  # type: ignore[misc]
+            fields: dict[bytes, bytes] = self._guarded(partial(self._redis.hgetall, self._key(f"usage:{day}")))
             for field, value in fields.items():
                 name, _, number = field.decode().rpartition(SEPARATOR)
                 counts.setdefault(name, [0] * 5)[int(number) - 1] = int(value)
@@ -205,7 +204,7 @@ class RedisEngine:
     def renew(self) -> None:
         """Begin a new ledger beside the old one, whose keys stay."""
         fresh = {"generation": secrets.token_hex(16), "day": "0"}
-        self._guarded(lambda: self._redis.hset(self._key("meta", generation=False), mapping=fresh))  # type: ignore[arg-type]
+        self._guarded(lambda: self._redis.hset(self._key("meta", generation=False), mapping=fresh))
 
     def close(self) -> None:
         """Let go of connections."""
@@ -217,7 +216,7 @@ class RedisEngine:
             return
         facts: dict[str, Any] = {}
         for section in ("persistence", "memory"):
-            facts |= self._redis.info(section)  # type: ignore[arg-type]
+            facts |= self._redis.info(section)
         if not facts.get("aof_enabled"):
             raise EngineFailure(
                 "this Redis keeps no append-only file: after a restart all budgets would be whole again",

@@ -1,0 +1,73 @@
+"""How records of the trail are shown to people: one line each."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from safellm.cli.show import cell, make_table
+from safellm.stores.journal.events import escaped
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from safellm._core.effects import JSON
+
+
+def print_line(record: Mapping[str, JSON], *, json: bool) -> None:
+    """Print one record, as a line of JSON in ASCII or for a person."""
+    if json:
+        typer.echo(json_text.dumps(record))
+        return
+    model = record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or ""
+    parts = (str(record.get("time", ""))[:19].replace("T", " "), record.get("event.name", ""), record.get("decision", ""), model)
+    typer.echo(escaped("  ".join(str(part) for part in (*parts, what_of(record)) if part)))
+
+
+def records_table(records: list[dict[str, JSON]]) -> Table:
+    """Return records as one line each."""
+    table = make_table("seq", "time (UTC)", "event", "decision", "model", "what", numbers=("seq",))
+    for record in records:
+        decision = record.get("decision", "")
+        style = "red" if decision == "deny" else "cyan" if decision == "modify" else ""
+        table.add_row(
+            cell(record.get("seq", "?")),
+            cell(str(record.get("time", ""))[:19].replace("T", " ")),
+            cell(record.get("event.name", "")),
+            cell(decision, style),
+            cell(record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or ""),
+            cell(what_of(record)),
+        )
+    return table
+
+
+def what_of(record: Mapping[str, JSON]) -> str:
+    """Return in few words what a record says besides its decision."""
+    parts: list[str] = []
+    if record.get("reason"):
+        parts.append(str(record["reason"]))
+    if record.get("event.name") == "unreadable":
+        parts.append("not a record")
+    parts += [f"hid {kind} x{count}" for kind, count in _counts(record, "safellm.redaction.counts")]
+    if record.get("safellm.input.hidden_removed"):
+        parts.append(f"removed {record['safellm.input.hidden_removed']} hidden characters")
+    parts += [f"{name.replace('_', ' ')} {count}" for name, count in _counts(record, "safellm.output.actions")]
+    charged = dict(_counts(record, "safellm.budget.charged"))
+    if charged:
+        parts.append(f"charged {charged.get('input_tokens', 0)}+{charged.get('output_tokens', 0)} tokens")
+    if record.get("error.type"):
+        parts.append(f"ended by {record['error.type']}")
+    for name in ("safellm.key.ref", "safellm.key.origins"):
+        value = record.get(name)
+        if value:
+            parts.append(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return "; ".join(parts)
+
+
+def _counts(record: Mapping[str, JSON], name: str) -> list[tuple[str, JSON]]:
+    value = record.get(name)
+    return sorted(value.items()) if isinstance(value, dict) else []
