@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from safellm.auto import uninstall as uninstall
     from safellm.client import read_grant as read_grant
     from safellm.client import register_secret as register_secret
+    from safellm.client import register_values as register_values
     from safellm.marking import Sensitive as Sensitive
     from safellm.marking import mask as mask
     from safellm.marking import sensitive as sensitive
+    from safellm.neutralising import neutralise as neutralise
     from safellm.openai import AsyncAzureOpenAI as AsyncAzureOpenAI
     from safellm.openai import AsyncOpenAI as AsyncOpenAI
     from safellm.openai import AzureOpenAI as AzureOpenAI
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from safellm.redaction import redact as redact
     from safellm.redaction import restore as restore
     from safellm.stores.conversations import conversation as conversation
+    from safellm.stores.journal.background import on_event as on_event
+    from safellm.stores.encodings.public import TokenCount as TokenCount
+    from safellm.stores.encodings.public import count_tokens as count_tokens
     from safellm.stores.labels import labels as labels
     from safellm.stores.runs import run as run
     from safellm.stores.scopes import scope as scope
@@ -59,17 +64,22 @@ __all__ = [
     "Refused",
     "SafeLLMError",
     "Sensitive",
+    "TokenCount",
     "VaultUnavailable",
     "__version__",
     "conversation",
+    "count_tokens",
     "detect",
     "install",
     "labels",
     "mask",
+    "neutralise",
     "on_budget_warning",
+    "on_event",
     "read_grant",
     "redact",
     "register_secret",
+    "register_values",
     "report_page",
     "restore",
     "run",
@@ -89,17 +99,22 @@ _LATE = {
     "OpenAI": "safellm.openai",
     "Redacted": "safellm.redaction",
     "Sensitive": "safellm.marking",
+    "TokenCount": "safellm.stores.encodings.public",
     "BudgetWarning": "safellm.stores.warned",
     "conversation": "safellm.stores.conversations",
+    "count_tokens": "safellm.stores.encodings.public",
     "detect": "safellm.redaction",
     "labels": "safellm.stores.labels",
     "on_budget_warning": "safellm.stores.warned",
     "run": "safellm.stores.runs",
     "install": "safellm.auto",
     "mask": "safellm.marking",
+    "neutralise": "safellm.neutralising",
+    "on_event": "safellm.stores.journal.background",
     "read_grant": "safellm.client",
     "redact": "safellm.redaction",
     "register_secret": "safellm.client",
+    "register_values": "safellm.client",
     "report_page": "safellm.audit.page",
     "restore": "safellm.redaction",
     "scope": "safellm.stores.scopes",

@@ -4,31 +4,35 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
 
 from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
 from safellm._core.call import Bounds, ManagedKey, Tools
+from safellm._core.detection.finding import Finding
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.grant import Grant, InvalidGrant, is_grant
 from safellm._core.origin import Origin, make_origin, parse_origin
 from safellm._core.policy import Audit, Policy
+from safellm._core.redaction.spots import Finder
 from safellm._core.secret import Secret
 from safellm._core.seen_texts import SeenTexts
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.conversations import Conversations
 from safellm.stores.detection_cache import cached_scanner
 from safellm.stores.encodings import shared
+from safellm.stores.environment import read_environment, take
 from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.install_key import install_key
 from safellm.stores.journal.interface import Journal
@@ -42,10 +46,15 @@ from safellm.transports.broker_address import VARIABLE as BROKER_VARIABLE
 from safellm.transports.broker_address import BrokerAddress, broker_address
 from safellm.transports.driver import Driver
 
+if TYPE_CHECKING:
+    from safellm._core.detection.valueindex import ValueIndex
+
 _lock = threading.Lock()
 _hinted: set[str] = set()
 _registered: RegisteredSecrets | None = None
+_values: tuple[ValueIndex, ...] = ()
 
+_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")  # as placeholders hold it
 GRANT_VARIABLE = "SAFELLM_GRANT"
 
 # Header names that carry a credential; a variable that sets one would replace the key that safellm manages (THREATS E.1).
@@ -60,7 +69,7 @@ class Setup:
 
     adapter: Adapter
     policy: Policy
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     sdk: str
     keys: dict[str, ResolvedKey] = field(default_factory=dict, repr=False)
     vault_problem: VaultUnavailable | None = None
@@ -78,6 +87,8 @@ class Setup:
         Raises:
             ConfigurationError: there is a key that may not be used here, or a grant that doesn't hold.
         """
+        if self.policy.keys.clear_environment:
+            take(variable)
         if self.grant is None:
             where = variable if is_grant(self._said(variable)) else GRANT_VARIABLE
             if self._said(where) and (where != variable or is_grant(self._said(where))):
@@ -246,11 +257,11 @@ def prepare(adapter: Adapter, settings: Mapping[str, object] | None, *, sdk: str
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    environ = dict(os.environ)
+    environ = read_environment()
     loaded = load_policy(environ=environ, overrides=settings)
     _refuse_credential_headers(environ)
     broker = broker_address(environ)
-    if broker is not None and (settings or _registered is not None):
+    if broker is not None and (settings or _register):
         raise ConfigurationError(
             f"{BROKER_VARIABLE} is set: policy and registered secrets are the broker's, this program's would not be heeded",
             remedy="Put them into the broker's policy, and leave safellm= and register_secret out.",
@@ -295,7 +306,7 @@ def origin_of(url: Any) -> Origin:
 def register_secret(*values: str) -> None:
     """Have these texts found and hidden wherever they stand in a request: raw, JSON, URL, hex and base64 (promise P6).
 
-    Applies to clients made afterwards, in this process.
+    Applies to all clients of this process, at once.
 
     Args:
         values: Secrets of at least eight characters.
@@ -308,14 +319,68 @@ def register_secret(*values: str) -> None:
         _registered = (_registered or RegisteredSecrets()).with_values(values)
 
 
+def register_values(values: Iterable[str] | os.PathLike[str] | str, type: str = "CUSTOMER_ID") -> None:  # noqa: A002
+    """Have these values found and hidden wherever they stand in a request: customer numbers, names, as many as a million.
+
+    Applies to all clients of this process, at once. A value counts where no letter or digit touches it.
+
+    Args:
+        values: The values, of at least four characters each, or the path of a UTF-8 file with one in each line.
+        type: What they are, as it stands in their placeholders: capitals, digits and underscores.
+
+    Raises:
+        ValueError: one is shorter, or the type has another form.
+        OSError: the file can't be read.
+    """
+    global _values  # noqa: PLW0603 - one register for each process
+    from safellm._core.detection.valueindex import ValueIndex  # noqa: PLC0415 - few programs have so many values
+
+    if _TYPE.fullmatch(type) is None:
+        msg = "a type is made of up to 32 capitals, digits and underscores, as CUSTOMER_ID"
+        raise ValueError(msg)
+    if isinstance(values, str | os.PathLike):
+        with open(values, encoding="utf-8") as lines:  # noqa: PTH123 - a path-like of any kind
+            index = ValueIndex((value for line in lines if (value := line.strip())), type=type)
+    else:
+        index = ValueIndex(values, type=type)
+    with _lock:
+        _values = (*_values, index)
+
+
+class _Register:
+    """What is registered now, for clients that were made before: the same for all of them."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state: tuple[RegisteredSecrets | None, tuple[ValueIndex, ...], SeenTexts] | None = None
+
+    def __bool__(self) -> bool:
+        return _registered is not None or bool(_values)
+
+    def find(self, text: str) -> tuple[Finding, ...]:
+        """Return where registered values stand."""
+        if not self:
+            return ()
+        state, secrets_, values = self._state, _registered, _values
+        if state is None or state[0] is not secrets_ or state[1] is not values:
+            finders = [*((secrets_.find,) if secrets_ is not None else ()), *(index.find for index in values)]
+            seen = SeenTexts(lambda one: tuple(found for find in finders for found in find(one)))
+            self._state = state = (secrets_, values, seen)
+        return state[2].find(text)
+
+
+_register = _Register()
+
+
 def installation_key(state: Path) -> bytes:
     """Return the key of placeholders and digests, made on first use."""
     return _install_key(state)
 
 
-def registered_values() -> RegisteredSecrets | None:
-    """Return what `register_secret` was given in this process."""
-    return _registered
+def registered_values() -> Finder | None:
+    """Return what finds all that `register_secret` and `register_values` were given in this process."""
+    return _register or None
 
 
 def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: str) -> Tools:
@@ -323,7 +388,7 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
         policy=policy,
         adapter=adapter,
         scanner=_remembering(find_places(environ).cache),
-        registered=None if _registered is None else SeenTexts(_registered.find),
+        registered=_register,
         key=_install_key(find_places(environ).state),
         prices=prices_of(policy),
         counter=shared(),
@@ -400,6 +465,7 @@ def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each",
 
     if audit.mode == "off":
         return events.NullJournal()
+    from safellm.stores.journal.background import LISTENERS  # noqa: PLC0415
     from safellm.stores.journal.jsonl import JsonlJournal  # noqa: PLC0415
     from safellm.stores.journal.periodic import Checkpointer  # noqa: PLC0415
 
@@ -409,9 +475,17 @@ def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each",
     trail: Journal = JsonlJournal(folder, sync=sync, recorded=checkpoints.recorded)
     if audit.mode == "best_effort":
         trail = events.BestEffortJournal(trail)
-    sinks: list[events.EventSink] = [events.LoggingSink()]
+    sinks: list[events.EventSink] = [events.LoggingSink(), LISTENERS]
     if audit.console:
-        sinks.append(events.ConsoleSink())
+        sinks.append(events.JsonSink() if audit.console_format == "json" else events.ConsoleSink())
+    if audit.otel != "off":
+        from safellm.stores.journal.otel import OtelSink  # noqa: PLC0415 - an extra
+
+        sinks.append(OtelSink(audit.otel))
+    if audit.webhook is not None:
+        from safellm.stores.journal.webhook import WebhookSink  # noqa: PLC0415 - only when asked for
+
+        sinks.append(WebhookSink(audit.webhook))
     return events.FanOutJournal(trail, sinks)
 
 

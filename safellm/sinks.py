@@ -17,8 +17,9 @@ from safellm._core.sinks.code import json, python_literal, shell_arg, sql_litera
 from safellm._core.sinks.data import csv, log, path, terminal, url
 from safellm._core.sinks.escaped import Escaped
 from safellm._core.sinks.markup import html, jinja, latex, xml
+from safellm._core.sinks.showing import markdown
 
 __all__ = [
-    "Escaped", "csv", "html", "jinja", "json", "latex", "log", "path", "python_literal", "shell_arg", "sql_literal",
+    "Escaped", "csv", "html", "jinja", "json", "latex", "log", "markdown", "path", "python_literal", "shell_arg", "sql_literal",
     "terminal", "url", "xml",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Writes the packed vocabularies of `safellm.stores.encodings`: `python tools/pack_encodings.py [--wheel FILE]`.
 
-`tiktoken` fetches its vocabularies from the network when they are first used; a guard can't do that. `litellm`'s wheel carries the
-very files under the names of tiktoken's cache. They are taken from there, believed only if their SHA-256 is the one that the installed
-tiktoken pins, and packed: one byte of length for each token, then the bytes of all tokens in the order of their ranks.
+`tiktoken` fetches its vocabularies from the network when they are first used; a guard can't do that. `litellm`'s wheel carries
+the very files under the names of tiktoken's cache. They are taken from there, believed only if their SHA-256 is the one that the
+installed tiktoken pins, and packed: one byte of length for each token, then the bytes of all tokens in the order of their ranks.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -64,9 +64,7 @@ def pack(name: str, archive: zipfile.ZipFile) -> bytes:
         sys.exit(f"The ranks of {name} have gaps")
     described = {"pat_str": parts["pat_str"], "special_tokens": parts["special_tokens"], "tokens": len(tokens)}
     description = json.dumps(described, sort_keys=True).encode()
-    return b"".join(
-        [len(description).to_bytes(4, "big"), description, bytes(len(token) for token in tokens), *tokens]
-    )
+    return b"".join([len(description).to_bytes(4, "big"), description, bytes(len(token) for token in tokens), *tokens])
 
 
 def _ranks(data: bytes) -> dict[bytes, int]:

@@ -60,9 +60,9 @@ class AnthropicStreamReader:
         """Return the events that end a stream at its output ceiling."""
         if last.get("type") == "completion":
             return [("completion", {**last, "completion": "", "stop_reason": "max_tokens"})]
-        stops = [{"type": "content_block_stop", "index": index} for index in sorted(self._blocks)]
+        stops: list[dict[str, Any]] = [{"type": "content_block_stop", "index": index} for index in sorted(self._blocks)]
         delta = {"stop_reason": "max_tokens", "stop_sequence": None}
-        end = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}}
+        end: dict[str, Any] = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}}
         return [(str(event["type"]), event) for event in (*stops, end, {"type": "message_stop"})]
 
     def _delta(self, delta: dict[str, Any], place: tuple[str | int, ...]) -> EventView:

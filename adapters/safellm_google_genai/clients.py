@@ -156,7 +156,7 @@ class Client(google.genai.Client):
         options.pop("debug_config", None)
         return _GuardedApiClient(**options)
 
-    def _safellm_guard(  # noqa: PLR0913, PLR0917 - what has been made so far
+    def _safellm_guard(  # noqa: PLR0913 - what has been made so far
         self, setup: Setup, module: ModuleType, http: Any, async_http: Any, given: Any, *, in_code: bool
     ) -> None:
         from safellm.client import origin_of  # noqa: PLC0415

@@ -96,7 +96,7 @@ class OpenItems:
                 family, key = (_REFUSAL, "refusal") if part.get("type") == "refusal" else (_TEXT, "text")
                 text = _text_of(texts, family, index, number)
                 here = {**place, "content_index": number}
-                said = {**here, key: text, **({"logprobs": []} if family == _TEXT else {})}
+                said: dict[str, Any] = {**here, key: text, **({"logprobs": []} if family == _TEXT else {})}
                 content.append({**part, key: text})
                 events += [(f"{family}.done", said), ("response.content_part.done", {**here, "part": content[-1]})]
             ended["content"] = content

@@ -43,7 +43,9 @@ def may_change(data: bytes) -> bool:
     # Single bytes are searched many times faster than anything else, and nearly always that is enough.
     if not data.isascii() or b"\x7f" in data or (_FIRST in data and _PREFIX in data):
         return True
-    if b"<" in data or b"](" in data or b"![" in data or b"]:" in data:
+    if b"<" in data or (b"(" in data and b"](" in data) or b"]:" in data:
+        return True
+    if b"!" in data and (b"![" in data or b"!\\\\" in data):
         return True
     return b"\\" in data and _RARE_ESCAPE.search(data) is not None
 
@@ -127,11 +129,16 @@ class AnswerRules:
     structured: bool
     table: Table
     counts: Counts = field(default_factory=Counts)
-    judge: Judge | None = field(init=False)
+    _judge: Judge | None = None
+    _is_asked: bool = False
 
-    def __post_init__(self) -> None:
-        # Text that is JSON isn't rendered, and must stay the JSON that it is.
-        self.judge = None if self.structured else self.policy.judge()
+    @property
+    def judge(self) -> Judge | None:
+        """Who decides about addresses; made when a text is treated, which most answers don't need."""
+        if not self._is_asked:
+            # Text that is JSON isn't rendered, and must stay the JSON that it is.
+            self._judge, self._is_asked = None if self.structured else self.policy.judge(), True
+        return self._judge
 
     def channel(self, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True) -> Channel:
         """Return fresh filters for one running text; `shown` says that a program may render it."""
@@ -142,7 +149,7 @@ class AnswerRules:
         self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
     ) -> str:
         """Return a whole text as the program gets it."""
-        read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and may_need(text)))
+        read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and self._may_link(text)))
         if not read and not self._may_hold(text):
             return text
         channel = self.channel(kind, tool, parameter, shown=shown)
@@ -185,6 +192,9 @@ class AnswerRules:
     def may_change(self, data: bytes) -> bool:
         """Return whether any string of a JSON text could need cleaning or restoring."""
         return may_change(data) or (self.mapping is not None and may_hold(self.mapping, data.decode("ascii")))
+
+    def _may_link(self, text: str) -> bool:
+        return self.judge is not None and may_need(text, self.judge)
 
     def _may_hold(self, text: str) -> bool:
         return PREFIX in text if self.mapping is None else may_hold(self.mapping, text)

@@ -88,8 +88,10 @@ class Prices(Protocol):
         """Return the most that a call can cost."""
         ...
 
-    def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
-        """Return what a call cost; `cached` of the input tokens came from the provider's cache."""
+    def price(  # noqa: PLR0913 - one number per kind of token
+        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
+    ) -> int | None:
+        """Return what a call cost; `cached` of the input tokens came from the provider's cache, `tier` is what was asked for."""
         ...
 
 
@@ -168,6 +170,13 @@ class Call:
             return model
         segments = self.head.path.split("/")
         return segments[segments.index("deployments") + 1] if "deployments" in segments[:-1] else ""
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier of service that the request asks for by name; None for the standard one and for what the project sets."""
+        value = self.body.value
+        tier = value.get("service_tier") if isinstance(value, dict) else None
+        return tier if isinstance(tier, str) and tier not in ("auto", "default", "standard", "standard_only") else None
 
     @property
     def streams(self) -> bool:

@@ -30,7 +30,7 @@ def look_closer(call: Call, over: OverLimit) -> Generator[Effect, Any, bool]:
         return False
     call.counted = True
     encoding = encoding_of(call.model)
-    if encoding is None:
+    if encoding is None or call.tools.counter is None:
         return False
     if call.changed:
         call.body.encode()  # writes changed arguments of tools back into the body

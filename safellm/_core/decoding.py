@@ -54,7 +54,9 @@ class Decoder:
             Undecodable: the data is broken.
         """
         if self._engine is None:
-            self._count(len(data))
+            self.total += len(data)
+            if self.total > self.limit_bytes:
+                raise TooLarge
             return data
         out: list[bytes] = []
         try:

@@ -44,7 +44,10 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
         "UTC, RFC 3339 with nanoseconds.",
         {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z$"},
     ),
-    "time_ns": ("The same as nanoseconds since 1970, as text.", {"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"}),
+    "time_ns": (
+        "The same as nanoseconds since 1970, as text.",
+        {"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"},
+    ),
     "event.name": ("What happened.", _NAME),
     "event.id": ("Name of the event; for a call, of this attempt on the wire.", _NAME),
     "event.parent": ("`event.id` of the intent that this is the end of.", _NAME),
@@ -58,7 +61,10 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "gen_ai.request.stream": ("Whether a stream was asked for.", _FLAG),
     "gen_ai.response.id": ("The answer's id.", _NAME),
     "gen_ai.response.model": ("The model that answered.", _NAME),
-    "gen_ai.response.finish_reasons": ("Why each choice ended.", {"type": "array", "items": {"type": ["string", "null"]}}),
+    "gen_ai.response.finish_reasons": (
+        "Why each choice ended.",
+        {"type": "array", "items": {"type": ["string", "null"]}},
+    ),
     "gen_ai.usage.input_tokens": ("Tokens read, those from a cache included.", _COUNT),
     "gen_ai.usage.output_tokens": ("Tokens written.", _COUNT),
     "gen_ai.usage.cache_read.input_tokens": ("Tokens read from a cache.", _COUNT),
@@ -79,9 +85,15 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.grant.id": ("The grant that the call was made with.", _NAME),
     "safellm.grant.caveats": ("Kinds of its limits.", _TEXTS),
     "safellm.guard": ("The guard that refused.", _NAME),
-    "safellm.would_refuse": ("Reasons for which guard mode would have refused (mode observe).", {"type": "array", "items": _REASON}),
+    "safellm.would_refuse": (
+        "Reasons for which guard mode would have refused (mode observe).",
+        {"type": "array", "items": _REASON},
+    ),
     "safellm.request.bytes": ("Size of the body that is sent.", _COUNT),
-    "safellm.content.hmac_in": ("HMAC-SHA256 of the body as the program sent it, under this installation's key.", _HASH),
+    "safellm.content.hmac_in": (
+        "HMAC-SHA256 of the body as the program sent it, under this installation's key.",
+        _HASH,
+    ),
     "safellm.content.hmac_out": ("The same of what the program got.", _HASH),
     "safellm.content.binary_bytes": ("Bytes that are no text and were not searched.", _COUNT),
     "safellm.redaction.counts": ("How many values of each type were found.", _COUNTS),
@@ -101,10 +113,6 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.rotate.head": ("Hash of its last record.", _HASH),
     "safellm.prune.files": ("How many of the oldest files were removed.", _COUNT),
     "safellm.prune.through_seq": ("Number of the last record in them.", _COUNT),
-    "safellm.alert.name": ("The rule's name.", _NAME),
-    "safellm.alert.what": ("What it counts: an event, a reason, `new_origin` or `spending`.", _NAME),
-    "safellm.alert.count": ("How many there were, or percent of the usual spending.", _COUNT),
-    "safellm.alert.window_seconds": ("In how many seconds.", _COUNT),
 }
 
 
@@ -162,7 +170,10 @@ EVENTS: Final[tuple[Event, ...]] = (
         always=("policy.digest", "safellm.key.ref", "safellm.key.origins", "safellm.key.provider"),
     ),
     Event(name="key.rename", what="A key got another name.", always=("policy.digest", "safellm.key.ref", "safellm.key.new_ref")),
-    Event(name="key.migrate", what="A key moved to another vault.", always=("policy.digest", "safellm.key.ref", "safellm.key.store")),
+    Event(
+        name="key.migrate", what="A key moved to another vault.",
+        always=("policy.digest", "safellm.key.ref", "safellm.key.store"),
+    ),
     Event(name="key.remove", what="A key was removed.", always=("policy.digest", "safellm.key.ref")),
     Event(name="grant.issue", what="A grant was made.", always=("policy.digest", "safellm.grant.id", "safellm.grant.caveats")),
     Event(name="grant.revoke", what="A grant was revoked.", always=("policy.digest", "safellm.grant.id")),
@@ -182,11 +193,6 @@ EVENTS: Final[tuple[Event, ...]] = (
     Event(
         name="audit.prune", what="The oldest files were removed; a signed note says where the rest begins.",
         always=("policy.digest", "safellm.prune.files", "safellm.prune.through_seq"),
-    ),
-    Event(
-        name="audit.alert", what="A rule of the policy found something.",
-        always=("safellm.alert.name", "safellm.alert.what", "safellm.alert.count"),
-        may=("safellm.alert.window_seconds", "server.address", "event.parent"),
     ),
 )  # fmt: skip
 
@@ -262,5 +268,11 @@ def _form(form: Mapping[str, object]) -> str:
         return "SHA-256, hex"
     if "enum" in form:
         return "`" + "`, `".join(map(str, form["enum"])) + "`" if isinstance(form["enum"], list) else ""
-    words = {"string": "text", "integer": "count", "boolean": "true, false", "array": "list of texts", "object": "counts by name"}
+    words = {
+        "string": "text",
+        "integer": "count",
+        "boolean": "true, false",
+        "array": "list of texts",
+        "object": "counts by name",
+    }
     return words[str(form["type"])]

@@ -88,6 +88,7 @@ class EventStream:
     meter: Meter | None = None  # None: no limit depends on the output
     ended: bool = False  # the provider said that nothing more comes
     cut: bool = False  # the stream was ended here: it had more output than is held
+    cut_tokens: int = 0  # that came until then, about
     _over: bool = False
     _open: dict[tuple[str | int, ...], _Open] = field(default_factory=dict)
     _frames: list[Frame] = field(default_factory=list)
@@ -128,16 +129,15 @@ class EventStream:
         meter, self.meter = self.meter, None
         event = jsontext.loads(self.framing.data_of(last) or b"null", max_depth=self.max_depth)
         ending = None if meter is None else self.reader.cut(event, meter.texts(), meter.tokens)
-        if ending is None:
+        if meter is None or ending is None:
             raise OutputOver
+        self.cut_tokens = meter.tokens
         self.cut = True
         self.framing.close()
         return [
             out
             for name, value in ending
-            for out in self._event(
-                self.framing.compose(name, _DONE if value == _END else jsontext.dumps(value))
-            )
+            for out in self._event(self.framing.compose(name, _DONE if value == _END else jsontext.dumps(value)))
         ]
 
     def finish(self) -> bytes:
@@ -193,7 +193,8 @@ class EventStream:
         for delta in view.deltas:
             text = delta.container[delta.key]
             running = self._open.get(delta.channel)
-            if fed is None and self.meter is not None and not view.closes:
+            closing = any(delta.channel[: len(prefix)] == prefix for prefix in view.closes)
+            if fed is None and self.meter is not None and not closing:
                 self._over |= self.meter.add(delta.channel, text)
             if running is None:
                 running = self._open[delta.channel] = _Open(
@@ -202,7 +203,7 @@ class EventStream:
             else:
                 running.event, running.raw, running.delta = event, raw, delta
             out = running.filters.feed(text) if fed is None else fed
-            if any(delta.channel[: len(prefix)] == prefix for prefix in view.closes):
+            if closing:
                 out += running.filters.finish()
                 del self._open[delta.channel]
             if out != text:

@@ -465,8 +465,8 @@ class Exchange:
 
     def _billed(self, call: Call) -> Amounts | None:
         """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
-        if self.cut_off:  # what it would have billed in the end is not known, and was held to the last token
-            return None
+        if self._events is not None and self._events.cut:
+            return self._billed_until_cut(call, self._events.cut_tokens)
         if self._status >= _ERROR:  # an error answer is not billed
             return Amounts(input_tokens=0, output_tokens=0, micro_usd=0, requests=1)
         usage = self._seen.usage
@@ -474,10 +474,19 @@ class Exchange:
             return None
         provider = self._tools.adapter.provider_of(call.head.origin)
         counts = (usage.input_tokens, usage.output_tokens, usage.cached_input_tokens or 0)
-        cost = self._tools.prices.price(provider, self._seen.model or call.model, *counts)
+        cost = self._tools.prices.price(provider, self._seen.model or call.model, *counts, call.service_tier)
         if cost is None and self._seen.model not in (None, call.model):
-            cost = self._tools.prices.price(provider, call.model, *counts)
+            cost = self._tools.prices.price(provider, call.model, *counts, call.service_tier)
         return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
+
+    def _billed_until_cut(self, call: Call, tokens: int) -> Amounts:
+        # What the provider says at the end isn't known: all that was held, and what came besides.
+        usage = self._seen.usage
+        given = usage.input_tokens if usage is not None and usage.input_tokens is not None else call.amounts.input_tokens
+        output = max(tokens, call.amounts.output_tokens)
+        provider = self._tools.adapter.provider_of(call.head.origin)
+        cost = self._tools.prices.bound(provider, call.model, given, output)
+        return Amounts(input_tokens=given, output_tokens=output, micro_usd=cost, requests=1)
 
     # -- small ----------------------------------------------------------------------------------------------------------
 

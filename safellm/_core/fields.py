@@ -62,15 +62,32 @@ class Table:
     free_keys: frozenset[str] = frozenset()
     token_keys: frozenset[str] = frozenset()
     typed: Mapping[str, Mapping[str, Kind]] = field(default_factory=dict)
+    # Answers of the two methods by (key, parent): bodies have the same few keys.
+    _free: dict[tuple[str, str], bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _kind: dict[tuple[str, str], Kind] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def is_free(self, key: str, parent: str) -> bool:
         """Return whether what stands under `key` of an object under `parent` is the program's own."""
-        return key in self.free_keys or f"{parent}.{key}" in self.free_keys
+        found = self._free.get((key, parent))
+        if found is None:
+            found = key in self.free_keys or f"{parent}.{key}" in self.free_keys
+            _remember(self._free, (key, parent), found)
+        return found
 
     def kind_of(self, key: str, parent: str) -> Kind:
         """Return what the string under `key` of an object under `parent` is."""
-        found = self.kinds.get(f"{parent}.{key}")
-        return found if found is not None else self.kinds.get(key, _TEXT)
+        found = self._kind.get((key, parent))
+        if found is None:
+            named = self.kinds.get(f"{parent}.{key}")
+            found = named if named is not None else self.kinds.get(key, _TEXT)
+            _remember(self._kind, (key, parent), found)
+        return found
+
+
+def _remember(known: dict[tuple[str, str], Any], place: tuple[str, str], found: Any) -> None:
+    # A name can be anything, a secret as well: long ones, and more of them than there are keys, aren't kept.
+    if len(place[0]) <= _LONGEST_NAME and len(place[1]) <= _LONGEST_NAME and len(known) < _MOST_KEYS:
+        known[place] = found
 
 
 # For JSON that the program made up: a file, a tool's arguments. A key named "signature" says nothing there.
@@ -84,6 +101,7 @@ _WORDS = frozenset(
      "tool_use", "tool_result", "function_call", "function_call_output", "object", "chat.completion", "chat.completion.chunk",
      "stop", "completed", "response", "auto", "default", "ephemeral", "json_schema", "json_object"}
 )  # fmt: skip
+_MOST_KEYS = 1024
 _LONGEST_NAME = 15  # a longer key can be a secret that has the form of a name, such as a token with underscores
 
 
@@ -205,7 +223,8 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
                         is_key=True,
                     )
                 )  # fmt: skip
-            if isinstance(child, str):
+            made = type(child)
+            if made is str:
                 kind = _kind(table, child_key, key, child, typed)
                 if kind is _IDENTIFIER and child in _WORDS:
                     continue
@@ -215,9 +234,9 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
                         tool=tool,
                     )
                 )  # fmt: skip
-            elif isinstance(child, dict) and table.kind_of(child_key, key) is Kind.ARGUMENTS:
+            elif made is dict and table.kind_of(child_key, key) is _ARGUMENTS:
                 fields += _arguments(child, child_trust, (*path, child_key), child_key, tool)
-            elif isinstance(child, (dict, list)):
+            elif made is dict or made is list:
                 below = PLAIN if table.is_free(child_key, key) else table
                 _walk(child, below, child_trust, (*path, child_key), key, child_key, fields, tool)
     elif isinstance(value, list):

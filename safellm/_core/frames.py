@@ -70,12 +70,19 @@ class Frame:
 
     def text_of(self, raw: bytes) -> str | None:
         """Return the text in an event of this form; None for any other event, and where only a parser can tell."""
-        if len(self._parts) > 1:
+        parts, tail = self._parts, self._tail
+        if len(parts) > 1:
             return self._text_between(raw)
-        head, tail = self._parts[0][0], self._tail
-        if len(raw) < len(head) + len(tail) or not (raw.startswith(head) and raw.endswith(tail)):
+        head = parts[0][0]
+        end = len(raw) - len(tail)
+        if end < len(head) or not raw.startswith(head) or not raw.endswith(tail):
             return None
-        return _plain(raw[len(head) : len(raw) - len(tail)])
+        value = raw[len(head) : end]
+        if not value.isascii():
+            return _plain(value)
+        text = value.decode("ascii")
+        # As in `_plain`; here for the sake of the calls, of which a stream makes one for each piece of text.
+        return text if text.isprintable() and '"' not in text and "\\" not in text else None
 
     def _text_between(self, raw: bytes) -> str | None:
         text = b""

@@ -1,8 +1,8 @@
 """Which limits a call falls under: those whose `where` matches its labels, each on the account of its `per` values.
 
-A label is a name and a text: what is known of every call (`provider`, `model`, `operation`, `key`, `grant`, `process`, `user`),
-and what the program says of it. A label that is missing is the empty text: calls without one share an account, so that leaving it out
-gives nobody more room.
+A label is a name and a text: what is known of every call (`provider`, `model`, `operation`, `key`, `grant`, `process`), the user,
+and what the program says of it. A label that is missing is the empty text: calls without one share an account, so that leaving it
+out gives nobody more room.
 """
 
 # SPDX-License-Identifier: Apache-2.0

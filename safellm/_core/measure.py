@@ -1,9 +1,9 @@
 """What a request's input is made of, for an exact count: texts that a tokenizer counts, and the marks between them.
 
 Chat messages of a role, a text and perhaps a name are counted as OpenAI does ("How to count tokens with tiktoken", OpenAI
-Cookbook): three tokens a message, one more for a name, three for the opening of the answer. How tools, schemas and parts are written
-for the model isn't published: their JSON is counted, which says more than what is written, and marks are counted by the
-bounds of `safellm._core.tokens`. So a count is exact for plain chats and a close upper estimate for all else.
+Cookbook): three tokens a message, one more for a name, three for the opening of the answer. How tools, schemas and parts are
+written for the model isn't published: their JSON is counted, which says more than what is written, and marks are counted by
+the bounds of `safellm._core.tokens`. So a count is exact for plain chats and a close upper estimate for all else.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -21,13 +21,15 @@ _PLAIN = frozenset({"role", "content", "name"})
 # Settings: nothing of them is shown to the model.
 _SILENT = frozenset(
     {"model", "stream", "stream_options", "temperature", "top_p", "n", "best_of", "max_tokens", "max_completion_tokens",
-     "max_output_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop", "store",
-     "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier", "parallel_tool_calls",
-     "reasoning_effort", "verbosity", "modalities", "encoding_format", "dimensions", "truncation", "include", "background",
-     "previous_response_id", "conversation", "echo"}
+     "max_output_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop",
+     "store", "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier",
+     "parallel_tool_calls", "reasoning_effort", "verbosity", "modalities", "encoding_format", "dimensions", "truncation",
+     "include", "background", "previous_response_id", "conversation", "echo"}
 )  # fmt: skip
 _JSON_KEYS = frozenset({"tools", "functions", "response_format", "text"})
-_DATA_KEYS = frozenset({"data", "file_data", "b64_json", "url", "image_url", "file_id", "id", "call_id", "tool_call_id"})
+_DATA_KEYS = frozenset(
+    {"data", "file_data", "b64_json", "url", "image_url", "file_id", "id", "call_id", "tool_call_id"}
+)
 _LONGEST_ID = 128  # characters of an identifier; longer ones under these keys are data or text
 
 

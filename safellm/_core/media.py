@@ -7,10 +7,10 @@ settled from the answer in every case (THREATS B.7).
 | what | tokens | source |
 |---|---|---|
 | image, OpenAI, by tiles | base + 8 tiles (2048 x 768), or the base alone with `detail: low` | OpenAI, guide "Images and vision" |
-| image, OpenAI, by patches | 1,536 patches, times the model's factor; 10,000 patches in newer models | the same |
+| image, OpenAI, by patches | 1,536 times the model's factor; 10,000 patches in newer models | the same |
 | image, Claude | 4,784, the most after scaling down (1,600 before Opus 4.7) | Anthropic, guide "Vision" |
-| image, Gemini | 16 tiles of 258 (Gemini 2), below that 2,240 at the highest resolution (Gemini 3) | Google, guides "Tokens", "Media resolution" |
-| audio and video in the request | nothing besides its bytes: 10 to 300 tokens a second are fewer than its bytes | OpenAI "Realtime", Google "Tokens" |
+| image, Gemini | 16 tiles of 258 (Gemini 2); at most 2,240 (Gemini 3) | Google, "Tokens", "Media resolution" |
+| audio and video in the request | none besides its bytes: 10 to 300 a second are fewer | OpenAI "Realtime", Google "Tokens" |
 | tools with Claude | 1,024 once: the system prompt for tools has 159 to 804 | Anthropic, guide "Tool use" |
 | tools that run at the provider | 4,096 each, for their description: an estimate | Anthropic, guide "Computer use" (735 and 499) |
 | documents in the request | 8,192 besides their bytes: an estimate | - |
@@ -49,7 +49,14 @@ _IMAGE_TYPES = frozenset({"image_url", "input_image", "image", "computer_screens
 _DOCUMENT_TYPES = frozenset({"file", "input_file", "document"})
 _GEMINI_INLINE, _GEMINI_FILES = ("inlineData", "inline_data"), ("fileData", "file_data")
 _STORED_KEYS = ("file_id", "file_url", "file_uri", "fileUri", "fileId")
-_REFERENCES = ("previous_response_id", "conversation", "cachedContent", "cached_content", "previous_interaction_id", "container")
+_REFERENCES = (
+    "previous_response_id",
+    "conversation",
+    "cachedContent",
+    "cached_content",
+    "previous_interaction_id",
+    "container",
+)
 _OWN_TOOLS = frozenset({"function", "custom", "namespace", None})
 
 
@@ -75,7 +82,13 @@ def extra_tokens(body: Any, model: str) -> int:
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
-            waiting += [one for one in value if isinstance(one, (dict, list))]
+            # A message that is one text has no parts: a long history costs next to nothing.
+            waiting += [
+                one
+                for one in value
+                if isinstance(one, list)
+                or (isinstance(one, dict) and ("type" in one or type(one.get("content")) is not str))
+            ]
         elif isinstance(value, dict):
             total += _part(value, model)
             waiting += [one for one in value.values() if isinstance(one, (dict, list))]

@@ -19,6 +19,9 @@ Channel = tuple[str | int, ...]
 
 _SLACK: Final = 8  # tokens: ends of turns, and names of tools that are not text
 _PER_SEAM: Final = 2  # tokens that one more seam can add
+_RECOUNTED: Final = (
+    1 << 15
+)  # bytes that are counted again without seams before a stream is ended; about three milliseconds
 _STRETCH: Final = (16, 256)  # bytes that are counted at once, at least
 _LONGEST_TOKEN: Final = 32  # bytes a token, over a whole answer; more is not written by any model
 
@@ -50,7 +53,7 @@ class Meter:
         self._bytes += size
         self._pending += size
         self._fresh.setdefault(channel, []).append(text)
-        allowed = self.limit * (1 if self.encoding is not None else 2) + _SLACK + self._seams * _PER_SEAM
+        allowed = self.limit * (1 if self.encoding is not None else 2) + _SLACK
         shortest, longest = _STRETCH
         if self.tokens + self._pending <= allowed or self._pending < min(longest, max(shortest, self.limit // 8)):
             return False
@@ -65,7 +68,10 @@ class Meter:
         self._seams += len(stretches)
         self._pending = 0
         self._keep()
-        return self.tokens > allowed + len(stretches) * _PER_SEAM
+        if self.tokens > allowed and self._bytes <= _RECOUNTED:
+            self.tokens = self.counter.count(encoding, tuple(self.texts().values())) or self.tokens
+            self._seams = 0
+        return self.tokens > allowed + self._seams * _PER_SEAM
 
     def texts(self) -> dict[Channel, str]:
         """Return what came on each channel."""

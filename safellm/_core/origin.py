@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -99,3 +100,23 @@ def check_proxy(text: str) -> Origin:
 
 def _bad(problem: str) -> ConfigurationError:
     return ConfigurationError(f"Not an origin: {problem}", remedy="Write it as https://host or https://host:port.")
+
+
+def webhook_target(url: str, allowed: Iterable[str]) -> tuple[Origin, str]:
+    """Return where events may be posted: the origin, and the path with its query.
+
+    Args:
+        url: The address.
+        allowed: Origins of the policy; loopback is always allowed.
+
+    Raises:
+        ConfigurationError: it is no address, or of another origin.
+    """
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    origin = parse_origin(f"{scheme}://{authority}")
+    if not origin.is_loopback and origin not in {parse_origin(text) for text in allowed}:
+        raise ConfigurationError(f"{origin} is not one of egress.origins", remedy="List it there: only these get events.")
+    if not path.isascii() or not path.isprintable() or " " in path or "#" in path:
+        raise _bad("the path has characters that an address can't hold")
+    return origin, f"{slash or '/'}{path}"

@@ -36,6 +36,8 @@ MAX_DEPTH: Final = 16  # records are flat; a few counts and lists are nested, no
 MAX_LINE_BYTES: Final = 1024 * 1024  # one record is about 1 KB; far above it something else is being logged
 CHAIN_NAMES: Final = frozenset({"v", "chain.uid", "seq", "prev", "hash", "time", "time_ns", "event.name", "event.id"})
 
+_SET_HERE: Final = len(CHAIN_NAMES) - 1  # all but `hash`
+
 _UID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,19}")
@@ -146,8 +148,6 @@ def seal(  # noqa: PLR0913 - the parts of a record, each named
 
     Source: THREATS L.1, L.6; RFC 8785 3.2.
     """
-    if not CHAIN_NAMES.isdisjoint(fields):
-        raise ValueError(f"fields of the chain itself can't be set: {', '.join(sorted(CHAIN_NAMES & fields.keys()))}")
     if time_ns < 0:
         raise ValueError("a record's time can't be before 1970")
     record: dict[str, JSON] = {
@@ -161,6 +161,8 @@ def seal(  # noqa: PLR0913 - the parts of a record, each named
         "event.name": event,
         "event.id": event_id,
     }
+    if len(record) != len(fields) + _SET_HERE or "hash" in fields:
+        raise ValueError(f"fields of the chain itself can't be set: {', '.join(sorted(CHAIN_NAMES & fields.keys()))}")
     before, after = _around_hash_fast(record, fields) or _around_hash(record)
     digest = hashlib.sha256(b"%s,%s" % (before, after)).hexdigest()
     line = b'%s,"hash":"%s",%s\n' % (before, digest.encode("ascii"), after)
@@ -281,9 +283,10 @@ def _parse_fast(line: bytes) -> tuple[dict[str, JSON], tuple[bytes, bytes]] | No
 
 def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:
     """Return what `_around_hash` returns, in a fifth of its time; None where `fields` hold what it can't vouch for."""
-    for value in fields.values():
-        if type(value) not in _PLAIN and not _is_flat(value):
-            return None
+    if not _PLAIN.issuperset(map(type, fields.values())):
+        for value in fields.values():
+            if type(value) not in _PLAIN and not _is_flat(value):
+                return None
     try:
         if not "".join(fields).isascii():
             return None

@@ -57,6 +57,8 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
         limit = over.limit
         scoped = limit in call.scoped_limits
         if call.policy.observes and not scoped:
+            if Reason.BUDGET_EXCEEDED in call.would_refuse:  # by a ledger that doesn't know of warnings
+                return
             # It is counted all the same: what is observed is what would be used.
             call.would_refuse.append(Reason.BUDGET_EXCEEDED)
             counted = tuple(replace(one, action=OnLimit.WARN, warn_at=None) for one in counted)

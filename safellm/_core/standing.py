@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from safellm._core import caveats as rules
 from safellm._core.caveats import Attempt, Caveats
@@ -28,7 +29,7 @@ class Scope:
         return rules.limits(f"scope:{self.id}", b"", self.caveats)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what follows from it is worked out once
 class Standing:
     """What holds for one call.
 
@@ -48,22 +49,27 @@ class Standing:
     uid: int | None = None
     problem: str = ""
 
-    @property
+    @cached_property
     def caveats(self) -> Caveats:
         """All that has to hold, the grant's first."""
         own = () if self.grant is None else self.grant.caveats
         return (*own, *(one for scope in self.scopes for one in scope.caveats))
 
-    @property
+    @cached_property
     def limits(self) -> tuple[Limit, ...]:
         """The ceilings that the ledger keeps for grant and blocks."""
-        own = () if self.grant is None else self.grant.limits()
+        own = () if self.grant is None or not self.has_limits else self.grant.limits()
         return (*own, *(one for scope in self.scopes for one in scope.limits()))
 
     @property
     def output_ceiling(self) -> int | None:
         """The lowest output ceiling."""
         return min(rules.values(self.caveats, "max_output_tokens"), default=None)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the ledger has anything to count."""
+        return self.has("budget") or self.has("calls")
 
     def has(self, name: str) -> bool:
         """Return whether a caveat of this name is among them."""

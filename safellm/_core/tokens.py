@@ -1,10 +1,10 @@
 """How many tokens an input has: an upper bound without a tokenizer, and which tokenizer counts exactly.
 
 Every token of a byte-level BPE (the family of cl100k and o200k) stands for at least one byte of UTF-8, so a text never
-has more tokens than bytes. Tokenizers with byte fallback (SentencePiece: Llama, Gemma and by all that is known Gemini) give one
-token to a known piece of at least one byte and one to each byte of an unknown one; a blank that some put in front is among the marks
-below. A tokenizer may first bring a text into Unicode's form NFKC, as Anthropic's published one did, and that form can be longer:
-then the bytes of that form count (`byte_bound`).
+has more tokens than bytes. Tokenizers with byte fallback (SentencePiece: Llama, Gemma and by all that is known Gemini) give
+one token to a known piece of at least one byte and one to each byte of an unknown one; a blank that some put in front is among
+the marks below. A tokenizer may first bring a text into Unicode's form NFKC, as Anthropic's published one did, and that form can
+be longer: then the bytes of that form count (`byte_bound`).
 
 Around the texts a provider puts marks of its own: per message a start, a role, a name, a separator and an end, and per request the
 opening of the answer and of the tool list. Images, audio and what a provider adds on its side are in `safellm._core.media`

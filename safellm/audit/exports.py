@@ -50,7 +50,10 @@ def as_csv(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         charged = record.get("safellm.budget.charged")
         cells = [record.get(name) for name in COLUMNS.values()]
         cells.append(charged.get("micro_usd") if isinstance(charged, Mapping) else None)
-        yield ",".join(str(csv_cell(escaped(cell))) if isinstance(cell, str) else "" if cell is None else str(cell) for cell in cells)
+        yield ",".join(
+            str(csv_cell(escaped(cell))) if isinstance(cell, str) else "" if cell is None else str(cell)
+            for cell in cells
+        )
 
 
 def as_otlp(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -59,7 +62,9 @@ def as_otlp(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     scope = {"name": "safellm.audit", "version": __version__}
     for record in found:
         log = otlp_log(record)
-        yield json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": scope, "logRecords": [log]}]}]})
+        yield json.dumps(
+            {"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": scope, "logRecords": [log]}]}]}
+        )
 
 
 def otlp_log(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +76,9 @@ def otlp_log(record: Mapping[str, Any]) -> dict[str, Any]:
         "severityText": "WARN" if warns else "INFO",
         "eventName": str(record.get("event.name")),
         "body": {"stringValue": str(record.get("event.name"))},
-        "attributes": [_attribute(name, value) for name, value in record.items() if name not in {"event.name", "time", "time_ns"}],
+        "attributes": [
+            _attribute(name, value) for name, value in record.items() if name not in {"event.name", "time", "time_ns"}
+        ],
     }
 
 
@@ -80,7 +87,10 @@ def as_ocsf(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     before: dict[str, JSON] | None = None
     for record in found:
         event = ocsf_event(record)
-        attestation: dict[str, JSON] = {"chain_uid": str(record.get("chain.uid")), "authority_uid": str(record.get("chain.uid"))}
+        attestation: dict[str, JSON] = {
+            "chain_uid": str(record.get("chain.uid")),
+            "authority_uid": str(record.get("chain.uid")),
+        }
         if before is not None:
             attestation["prev_event"] = before
         event["attestation_list"] = [attestation]
@@ -127,7 +137,10 @@ def ocsf_event(record: Mapping[str, Any]) -> dict[str, JSON]:
             "event_code": name,
             "log_name": "safellm audit trail",
         },
-        "actor": {"app_name": str(record.get("safellm.sdk", "safellm")), **({"user": {"uid": str(user)}} if user else {})},
+        "actor": {
+            "app_name": str(record.get("safellm.sdk", "safellm")),
+            **({"user": {"uid": str(user)}} if user else {}),
+        },
         "api": {
             "operation": str(record.get("gen_ai.operation.name", name)),
             "service": {"name": str(record.get("gen_ai.provider.name", "safellm"))},
@@ -135,7 +148,9 @@ def ocsf_event(record: Mapping[str, Any]) -> dict[str, JSON]:
             **({"response": response} if response else {}),
         },
         "src_endpoint": {"name": "safellm"},
-        "unmapped": {key: value for key, value in record.items() if key.startswith("safellm.") or key in {"seq", "prev", "hash"}},
+        "unmapped": {
+            key: value for key, value in record.items() if key.startswith("safellm.") or key in {"seq", "prev", "hash"}
+        },
     }
     if "server.address" in record:
         event["dst_endpoint"] = {"hostname": str(record["server.address"]), "port": _whole(record.get("server.port"))}
@@ -150,7 +165,11 @@ def ocsf_event(record: Mapping[str, Any]) -> dict[str, JSON]:
         counted: dict[str, JSON] = {key: _whole(value) for key, value in tokens.items() if value is not None}
         if counted:
             counted["total_tokens"] = sum(_whole(value) for value in counted.values())
-        event["message_context"] = {"service": provider, "application": str(record.get("safellm.sdk", "safellm")), **counted}
+        event["message_context"] = {
+            "service": provider,
+            "application": str(record.get("safellm.sdk", "safellm")),
+            **counted,
+        }
     return event
 
 

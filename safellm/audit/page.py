@@ -30,6 +30,8 @@ _NAMED: Final = plots.COLOURS - 1  # series with a colour of their own; the rest
 _REST: Final = "others"
 _LISTED: Final = 12
 _FRAME_PX: Final = 900
+_DOLLAR, _CENT = 1_000_000, 10_000  # in millionths
+_SECOND, _MINUTE = 1000, 60_000  # in milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,13 @@ def render(found: Summary, integrity: Integrity, *, title: str, now_s: int) -> R
 
 def dollars(micro_usd: int) -> str:
     """Return millionths of a dollar as dollars, in few characters."""
-    if micro_usd >= 100_000_000:
-        return f"${micro_usd // 1_000_000:,}"
-    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd >= 10_000 or not micro_usd else f"${micro_usd / 1_000_000:.4f}"
+    if micro_usd >= 100 * _DOLLAR:
+        return f"${micro_usd // _DOLLAR:,}"
+    return f"${micro_usd / _DOLLAR:,.2f}" if micro_usd >= _CENT or not micro_usd else f"${micro_usd / _DOLLAR:.4f}"
 
 
 def _axis_dollars(micro_usd: int) -> str:
-    return f"${short_number(micro_usd // 1_000_000)}" if micro_usd >= 10_000_000 else f"${micro_usd / 1_000_000:.2g}"
+    return f"${short_number(micro_usd // _DOLLAR)}" if micro_usd >= 10 * _DOLLAR else f"${micro_usd / _DOLLAR:.2g}"
 
 
 def _header(found: Summary, title: str, now_s: int, first: int) -> str:
@@ -143,14 +145,20 @@ def _tiles(found: Summary) -> str:
     tiles = (
         ("Calls", f"{total.calls:,}", f"{len(found.by_name(found.models))} models"),
         ("Cost", dollars(total.micro_usd), "where prices are known"),
-        ("Tokens", short_number(total.tokens), f"{short_number(found.input_tokens)} in, {short_number(found.output_tokens)} out"),
+        (
+            "Tokens",
+            short_number(total.tokens),
+            f"{short_number(found.input_tokens)} in, {short_number(found.output_tokens)} out",
+        ),
         ("Refused", f"{found.refused:,}", share),
         ("Values hidden", f"{sum(found.findings.values()):,}", f"{len(found.findings)} kinds"),
         ("Latency", _ms(middle), f"95% within {_ms(slow)}"),
         ("Failed", f"{sum(found.errors.values()):,}", "errors and early ends"),
         ("Without outcome", f"{len(found.intents):,}", "under way, or the program died"),
     )
-    cells = (f"<div><dt>{html(name)}</dt><dd>{html(value)}</dd><p>{html(note)}</p></div>" for name, value, note in tiles)
+    cells = (
+        f"<div><dt>{html(name)}</dt><dd>{html(value)}</dd><p>{html(note)}</p></div>" for name, value, note in tiles
+    )
     return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
@@ -263,7 +271,9 @@ def _order(table: Mapping[str, Spent], value: Callable[[Spent], int]) -> list[st
 def _ms(value: int | None) -> str:
     if value is None:
         return "-"
-    return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s" if value < 100_000 else f"{value // 60_000} min"
+    if value < _SECOND:
+        return f"{value} ms"
+    return f"{value / _SECOND:.1f} s" if value < 2 * _MINUTE else f"{value // _MINUTE} min"
 
 
 def _day(seconds: int) -> str:

@@ -128,14 +128,18 @@ def short_number(value: int) -> str:
     return str(value)
 
 
-def _frame(marks: list[str], below: list[tuple[float, str]], top: int, *, write: Callable[[int], str], label: str) -> str:
+def _frame(
+    marks: list[str], below: list[tuple[float, str]], top: int, *, write: Callable[[int], str], label: str
+) -> str:
     lines = []
     for part in range(3):
         value = top * part // 2
         y = _y(value, top)
         lines.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if top > 1 or part != 1:
-            lines.append(f'<text class="axis" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{html(write(value))}</text>')
+            lines.append(
+                f'<text class="axis" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{html(write(value))}</text>'
+            )
     names = []
     for x, text in below:
         anchor = "end" if x > _WIDTH - 40 else "middle"

@@ -90,12 +90,18 @@ COLUMNS: Final = {
     "key_ref": "safellm.key.ref", "server": "server.address", "status": "http.response.status_code",
     "error": "error.type", "input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens",
 }  # fmt: skip
-_TABLE: Final = f"CREATE TABLE events ({', '.join(COLUMNS)}, time_ns INTEGER, micro_usd INTEGER, findings TEXT, record TEXT)"
-_INSERT: Final = f"INSERT INTO events VALUES ({', '.join('?' * (len(COLUMNS) + 4))})"
-_ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+_TABLE: Final = (
+    f"CREATE TABLE events ({', '.join(COLUMNS)}, time_ns INTEGER, micro_usd INTEGER, findings TEXT, record TEXT)"
+)
+_INSERT: Final = f"INSERT INTO events VALUES ({', '.join('?' * (len(COLUMNS) + 4))})"  # noqa: S608 - question marks only
+_ALLOWED: Final = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
 
 
-def run_sql(statement: str, found: Iterable[Mapping[str, Any]], *, most: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+def run_sql(
+    statement: str, found: Iterable[Mapping[str, Any]], *, most: int
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Run a SELECT over records in a database in memory: table `events`; `record` holds each one whole, as JSON.
 
     Args:

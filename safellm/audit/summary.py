@@ -54,7 +54,9 @@ class Summary:
     errors: Counter[str] = field(default_factory=Counter)
     latency: Counter[int] = field(default_factory=Counter)  # by class; see `latency_ms`
     intents: dict[str, tuple[int, str]] = field(default_factory=dict)  # without outcome yet: time in ns, who
-    loose: list[tuple[str, int, str, Spent]] = field(default_factory=list)  # outcomes whose intent is in an earlier part
+    loose: list[tuple[str, int, str, Spent]] = field(
+        default_factory=list
+    )  # outcomes whose intent is in an earlier part
 
     def add(self, record: Unsealed) -> None:
         """Count one record; one whose values have other forms than ours counts as odd."""

@@ -18,8 +18,9 @@ from safellm.audit.summary import Summary
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
 from safellm.stores.journal.checkpoints import KEY_NAME, checkpoint_file, read_signed, signing_key, verifier_key
-from safellm.stores.journal.files import TrailFile, find, lines, read_end, snapshot, verify_directory
+from safellm.stores.journal.files import find, lines, read_end, snapshot, verify_directory
 from safellm.stores.journal.proof import prove
+from safellm.stores.journal.pruned import read_start
 
 _FEW: Final = 2  # files; below, other processes cost more than they bring
 
@@ -47,7 +48,7 @@ def sum_up(directory: Path, state: Path, *, workers: int = 1) -> tuple[Summary, 
     """
     files = find(directory)
     if workers > 1 and len(files) >= _FEW:
-        found = _apart(directory, state, files, workers)
+        found = _apart(directory, state, workers)
         if found is not None:
             return found
     summary = Summary()
@@ -58,11 +59,13 @@ def sum_up(directory: Path, state: Path, *, workers: int = 1) -> tuple[Summary, 
     return summary, Integrity(ok=checked.ok and ok, chain=chain, signed=signed, head=head)
 
 
-def _apart(directory: Path, state: Path, files: list[TrailFile], workers: int) -> tuple[Summary, Integrity] | None:
+def _apart(directory: Path, state: Path, workers: int) -> tuple[Summary, Integrity] | None:
     """Check each file in a process of its own, from where the file before ends; None if anything is not as it should be."""
     uid: str | None = None
     jobs: list[tuple[Path, str, int, int, str]] = []
-    seq, prev = 0, GENESIS
+    start = read_start(directory)
+    seq, prev = (0, GENESIS) if start is None else (start.seq, start.hash)
+    first = seq + 1
     with ExitStack() as stack:
         for file, stream, size in snapshot(directory, stack):
             if file.is_compressed:
@@ -72,8 +75,6 @@ def _apart(directory: Path, state: Path, files: list[TrailFile], workers: int) -
             if end.last is None:
                 return None
             seq, prev, uid = end.last.seq, end.last.hash, end.last.chain_uid
-    if jobs and jobs[0][1] != files[0].name:
-        return None  # something changed meanwhile
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         proof = pool.submit(_signed, directory, state, uid)
         parts = list(pool.map(_part, jobs))
@@ -83,7 +84,7 @@ def _apart(directory: Path, state: Path, files: list[TrailFile], workers: int) -
     summary = Summary()
     for _, _, part in parts:
         summary.join(part)
-    return summary, Integrity(ok=ok, chain=_unbroken(1, seq), signed=signed, head=f"{seq}:{prev}")
+    return summary, Integrity(ok=ok, chain=_unbroken(first, seq), signed=signed, head=f"{seq}:{prev}")
 
 
 def _unbroken(first: int, last: int) -> str:

@@ -232,11 +232,15 @@ class Connection(asyncio.Protocol):
                     (b"x-safellm-reason", str(refusal.reason).encode()),
                     (REFUSAL_HEADER.encode(), packed(refusal).encode()),
                 ]
-            self._send(h11.Response(status_code=response.status_code, headers=kept))
+            head = [h11.Response(status_code=response.status_code, headers=kept)]
+            if "content-length" not in response.headers:
+                self._send(*head)  # a stream: its beginning is told at once
+                head.clear()
             try:
                 async for chunk in response.stream:
                     if chunk:
-                        self._send(h11.Data(data=chunk))
+                        self._send(*head, h11.Data(data=chunk))
+                        head.clear()
                         if not self._room.is_set():
                             await self._room.wait()
             except Refused as error:
@@ -245,7 +249,7 @@ class Connection(asyncio.Protocol):
             except errors.TransportError:
                 self._transport.abort()  # the program sees what a program sees without a broker: the connection broke
                 return
-            self._send(h11.EndOfMessage())
+            self._send(*head, h11.EndOfMessage())
         finally:
             await response.aclose()
 
@@ -283,12 +287,10 @@ class Connection(asyncio.Protocol):
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *(more or [])]
         if self._http.their_state not in (h11.DONE, h11.IDLE):
             head.append((b"connection", b"close"))  # the rest of the request was not read
-        self._send(h11.Response(status_code=status, headers=head))
-        self._send(h11.Data(data=body))
-        self._send(h11.EndOfMessage())
+        self._send(h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage())
 
-    def _send(self, event: Any) -> None:
-        data = self._http.send(event)
+    def _send(self, *events: Any) -> None:
+        data = b"".join([self._http.send(event) or b"" for event in events])
         if data:
             self._transport.write(data)
 

@@ -14,7 +14,7 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from safellm._version import __version__
-from safellm.cli import audit, broker, budget, demo, discover, doctor, grant, keys, policy, redact
+from safellm.cli import audit, broker, budget, demo, discover, doctor, grant, keys, policy, redact, usage
 from safellm.cli import run as run_command
 from safellm.cli import scan as scan_command
 from safellm.cli.show import is_plain, tell_error
@@ -87,7 +87,7 @@ app.add_typer(grant.app, name="grant", rich_help_panel=_KEYS)
 app.add_typer(broker.app, name="broker", rich_help_panel=_KEYS)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MONEY)
 app.add_typer(budget.app, name="budget", rich_help_panel=_MONEY)
-app.command("usage", rich_help_panel=_MONEY)(budget.usage)
+app.command("usage", rich_help_panel=_MONEY)(usage.usage)
 app.add_typer(audit.app, name="audit", rich_help_panel=_TRAIL)
 
 

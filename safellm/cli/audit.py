@@ -96,11 +96,15 @@ def verify(
 
     folder = directory or look().trail
     found = verify_directory(folder, known=_known(head))
+    pruned = _pruned(folder, found, public_key)
     proof = _proof(folder, found, checkpoint or [], public_key)
     if json:
-        print_json({**as_json(folder, found), "checkpoints": None if proof is None else proof_as_json(proof)})
+        checkpoints = None if proof is None else proof_as_json(proof)
+        print_json({**as_json(folder, found), "pruned": pruned or None, "checkpoints": checkpoints})
     else:
         _print(folder, found)
+        if pruned:
+            make_console().print(cell(pruned))
         if proof is not None:
             style = "bold green" if proof.proof.ok else "bold red"
             make_console().print(cell(f"{proof.where}: {proof.proof.explain()}", style))
@@ -139,6 +143,38 @@ def key() -> None:
 
     world = look()
     typer.echo(str(verifier_key(signing_key(world.state), _uid(world.trail))))
+
+
+@app.command()
+def pack() -> None:
+    """Compress the closed files of the trail. Every command reads them as before."""
+    from safellm.stores.journal.retention import pack as pack_files
+
+    count = pack_files(look().trail)
+    say(f"Packed {count} file{'' if count == 1 else 's'}.")
+
+
+@app.command()
+def prune(
+    *,
+    before: Annotated[str, typer.Option(metavar="TIME", help="Remove what is older: 2026-01-01, or a time ago: 400d.")],
+) -> None:
+    """Remove the oldest files of the trail without breaking the proof of the rest.
+
+    Only whole closed files whose records are all older, and only below a checkpoint. It is recorded in the trail.
+    """
+    from safellm.audit.query import parse_time
+    from safellm.stores.journal.checkpoints import signing_key
+    from safellm.stores.journal.retention import prune as prune_files
+
+    world = look()
+    now = time.time_ns()
+    done = prune_files(world.trail, signing_key(world.state), before_ns=parse_time(before, now_ns=now), now_ns=now)
+    if done is None:
+        say("No closed file is old enough: nothing was removed.")
+        return
+    world.record("audit.prune", {"safellm.prune.files": done.files, "safellm.prune.through_seq": done.through_seq})
+    say(f"Removed {done.files} file{'' if done.files == 1 else 's'}: all records up to {done.through_seq}.")
 
 
 audit_use.add_to(app)
@@ -190,6 +226,30 @@ def _proof(folder: Path, found: Verification, kept: list[Path], public_key: str 
         ) from None
     where = f"{len(beside)} checkpoint{'' if len(beside) == 1 else 's'} beside the trail (copies elsewhere prove more)"
     return _Proved(proof=prove(folder, beside), where=where)
+
+
+def _pruned(folder: Path, found: Verification, public_key: str | None) -> str:
+    """Return in words what was removed from the trail, after checking the note's signature where the key is at hand."""
+    from safellm._core import note
+    from safellm.stores.journal.checkpoints import check_signature
+    from safellm.stores.journal.pruned import read_start
+
+    start = read_start(folder)
+    if start is None or found.chain_uid is None:
+        return ""
+    verifier = _verifier(found.chain_uid, public_key)
+    what = f"Records 1 to {start.seq} were pruned"
+    if verifier is None:
+        return f"{what}; whether that was signed is not checked: give --public-key KEY."
+    try:
+        note.open_note(start.note, verifier, check_signature)
+    except note.MalformedNote as error:
+        raise ConfigurationError(
+            f"The note that records 1 to {start.seq} were pruned is not signed by this trail's key: {error}",
+            remedy="Somebody may have removed records. Check with a copy of the trail.",
+            where=str(folder),
+        ) from None
+    return f"{what}, and the note of that is signed."
 
 
 def _verifier(uid: str, text: str | None) -> VerifierKey | None:

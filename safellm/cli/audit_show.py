@@ -24,7 +24,12 @@ def print_line(record: Mapping[str, JSON], *, json: bool) -> None:
         typer.echo(json_text.dumps(record))
         return
     model = record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or ""
-    parts = (str(record.get("time", ""))[:19].replace("T", " "), record.get("event.name", ""), record.get("decision", ""), model)
+    parts = (
+        str(record.get("time", ""))[:19].replace("T", " "),
+        record.get("event.name", ""),
+        record.get("decision", ""),
+        model,
+    )
     typer.echo(escaped("  ".join(str(part) for part in (*parts, what_of(record)) if part)))
 
 

@@ -53,7 +53,9 @@ def query(  # noqa: PLR0913 - one for each condition
     decision: _Decision = None,
     finding: _Finding = None,
     reason: _Reason = None,
-    sql: Annotated[str | None, typer.Option(metavar="SELECT", help="Run SQL over the records that fit: table `events`.")] = None,
+    sql: Annotated[
+        str | None, typer.Option(metavar="SELECT", help="Run SQL over the records that fit: table `events`.")
+    ] = None,
     limit: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many records or rows at most.")] = 1000,
     json: AsJson = False,
 ) -> None:
@@ -85,7 +87,9 @@ def export(  # noqa: PLR0913 - one for each condition
     directory: _Folder = None,
     *,
     form: Annotated[str, typer.Option("--format", help="json, csv, otlp or ocsf.")] = "json",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file, not to standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file, not to standard output.")
+    ] = None,
     since: _Since = None,
     until: _Until = None,
     event: _Event = None,

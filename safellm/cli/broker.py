@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import http.client
 import json as jsonlib
 import os
@@ -79,6 +80,8 @@ def _place(path: Path | None) -> Path:
 
 
 def _ready(addresses: list[str]) -> None:
+    gc.collect()
+    gc.freeze()  # what is loaded now lives as long as the process: no collection walks it again
     tell("safellm broker: ready. Programs find it with one of:")
     for address in addresses:
         tell(f"  export SAFELLM_BROKER={address}")

@@ -1,12 +1,12 @@
-"""`safellm budget` and `safellm usage`: what may be spent, and what was."""
+"""`safellm budget`: what may be spent."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from safellm._core.effects import Limit
-    from safellm.stores.ledger.interface import Balance, Usage
+    from safellm._core.limits import Rule
+    from safellm.cli.world import World
+    from safellm.stores.ledger.interface import Balance, Ledger
 
 app = typer.Typer(help="Show limits and what is left of them.", invoke_without_command=True)
 
@@ -30,16 +32,16 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     world = look()
-    limits = world.policy.budget_limits()
+    rules = [rule for rule in world.policy.budget.rules if rule.limit.window.value != "call"]
     balances: list[Balance] = []
-    if limits:
+    if rules:
         ledger = world.open_ledger()
         try:
-            balances = ledger.balances(limits, now_ns=time.time_ns())
+            balances = ledger.balances(_accounts(rules, ledger), now_ns=time.time_ns())
         finally:
             ledger.close()
     if json:
-        print_json({"ledger": str(world.ledger), "limits": [_as_json(one) for one in balances]})
+        print_json({"ledger": world.ledger_name, "limits": [_as_json(one) for one in balances]})
     elif balances:
         make_console().print(balances_table(balances))
     else:
@@ -56,46 +58,49 @@ def rearm(*, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = Fa
     from safellm.stores.ledger.sqlite_file import rearm as set_aside
 
     world = look()
+    shared = world.policy.budget.ledger is not None
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigurationError("Nobody can be asked here", remedy="Add --yes if all limits shall begin anew.")
         typer.confirm("All limits begin anew, as if nothing had been spent. Go on?", abort=True, err=True)
     world.record("budget.rearm", {})
+    if shared:
+        _rearm_shared(world)
+        return
     aside = set_aside(world.ledger, now_ns=time.time_ns())
     say("There was no ledger." if aside is None else f"The old ledger now lies at {aside}.")
 
 
-def usage(
-    *,
-    since: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="From this UTC day on.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Show what was used: by day, provider, model and operation."""
-    if since is not None and not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", since):
-        raise ConfigurationError("--since is not a day", remedy="Write it as YYYY-MM-DD, for example 2026-01-31.")
-    world = look()
-    rows: list[Usage] = []
-    if world.ledger.exists():
-        ledger = world.open_ledger()
-        try:
-            rows = ledger.usage(since_day=since)
-        finally:
-            ledger.close()
-    if json:
-        print_json(
-            {
-                "ledger": str(world.ledger),
-                "usage": [{name: getattr(one, name) for name in one.__slots__} for one in rows],
-                "micro_usd": sum(one.micro_usd for one in rows),
-                "input_tokens": sum(one.input_tokens for one in rows),
-                "output_tokens": sum(one.output_tokens for one in rows),
-                "requests": sum(one.requests for one in rows),
-            }
-        )
-    elif rows:
-        make_console().print(_usage_table(rows))
-    else:
-        say("Nothing was used yet." if since is None else f"Nothing was used since {since}.")
+def _accounts(rules: Sequence[Rule], ledger: Ledger) -> list[Limit]:
+    """Return the limits of each account there is: one that counts per something has one for each value."""
+    found: list[Limit] = []
+    for rule in rules:
+        if not rule.per:
+            found.append(rule.limit)
+            continue
+        for name in ledger.accounts(rule.limit.name):
+            labels = [part.partition("=")[0] for part in name.removeprefix(rule.limit.name).split("|")[1:]]
+            if labels == list(rule.per):
+                found.append(replace(rule.limit, name=name))
+    return found
+
+
+def _rearm_shared(world: World) -> None:
+    from safellm.stores.ledger.address import open_shared
+
+    address = world.policy.budget.ledger
+    if address is None:
+        return
+    ledger = open_shared(
+        address.get_secret_value(), state=world.state, allow_volatile=world.policy.budget.allow_volatile
+    )  # fmt: skip
+    try:
+        if ledger.rearm():
+            say(f"A new, empty ledger was begun at {world.ledger_name}; other machines have to be re-armed too.")
+        else:
+            say(f"The ledger at {world.ledger_name} is now used as it is.")
+    finally:
+        ledger.close()
 
 
 def balances_table(balances: Sequence[Balance]) -> Table:
@@ -121,7 +126,11 @@ def balances_table(balances: Sequence[Balance]) -> Table:
 
 def limit_text(limit: Limit) -> str:
     """Return a limit in words: `default $5.00/day`."""
-    return f"{limit.name} {amount(limit.limit, limit.unit.value)}/{limit.window.value}"
+    if limit.unit.value == "concurrency":
+        return f"{limit.name} {limit.limit:,} at a time"
+    spread = "" if limit.burst is None else ", spread evenly"
+    words = amount(limit.limit, limit.unit.value).replace("_", " ")
+    return f"{limit.name} {words}/{limit.window.value}{spread}"
 
 
 def _short(number: int, unit: str) -> str:
@@ -139,33 +148,3 @@ def _as_json(one: Balance) -> dict[str, object]:
         "left": max(0, one.limit.limit - one.used - one.held),
         "resets_at": None if one.resets_at_ns is None else when(one.resets_at_ns).replace(" ", "T") + "Z",
     }
-
-
-def _usage_table(rows: Sequence[Usage]) -> Table:
-    table = make_table(
-        "day", "provider", "model", "operation", "calls", "in", "out", "cost", numbers=("calls", "in", "out", "cost")
-    )
-    for one in rows:
-        unpriced = f" + {one.unpriced_requests} unpriced" if one.unpriced_requests else ""
-        table.add_row(
-            cell(one.day),
-            cell(one.provider),
-            cell(one.model),
-            cell(one.operation),
-            cell(f"{one.requests:,}"),
-            cell(f"{one.input_tokens:,}"),
-            cell(f"{one.output_tokens:,}"),
-            cell(f"{dollars(one.micro_usd)}{unpriced}"),
-        )
-    table.add_section()
-    table.add_row(
-        cell("all", "bold"),
-        "",
-        "",
-        "",
-        cell(f"{sum(one.requests for one in rows):,}", "bold"),
-        cell(f"{sum(one.input_tokens for one in rows):,}", "bold"),
-        cell(f"{sum(one.output_tokens for one in rows):,}", "bold"),
-        cell(dollars(sum(one.micro_usd for one in rows)), "bold"),
-    )
-    return table

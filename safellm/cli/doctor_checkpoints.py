@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safellm.cli.world import World
 
 _LATE: Final = 3  # times `checkpoint_seconds`: then something keeps checkpoints from being made
-_KEEP: Final = "Keep copies on another machine's disk: audit.checkpoint_to = [\"/mnt/other/checkpoints\"]."
+_KEEP: Final = 'Keep copies on another machine\'s disk: audit.checkpoint_to = ["/mnt/other/checkpoints"].'
 
 
 def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
@@ -25,7 +25,8 @@ def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
 
     if not (world.state / KEY_NAME).exists():
         what = "the trail was never signed: whoever can write it could write all of it anew"
-        yield Finding(area=area, level=Level.HINT, what=what, remedy="It is signed after calls by itself, or: safellm audit checkpoint")
+        remedy = "It is signed after calls by itself, or: safellm audit checkpoint"
+        yield Finding(area=area, level=Level.HINT, what=what, remedy=remedy)
         return
     try:
         found = standing(world.trail, uid, verifier_key(signing_key(world.state), uid))
@@ -49,12 +50,16 @@ def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
     )
     for place in audit.checkpoint_to:
         kept = kept_last(place)
-        if kept is not None and kept != found.last.note and kept not in found.last.note:
+        if kept is not None and kept != found.last.note:
             what = f"the newest checkpoint is not in {place}"
-            yield Finding(area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint")
+            yield Finding(
+                area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint"
+            )
         elif kept is None and place not in {"syslog", "logging"}:
             what = f"there is no copy of a checkpoint in {place}"
-            yield Finding(area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint")
+            yield Finding(
+                area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint"
+            )
     if not audit.checkpoint_to:
         what = "no copy of a checkpoint is kept elsewhere, so a rewrite of the whole trail would not show"
         yield Finding(area=area, level=Level.HINT, what=what, remedy=_KEEP)

@@ -101,10 +101,11 @@ def _versions() -> Iterator[Finding]:
 
 
 def _detection() -> Iterator[Finding]:
-    from safellm._core.detection.scanner import compile_scanner
+    from safellm.stores.detection_cache import cached_scanner
+    from safellm.stores.places import find_places
 
     began = time.perf_counter_ns()
-    scanner = compile_scanner()  # proves itself with a planted value
+    scanner = cached_scanner(find_places(os.environ).cache)  # proves itself with a planted value
     sample = "Write to " + "jane.roe" + "@" + "example.com"
     kinds = [one.type for one in scanner.scan(sample)]
     took = (time.perf_counter_ns() - began) // 1_000_000
@@ -208,7 +209,7 @@ def _ledger(world: World) -> Iterator[Finding]:
     yield Finding(
         area=area,
         level=Level.OK,
-        what=f"{world.ledger}: opened, usage of {len(days)} day{'' if len(days) == 1 else 's'}",
+        what=f"{world.ledger_name}: opened, usage of {len(days)} day{'' if len(days) == 1 else 's'}",
     )
     for one in balances:
         if one.used + one.held >= one.limit.limit:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Final
 
 DELAY_S: Final = 0.1
 _LINGER_S: Final = 3.0
+_GLANCE_S: Final = 0.005
 THREAD_PREFIX: Final = "safellm-behind"
 
 _LIVE: weakref.WeakSet[Behind] = weakref.WeakSet()
@@ -31,15 +33,20 @@ class Behind:
         work: What to do; it may block. It keeps its own errors: one that escapes is lost.
         delay_s: How long requests are gathered.
         name: For people who look at threads.
+        patience_s: How long the end of the interpreter waits for the work; the rest is left. None: as long as it takes.
     """
 
-    def __init__(self, work: Callable[[], None], *, name: str, delay_s: float = DELAY_S) -> None:
+    def __init__(
+        self, work: Callable[[], None], *, name: str, delay_s: float = DELAY_S, patience_s: float | None = None
+    ) -> None:
         # Not bound to the owner: a thread that lingers must not keep a store alive that nobody else has.
         self._work = weakref.WeakMethod(work) if hasattr(work, "__self__") else lambda: work
         self._delay_s = delay_s
+        self._patience_s = patience_s
         self._name = f"{THREAD_PREFIX}-{name}"
         self._due = False
         self._ended = False
+        self._working = False
         self._lock = threading.Lock()
         self._asked, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,7 +76,7 @@ class Behind:
 
     def after_fork(self) -> None:
         """Forget the parent's thread and locks."""
-        self._due = False
+        self._due = self._working = False
         self._lock = threading.Lock()
         self._asked, self._stop = threading.Event(), threading.Event()
         self._thread = None
@@ -78,6 +85,13 @@ class Behind:
         """Do the work that is due; from now on it is done at once: threads end with the interpreter."""
         self._ended = True
         due = self._due
+        if self._patience_s is not None:
+            # Only the thread does it: what hangs there must not hang the program.
+            until = time.monotonic() + self._patience_s
+            while (self._due or self._working) and self._thread is not None and time.monotonic() < until:
+                time.sleep(_GLANCE_S)
+            self.close(wait=False)
+            return
         self.close()
         if due:
             self._do()
@@ -100,16 +114,20 @@ class Behind:
                 self._thread = thread
         if thread is None:
             self._due = False
-            self._do()
+            if self._patience_s is None:
+                self._do()
 
     def _do(self) -> None:
         work = self._work()
         if work is not None:
+            self._working = True
             with suppress(Exception):  # it keeps its own errors; the thread must live
                 work()
+            self._working = False
 
     def _turn(self) -> None:
         """Do the work in the thread. First the mark goes: what is asked for from now on needs another turn."""
+        self._working = True  # before the mark goes: the end looks at both
         self._due = False
         self._do()
 

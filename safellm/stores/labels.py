@@ -1,7 +1,7 @@
 """What a program says of its calls: `with safellm.labels(team="search", user="u-17"):`.
 
-Labels decide which limits count and whose account is charged. They hold in this task or thread and in tasks that it starts; a
-thread that is started inside has them when it gets the context (`asyncio.to_thread` does, a pool with `contextvars.copy_context().run`).
+Labels decide which limits count and whose account is charged. They hold in this task or thread and in tasks that it starts. A
+thread that is started inside has them when it gets the context: `asyncio.to_thread` does, a pool with `copy_context().run`.
 A call without a label that a limit counts by is counted on the account of those without one.
 """
 

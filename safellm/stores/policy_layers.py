@@ -19,7 +19,7 @@ from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from safellm._core.origin import check_proxy, parse_origin
+from safellm._core.origin import check_proxy, parse_origin, webhook_target
 from safellm._core.policy import Budget, Policy
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.keepers import is_place
@@ -177,6 +177,9 @@ def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
         _try(lambda: check_name(policy.keys.name or ""), ("keys", "name"), found)
     if policy.audit.directory is not None and not Path(policy.audit.directory).is_absolute():
         found.append((("audit", "directory"), "this must be an absolute folder"))
+    if policy.audit.webhook is not None:
+        allowed = policy.egress.origins
+        _try(lambda: webhook_target(policy.audit.webhook or "", allowed), ("audit", "webhook"), found)
     for index, place in enumerate(policy.audit.checkpoint_to):
         if not is_place(place):
             found.append((("audit", "checkpoint_to", index), "this must be an absolute file, 'syslog' or 'logging'"))

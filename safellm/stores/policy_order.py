@@ -133,6 +133,7 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "input.hidden_characters": ("pass", "remove"),
     "output.terminal_controls": ("pass", "escape"),
     "output.hidden_characters": ("pass", "remove"),
+    "output.links": ("pass", "defang", "show"),
     "content.binary": ("pass", "deny"),
     "budget.clamp_output": (False, True),
     "budget.allow_volatile": (True, False),
@@ -164,7 +165,7 @@ _LOWER: Final = (
     "limits.event_bytes",
     "limits.json_depth",
 )
-_FEWER: Final = ("redaction.restore_tool_arguments", "egress.origins", "egress.private")
+_FEWER: Final = ("redaction.restore_tool_arguments", "output.allowed_origins", "egress.origins", "egress.private")
 
 ORDERS: Final[dict[str, Order]] = {
     **{dotted: _ranked(dotted, *values) for dotted, values in _RANKED.items()},
@@ -177,7 +178,8 @@ ORDERS: Final[dict[str, Order]] = {
     "budget.tiers": _tiers,
     "budget.tier": _budgets,
 }
-UNORDERED: Final = frozenset(
+_AUDIT_SINKS: Final = ("audit.console_format", "audit.otel", "audit.webhook")
+UNORDERED: Final = frozenset(_AUDIT_SINKS) | frozenset(
     {
         "audit.directory",
         "audit.console",

@@ -153,9 +153,11 @@ class ListedPrices:
         """Return the most that a call can cost, in micro-dollars; None when no price is known."""
         return bound_micro_usd(provider, model, input_tokens, output_tokens)
 
-    def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
+    def price(  # noqa: PLR0913 - one number per kind of token
+        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
+    ) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
-        return price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached)
+        return price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier)
 
 
 class PolicyPrices:
@@ -181,14 +183,16 @@ class PolicyPrices:
             return _dearest_micro_usd(provider, input_tokens, output_tokens)
         return listed
 
-    def price(self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int) -> int | None:
+    def price(  # noqa: PLR0913 - one number per kind of token
+        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
+    ) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
         own = self._own.get(model)
         if own is not None:
             kept = min(cached, input_tokens)
             rate = own.input if own.cached is None else own.cached
             return _own_micro_usd(own, (input_tokens - kept) * own.input + kept * rate + output_tokens * own.output)
-        listed = price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached)
+        listed = price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier)
         if listed is None and self._dearest:
             return _dearest_micro_usd(provider, input_tokens, output_tokens)
         return listed

@@ -55,5 +55,7 @@ def remaining(timeout: float | None) -> float | None:
     deadline = CURRENT.get()
     if deadline is None:
         return timeout
-    left = deadline.left()
+    left = deadline.at - time.monotonic()
+    if left <= 0:
+        raise deadline.passed()
     return left if timeout is None or left < timeout else timeout

@@ -25,6 +25,7 @@ from safellm.errors import GuardFailure, Reason, Refused
 from safellm.stores import warned
 from safellm.stores.conversations import Conversations
 from safellm.stores.grants import HeldGrant
+from safellm.stores.ids import random_name
 from safellm.stores.journal.interface import Journal
 from safellm.stores.labels import current_labels
 from safellm.stores.ledger.interface import Ledger
@@ -257,7 +258,7 @@ class Driver:
 
 def _new_id() -> str:
     """Return a random UUID (RFC 9562 5.4) as text, at a third of the cost of `uuid.uuid4`."""
-    digits = os.urandom(16).hex()
+    digits = random_name().hex()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 

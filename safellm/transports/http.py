@@ -84,11 +84,29 @@ def guard_of(client: Any) -> Driver | None:
 def own_copy(client: Any) -> Any:
     """Return a shallow copy of a caller's client, so that guarding it changes nothing for its other users.
 
-    Connection pool, cookies and hooks are shared with the original.
+    Connection pool, cookies and hooks are shared with the original, and so is whether it is closed.
     """
     twin = copy.copy(client)
     twin._mounts = dict(client._mounts)
+    if "_state" in twin.__dict__:  # else it is no client of httpx, and what it keeps is its own business
+        del twin._state
+        kind: Any = type(client)
+        twin.__class__ = _sharing(kind)
+        twin._safellm_original = client
     return twin
+
+
+@cache
+def _sharing(base: Any) -> Any:
+    """Return the class of copies that are open and closed together with their originals."""
+
+    def get(self: Any) -> Any:
+        return self._safellm_original._state
+
+    def put(self: Any, state: Any) -> None:
+        self._safellm_original._state = state
+
+    return type(base.__name__, (base,), {"_state": property(get, put), "__module__": base.__module__})
 
 
 def guard_transport(module: ModuleType, transport: Any, driver: Driver) -> Any:

@@ -38,8 +38,9 @@ def secure_client(module: ModuleType, client: Any, driver: Driver) -> None:
     if policy.is_strict or policy.egress.proxy is not None:
         client._mounts = {}
     for transport in (client._transport, *client._mounts.values()):
-        for each in _inner(transport):
-            _secure(module, each, driver)
+        secured = [_secure(module, each, driver) for each in _inner(transport)]  # all of them
+        if transport is not None and not any(secured):
+            raise _unknown(module)
     if policy.egress.proxy is not None:
         client._transport = _swapped(client._transport, lambda one: _through_proxy(module, one, policy))
     direct = [*_inner(client._transport)][-1]
@@ -64,28 +65,34 @@ def _swapped(transport: Any, make: Any) -> Any:
     return transport
 
 
-def _secure(module: ModuleType, transport: Any, driver: Driver) -> None:
+def _secure(module: ModuleType, transport: Any, driver: Driver) -> bool:
+    """Secure one transport, and return whether it is one that connects; others only wrap."""
     if hasattr(transport, "safellm_each"):  # makes clients later, one for each loop
         transport.safellm_each = partial(secure_client, module, driver=driver)
-        return
+        return True
     pool = transport.__dict__.get("_pool")
     if pool is None:
-        return  # one that wraps another
+        return False
     _secure_pool(module, pool, driver.tools.policy, None if _is_proxy(pool) else driver)
+    return True
 
 
 def _secure_pool(module: ModuleType, pool: Any, policy: Policy, driver: Driver | None) -> None:
     core = _core_of(pool)
     if core is None or not all(hasattr(pool, name) for name in _NEEDED):
-        raise ConfigurationError(
-            f"{module.__name__} {getattr(module, '__version__', '')} keeps its connections in a way that safellm doesn't know",
-            remedy="Use a version of it that safellm names as supported.",
-        )
+        raise _unknown(module)
     pool._ssl_context = context_for(policy, pool._ssl_context, http2=bool(pool._http2))
     pool._network_backend = checked_backend(core, pool._network_backend, driver)
     url = getattr(pool, "_proxy_url", None)
     if url is not None and url.scheme == b"https" and pool._proxy_ssl_context is None:
         pool._proxy_ssl_context = context_for(policy, core.default_ssl_context(), http2=False)
+
+
+def _unknown(module: ModuleType) -> ConfigurationError:
+    return ConfigurationError(
+        f"{module.__name__} {getattr(module, '__version__', '')} keeps its connections in a way that safellm doesn't know",
+        remedy="Use a version of it that safellm names as supported.",
+    )
 
 
 def _core_of(pool: Any) -> ModuleType | None:

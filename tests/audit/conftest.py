@@ -11,7 +11,7 @@ from safellm.stores.journal.jsonl import JsonlJournal
 
 NOW = 1_790_000_000_000_000_000
 HOUR = 3600 * 10**9
-NASTY = '<script>alert(1)</script>"\'\x1b[31m'
+NASTY = "<script>alert(1)</script>\"'\x1b[31m"
 
 
 @pytest.fixture

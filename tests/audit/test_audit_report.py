@@ -17,8 +17,8 @@ from safellm.audit import plots
 from safellm.audit.plots import make_axis, nice, short_number
 from safellm.audit.summary import Spent, Summary, class_ms
 from safellm.audit.walk import sum_up
-from safellm.stores.journal.files import find
 from safellm.stores.journal.checkpoints import make_checkpoint, signing_key
+from safellm.stores.journal.files import find
 
 
 class Outline(HTMLParser):

@@ -47,16 +47,19 @@ def until(true: Any) -> None:
 @pytest.mark.parametrize("family", ["httpx", "httpx2"])
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_sdk_client_goes_through_the_broker(broker, broker_grant, broker_records, provider, home, family, is_async, stream):
+def test_an_sdk_client_goes_through_the_broker(
+    broker, broker_grant, broker_records, provider, home, family, is_async, stream
+):
     """With the grant; key, ledger and trail are the broker's, redaction too."""
     module, grant = importlib.import_module(family), broker_grant(model=["gpt-4o"])
     mail = "ann.lee@mail.example.com"
     messages = [{"role": "user", "content": f"Write to {mail}"}]
 
     async def run() -> str:
-        async with module.AsyncClient() as http, safellm.AsyncOpenAI(
-            base_url=provider.base_url, api_key=grant.text(), http_client=http
-        ) as one:
+        async with (
+            module.AsyncClient() as http,
+            safellm.AsyncOpenAI(base_url=provider.base_url, api_key=grant.text(), http_client=http) as one,
+        ):
             made = await ask(one, messages=messages, stream=stream)
             if not stream:
                 return str(made.choices[0].message.content)
@@ -65,9 +68,10 @@ def test_an_sdk_client_goes_through_the_broker(broker, broker_grant, broker_reco
     if is_async:
         text = asyncio.run(run())
     else:
-        with module.Client() as http, safellm.OpenAI(
-            base_url=provider.base_url, api_key=grant.text(), http_client=http
-        ) as one:
+        with (
+            module.Client() as http,
+            safellm.OpenAI(base_url=provider.base_url, api_key=grant.text(), http_client=http) as one,
+        ):
             made = ask(one, messages=messages, stream=stream)
             if stream:
                 text = "".join(part.choices[0].delta.content or "" for part in made if part.choices)
@@ -120,7 +124,9 @@ def test_scopes_narrow_what_is_sent_to_the_broker(broker, broker_grant, provider
     assert len(provider.requests) == 2
 
 
-@pytest.mark.parametrize("fault", ["no grant", "own key", "settings", "no socket", "no broker", "relative", "elsewhere"])
+@pytest.mark.parametrize(
+    "fault", ["no grant", "own key", "settings", "no socket", "no broker", "relative", "elsewhere"]
+)
 def test_without_broker_or_grant_nothing_is_sent(broker, broker_grant, provider, monkeypatch, fault, tmp_path):
     """Never past it."""
     options: dict[str, Any] = {"api_key": broker_grant().text()}
@@ -146,11 +152,23 @@ def test_without_broker_or_grant_nothing_is_sent(broker, broker_grant, provider,
 
 def test_any_program_is_guarded(broker, broker_grant, provider):
     """curl over the socket: the address is the key's own."""
-    command = ["curl", "-sS", "--unix-socket", str(broker.path), f"http://broker{CHAT}", "-d", body(max_tokens=7).decode()]
-    headers = [part for name, value in bearer(broker_grant(max_output_tokens=7)).items() for part in ("-H", f"{name}: {value}")]
+    command = [
+        "curl",
+        "-sS",
+        "--unix-socket",
+        str(broker.path),
+        f"http://broker{CHAT}",
+        "-d",
+        body(max_tokens=7).decode(),
+    ]
+    headers = [
+        part for name, value in bearer(broker_grant(max_output_tokens=7)).items() for part in ("-H", f"{name}: {value}")
+    ]
     done = subprocess.run([*command, *headers], capture_output=True, text=True, timeout=30, check=True)
     assert json.loads(done.stdout)["choices"]
-    headers = [part for name, value in bearer(broker_grant(max_output_tokens=6)).items() for part in ("-H", f"{name}: {value}")]
+    headers = [
+        part for name, value in bearer(broker_grant(max_output_tokens=6)).items() for part in ("-H", f"{name}: {value}")
+    ]
     done = subprocess.run([*command, *headers], capture_output=True, text=True, timeout=30, check=True)
     assert json.loads(done.stdout)["error"]["code"] == "grant.denied"
     assert len(provider.requests) == 1
@@ -167,7 +185,9 @@ def test_p_1_the_key_goes_where_it_is_bound(broker, broker_grant, provider, sink
 
 
 @pytest.mark.parametrize("wrong", ["none", "another broker's", "edited", "revoked", "expired", "a key"])
-def test_k_8_a_grant_of_another_broker_is_denied_and_recorded(broker, broker_grant, broker_home, broker_records, grant, wrong, provider):
+def test_k_8_a_grant_of_another_broker_is_denied_and_recorded(
+    broker, broker_grant, broker_home, broker_records, grant, wrong, provider
+):
     """And what else is no grant of this one."""
     from safellm.stores.grants import Grants
 
@@ -324,3 +344,78 @@ def test_what_is_no_request_ends_its_connection_only(broker, broker_grant, junk)
             while raw.recv(65_536):
                 pass
     assert broker.ask(CHAT, headers=bearer(broker_grant()), body=body()).status_code == 200
+
+
+def test_the_other_sdks_go_through_the_broker(broker, broker_grant, provider):
+    """Each with its own errors."""
+    anthropic = pytest.importorskip("anthropic")
+    pytest.importorskip("google.genai")
+    from google.genai import types
+    from safellm.google import genai
+
+    claude = {"max_tokens": 50, "messages": HELLO, "model": "claude-opus-4-8"}
+    made = broker_grant(key="anthropic", model=["claude-opus-*"])
+    with safellm.Anthropic(base_url=provider.origin, api_key=made.text(), max_retries=0) as one:
+        assert one.messages.create(**claude)
+        with one.messages.stream(**claude) as stream:
+            assert stream.get_final_text()
+        with pytest.raises(anthropic.PermissionDeniedError) as caught:
+            one.messages.create(**{**claude, "model": "other"})
+        assert isinstance(caught.value, Refused)
+    made = broker_grant(key="google", model=["gemini-2.5-flash"])
+    with genai.Client(api_key=made.text(), http_options=types.HttpOptions(base_url=provider.origin)) as one:
+        assert one.models.generate_content(model="gemini-2.5-flash", contents="hello").text
+        assert [*one.models.generate_content_stream(model="gemini-2.5-flash", contents="hello")]
+        with pytest.raises(Refused, match="model"):
+            one.models.generate_content(model="gemini-2.5-pro", contents="hello")
+    assert len(provider.requests) == 4
+
+
+def test_the_older_google_sdk_can_not(broker, broker_grant, provider):
+    """It speaks another library: said, not sent past the broker."""
+    pytest.importorskip("google.generativeai")
+    import safellm.google.generativeai as genai
+
+    genai.configure(api_key=broker_grant(key="google").text(), client_options={"api_endpoint": provider.origin})
+    with pytest.raises(ConfigurationError, match="requests"):
+        genai.GenerativeModel("gemini-2.5-flash").generate_content("hello")
+    assert provider.requests == []
+
+
+def test_the_command_line_asks_and_stops(broker, start):
+    """Status, a second broker in its place, stop; then there is none."""
+    from typer.testing import CliRunner
+
+    from safellm.cli.app import app
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, ["broker", *words, "--socket", str(broker.path)])
+
+    assert json.loads(run("status", "--json").stdout)["pid"] == os.getpid()
+    with pytest.raises(ConfigurationError, match="runs there already"):
+        start()
+    assert run("stop").exit_code == 0
+    broker._thread.join(20)
+    assert not broker.path.exists()
+    assert run("status").exit_code == 1
+    assert run("stop").exit_code == 1
+
+
+def test_a_socket_of_a_killed_broker_is_no_obstacle(start, broker_home):
+    """A socket on which nobody listens is replaced; anything else is left alone."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(broker_home / "s"))
+    assert start().ask("/safellm/status").status_code == 200
+
+
+def test_a_file_in_the_place_of_the_socket_is_left_alone(start, broker_home):
+    """It may be somebody's."""
+    (broker_home / "s").write_text("mine")
+    with pytest.raises(ConfigurationError, match="Something else"):
+        start()
+    assert (broker_home / "s").read_text() == "mine"
+
+
+def test_the_socket_is_the_user_s_alone(broker):
+    """From its first moment: mode 0600."""
+    assert broker.path.stat().st_mode & 0o777 == 0o600

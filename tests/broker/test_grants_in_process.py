@@ -315,3 +315,18 @@ def test_google_generativeai_takes_grants(keyed, grant):
     with pytest.raises(Refused, match="model"):
         genai.GenerativeModel("gemini-2.5-pro").generate_content("hello")
     assert len(keyed.requests) == 1
+
+
+def test_a_plain_sdk_s_grant_is_replaced_too(keyed, grant, monkeypatch):
+    """Under `safellm.install()`, where the plain SDK itself holds the grant."""
+    monkeypatch.setenv("OPENAI_API_KEY", grant(model=["gpt-4o"]).text())
+    safellm.install()
+    try:
+        with openai.OpenAI(base_url=keyed.base_url, max_retries=0) as plain:
+            assert ask(plain)
+            with pytest.raises(openai.PermissionDeniedError, match="model"):
+                ask(plain, model="gpt-5")
+    finally:
+        safellm.uninstall()
+    assert len(keyed.requests) == 1
+    assert "slm_" not in repr(keyed.requests[0].raw_headers)

@@ -13,6 +13,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMISED = {
     "developer.py": ["left this machine:  Write to X-EMAIL-", "Write to jane.roe@example.com", "safellm.Refused: True"],
+    "leaks.py": [
+        "by a variable, plain openai: the stranger got the key and the prompt",
+        "by a variable, safellm: the stranger got nothing",
+        "by a redirect, plain openai: the stranger got the prompt",
+        "by a redirect, safellm: the stranger got nothing",
+    ],
     "platform_team.py": ["billing: answered", "redaction.blocked", "budget.exceeded", "is locked in"],
     "security_engineer.py": [
         "'EMAIL': 1",

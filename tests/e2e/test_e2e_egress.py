@@ -198,3 +198,46 @@ def test_k_9_unknown_endpoint_is_walked_or_refused_as_the_policy_says(face, prov
         )
     assert caught.value.reason == "mediation.unknown"
     assert len(provider.requests) == 1
+
+
+def test_closing_closes_the_program_s_own_http_client_too(face, family, provider):
+    """As with the plain SDK: what the program gave is closed with the client, and closing it closes the client."""
+    own = face.http(family)
+    client = face.client(provider, http_client=own)
+    face.ask(client)
+    assert not own.is_closed
+    face.close(client)
+    assert own.is_closed
+    assert client.is_closed()
+    other = face.http(family)
+    client = face.client(provider, http_client=other)
+    face.run(other.aclose() if face.is_async else other.close())
+    assert client.is_closed()
+    with pytest.raises((RuntimeError, openai.APIConnectionError)):
+        face.ask(client)
+
+
+def test_e_7_default_clients_of_the_sdk_check_their_connections(face, monkeypatch, env_key):
+    """A client of the SDK whose provider's name leads inside: refused as the SDK's own error, not tried again, not charged."""
+    asked = []
+
+    def resolve(host, port, *arguments, **named):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        face.ask(face.client(max_retries=3))
+    assert caught.value.reason == "egress.address"
+    assert "api.openai.com" in str(caught.value)
+    assert len(asked) == 1
+
+
+def test_e_1_refusal_names_both_origins_and_the_command(face, provider, sink):
+    """Where it would go, where it may go, and what to say to change that."""
+    client = face.client(provider)
+    with pytest.raises(safellm.Refused) as caught:
+        face.run(client.post(f"{sink.url}/x", cast_to=object, body={}))
+    message = str(caught.value)
+    for part in (f":{sink.port}", f":{provider.port}", "safellm keys set NAME --origin", "egress.origins"):
+        assert part in message

@@ -22,7 +22,10 @@ def make(provider):
     def client(*limits, **settings):
         made.append(
             safellm.OpenAI(
-                base_url=provider.base_url, api_key="x", max_retries=0, safellm={"budget.limits": list(limits), **settings}
+                base_url=provider.base_url,
+                api_key="x",
+                max_retries=0,
+                safellm={"budget.limits": list(limits), **settings},
             )
         )
         return made[-1]
@@ -87,7 +90,9 @@ def test_labels_hold_in_tasks_and_in_threads_that_get_the_context(make, provider
                 one
                 for one in await asyncio.gather(
                     *(
-                        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": str(number)}])
+                        client.chat.completions.create(
+                            model="gpt-4o", messages=[{"role": "user", "content": str(number)}]
+                        )
                         for number in range(5)
                     ),
                     return_exceptions=True,
@@ -96,7 +101,9 @@ def test_labels_hold_in_tasks_and_in_threads_that_get_the_context(make, provider
             ]
 
     async def main():
-        async with safellm.AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0, safellm=limits) as client:
+        async with safellm.AsyncOpenAI(
+            base_url=provider.base_url, api_key="x", max_retries=0, safellm=limits
+        ) as client:
             return await asyncio.gather(*(work(client, team) for team in ("a", "b", "c")))
 
     assert [len(one) for one in asyncio.run(main())] == [3, 3, 3]
@@ -113,7 +120,9 @@ def test_labels_hold_in_tasks_and_in_threads_that_get_the_context(make, provider
 
 def test_several_limits_are_held_at_once_or_not_at_all(make):
     """A call that one limit refuses takes nothing of the others."""
-    client = make({"requests": 5, "window": "total"}, {"name": "small", "requests": 1, "window": "day", "where": {"model": "o3*"}})
+    client = make(
+        {"requests": 5, "window": "total"}, {"name": "small", "requests": 1, "window": "day", "where": {"model": "o3*"}}
+    )
     ask(client, model="o3-mini")
     for _ in range(4):
         refused(client, model="o3-mini")
@@ -207,7 +216,9 @@ def test_a_rate_refuses_or_waits_its_turn(make):
     waiting = make({"name": "w", "requests": 1200, "window": "minute", "rate": True, "burst": 1, "action": "wait"})
     for _ in range(4):  # 50 ms each
         ask(waiting)
-    short = make({"name": "s", "requests": 6, "window": "minute", "rate": True, "burst": 1, "action": "wait", "wait_s": 1})
+    short = make(
+        {"name": "s", "requests": 6, "window": "minute", "rate": True, "burst": 1, "action": "wait", "wait_s": 1}
+    )
     ask(short)
     refused(short)
 

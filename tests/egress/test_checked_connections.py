@@ -161,3 +161,20 @@ def test_program_s_own_client_is_left_alone(way, resolver, raw):
     client = way.client(f"http://127.0.0.1:{port}", own=False, http=http)
     assert client._transport._inner._pool._network_backend is backend
     assert way.post(client, f"http://127.0.0.1:{port}/v1/chat/completions").status_code == 200
+
+
+def test_library_that_keeps_connections_otherwise_is_refused(way, monkeypatch):
+    """Where the check can't be put in, no client is made: nothing goes out unchecked."""
+    import safellm
+
+    client = (way.module.AsyncClient if way.is_async else way.module.Client)()
+    pool = client._transport._pool
+    del client._transport._pool
+    with pytest.raises(safellm.ConfigurationError, match="keeps its connections"):
+        way.client(http=client)
+    client._transport._pool = pool
+    backend = pool._network_backend
+    del pool._network_backend
+    with pytest.raises(safellm.ConfigurationError, match="keeps its connections"):
+        way.client(http=client)
+    pool._network_backend = backend

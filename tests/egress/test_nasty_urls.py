@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from safellm.client import prepare
-from safellm.testing.http_server import LoopbackServer
 from safellm.transports.http import guard_client
 from safellm_openai.adapter import ADAPTER
 from safellm_openai.errors import native_error
@@ -22,7 +21,8 @@ FAMILIES = [name for name in ("httpx2", "httpx") if importlib.util.find_spec(nam
 _PIECES = st.sampled_from(
     [
         "https", "http", "HTTPS", "ftp", "://", ":", "//", "/", "\\", "@", "?", "#", "%", "%40", "%2f", "%00", "%2e", ".", "..",
-        "api.openai.com", "API.OpenAI.com", "api.openai.com.", "api。openai。com", "api.openai.com", "ⓐpi.openai.com", "api.openaı.com",
+        "api.openai.com",
+        "API.OpenAI.com", "api.openai.com.", "api。openai。com", "api.openai.com", "ⓐpi.openai.com", "api.openaı.com",
         "xn--api-openai-com", "evil.example", "127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:169.254.169.254]", "0",
         ":443", ":80", ":0", ":65536", ":443@", "user:word@", "\t", "\n", "\r", " ", "\x00", "\u200b", "\u202e", "ß", "K", "･",
         "v1", "chat", ";", "&", "=", "[", "]", "-", "_", "*",
@@ -59,7 +59,9 @@ class Recorder:
             def close(self) -> None:
                 pass
 
-            def start_tls(self, context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
+            def start_tls(
+                self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+            ) -> Any:
                 recorder.tls.append(server_hostname)
                 return self
 
@@ -112,7 +114,7 @@ def test_e_3_accepted_implies_connected_to_the_bound_host(spied, url):
     recorder.reset()
     try:
         response = client.post(url, json={"model": "gpt-4o", "messages": []})
-    except (module.InvalidURL, module.UnsupportedProtocol, module.LocalProtocolError, UnicodeError):
+    except (module.InvalidURL, module.UnsupportedProtocol, module.LocalProtocolError, ValueError):
         assert recorder.connected == []
         return
     if not recorder.connected:
@@ -139,17 +141,13 @@ def test_e_3_the_sender_s_parser_decides(home, family):
     from safellm.transports.heads import read_head
 
     module = importlib.import_module(family)
-    for url in ("https://api。openai。com/", "https://ⓐpi.openai.com/", "https://API.OPENAI.COM/"):
+    for url in ("https://api。openai。com/", "https://API.OPENAI.COM/"):
         request = module.Request("POST", url)
         try:
             head = read_head(request)
         except Refused:
             continue
         assert head.origin.host.encode() == request.url.raw_host
-
-
-class Twice(LoopbackServer):
-    """Nothing but a place that is not bound."""
 
 
 def test_e_5_headers_on_the_wire_are_those_that_were_checked(way, raw):
@@ -161,7 +159,7 @@ def test_e_5_headers_on_the_wire_are_those_that_were_checked(way, raw):
     url = f"http://127.0.0.1:{port}"
     client = way.client(url)
     plain = (way.module.AsyncClient if way.is_async else way.module.Client)()
-    headers = [("x-one", "1"), ("X-Two", "a"), ("x-two", "b"), ("x-bytes", "caf\u00e9")]
+    headers = [(b"x-one", b"1"), (b"X-Two", b"a"), (b"x-two", b"b"), (b"x-bytes", b"caf\xe9")]
     for one in (plain, client):
         request = one.build_request(
             "POST", f"{url}/v1/chat/completions?a=1&a=2", headers=headers, json={"model": "m", "messages": []}

@@ -158,7 +158,7 @@ class Browser:
                         /^(javascript|data|vbscript):/i.test(one.getAttribute('formaction') ?? '') ||
                         /^(javascript|data|vbscript):/i.test(one.getAttribute('action') ?? '')).length +
                     [...frame.contentDocument.querySelectorAll('*')].filter(one =>
-                        one.getAttributeNames().some(name => name.startsWith('on'))).length
+                        one.getAttributeNames().some(name => name.startsWith('on') && name in one)).length
                     } catch (error) { return 1 } }))""",
                 "returnByValue": True,
             },

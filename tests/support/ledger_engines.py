@@ -1,4 +1,4 @@
-"""Real Redis and PostgreSQL servers on Unix sockets, for the tests of shared ledgers: started, killed and restarted by process id."""
+"""Real Redis and PostgreSQL servers on Unix sockets, for tests of shared ledgers; ended by process id."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations

@@ -37,8 +37,9 @@ _NO_DOMAINS = frozenset(
 
 # Local parts that stand for no person: placeholders at domains that stand for none, and machines anywhere.
 _PLACEHOLDERS = frozenset(
-    "user username you your yourname your.name your-name your_name your.email youremail name email mail me someone somebody anyone dev "
-    "test tester testing foo bar baz admin root malicious attacker hacker hello info support contact team sales security developer "
+    "user username you your yourname your.name your-name your_name your.email youremail name email mail me someone somebody anyone "
+    "dev test tester testing foo bar baz admin root malicious attacker hacker "
+    "hello info support contact team sales security developer "
     "first.last firstname.lastname john.doe jane.doe".split()
 )
 _MACHINES = frozenset("noreply no-reply do-not-reply donotreply mailer-daemon postmaster abuse".split())
@@ -57,12 +58,7 @@ def _is_nobody(text: str, start: int, local: str, domain: str) -> bool:
     line = text[max(0, start - _METADATA) : start].rpartition("\n")[2].lower()
     if "copyright" in line and line.endswith("<"):
         return True
-    published = line.rstrip("\"' ").endswith(("email =", "email:", '"email":'))
-    return (
-        published
-        and "name" in line
-        and any(mark in line for mark in ("authors", "maintainers", "author", "{ name =", "{name ="))
-    )
+    return line.rstrip("\"' ").endswith("email =") and ("{ name =" in line or "{name =" in line)
 
 
 def email(text: str, start: int, end: int) -> Spans:

@@ -48,17 +48,18 @@ def engine_version() -> str:
     return f"hyperscan-{hyperscan.__version__}" if hyperscan else "re2"
 
 
-def build_filters(patterns: Sequence[str], database: bytes | None = None) -> Filters:
+def build_filters(patterns: Sequence[str], database: bytes | None = None, *, few: int = _FEW) -> Filters:
     """Return the best filters that run here.
 
     Args:
         patterns: RE2 syntax, short, over one byte per character; their places are their numbers.
         database: What `MultiFilters.database` gave for the same patterns and the same `engine_version`, checked by the caller.
+        few: Fewer patterns aren't worth compiling a database.
 
     Raises:
         GuardFailure: The engine rejects a filter or the database.
     """
-    if hyperscan is None or (database is None and len(patterns) < _FEW):
+    if hyperscan is None or (database is None and len(patterns) < few):
         return build_gate(patterns)
     try:
         return build_multi(patterns) if database is None else load_multi(database)
@@ -69,75 +70,109 @@ def build_filters(patterns: Sequence[str], database: bytes | None = None) -> Fil
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the filters, and their numbers among all of them."""
+
+    filters: Filters
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StagedFilters:
-    """Filters in two passes: those of the second are only asked where one of the first, the gate, matched, or a literal stands.
+    """Filters in two stages: those of the second are only asked where one of the first, the gate, matched, or a literal stands.
 
     Numbers are digits in rows, and few texts have them; what tells one number from another costs more than all other filters.
+    Each stage may have two parts, because some patterns slow others down: two passes take half the time of one.
     """
 
-    first: Filters
-    second: Filters
-    gate: int  # number of the gate among the filters of the first pass
+    first: tuple[Part, ...]
+    second: tuple[Part, ...]
+    gate: int  # number of the gate
     literal: (
-        bytes  # what opens the second pass, too; one character costs Hyperscan more than it costs a search of its own
+        bytes  # what opens the second stage, too; one character costs Hyperscan more than it costs a search of its own
     )
-    numbers: tuple[tuple[int, ...], tuple[int, ...]]  # of all filters, by their places in the two passes
 
     def opened(self, data: bytes) -> Sequence[int]:
         """Return the numbers of the filters that match, in rising order."""
-        first, second = self.numbers
-        found = self.first.opened(data)
-        if self.gate not in found and self.literal not in data:
-            return [first[place] for place in found]
-        opened = [first[place] for place in found if place != self.gate]
-        opened += [second[place] for place in self.second.opened(data)]
-        opened.sort()
-        return opened
+        found = [part.numbers[place] for part in self.first for place in part.filters.opened(data)]
+        if self.gate in found:
+            found.remove(self.gate)
+        elif self.literal not in data:
+            return sorted(found)
+        found += [part.numbers[place] for part in self.second for place in part.filters.opened(data)]
+        found.sort()
+        return found
 
     def database(self) -> bytes:
-        """Return both passes' compiled filters, or nothing where they aren't compiled; see `MultiFilters.database`."""
-        if not isinstance(self.first, MultiFilters) or not isinstance(self.second, MultiFilters):
-            return b""
-        first = self.first.database()
-        return len(first).to_bytes(_SIZE, "big") + first + self.second.database()
+        """Return the compiled filters of all parts, or nothing where they aren't compiled; see `MultiFilters.database`."""
+        stored: list[bytes] = []
+        for part in (*self.first, *self.second):
+            if not isinstance(part.filters, MultiFilters):
+                return b""
+            stored.append(part.filters.database())
+        return b"".join(len(one).to_bytes(_SIZE, "big") + one for one in stored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How filters are divided: by their numbers.
+
+    Attributes:
+        late: Those of the second stage.
+        apart: Those that slow others down: runs of a class of characters, and very many words.
+        gate: What matches wherever one of the late ones could lead to a find, where `literal` isn't.
+        literal: The other opener of the second stage.
+    """
+
+    late: frozenset[int]
+    apart: frozenset[int]
+    gate: str
+    literal: bytes
 
 
 def build_staged(
-    patterns: Sequence[str],
-    late: frozenset[int],
-    gate: str,
-    literal: bytes,
-    database: bytes | None = None,
-    *,
-    build: Build | None = None,
-) -> StagedFilters | Filters:
-    """Return filters in two passes, or in one where none belongs to the second.
+    patterns: Sequence[str], plan: Plan, database: bytes | None = None, *, build: Build | None = None
+) -> Filters:
+    """Return filters in two stages, or in one where none belongs to the second.
 
     Args:
         patterns: All of them; their places are their numbers.
-        late: The numbers of those that belong to the second pass.
-        gate: What matches wherever one of those could lead to a find, where `literal` isn't.
-        literal: The other opener of the second pass.
+        plan: How they are divided.
         database: What `StagedFilters.database` gave for the same arguments.
-        build: What makes the filters of a pass.
+        build: What makes the filters of a part.
 
     Raises:
         GuardFailure: The engine rejects a filter or the database.
     """
-    build = build or build_filters
-    if not late:
-        return build(patterns, database)
-    early = [number for number in range(len(patterns)) if number not in late]
-    after = [number for number in range(len(patterns)) if number in late]
-    size = int.from_bytes(database[:_SIZE], "big") if database else 0
-    stored = (database[_SIZE : _SIZE + size], database[_SIZE + size :]) if database else (None, None)
-    return StagedFilters(
-        first=build([*(patterns[number] for number in early), gate], stored[0]),
-        second=build([patterns[number] for number in after], stored[1]),
-        gate=len(early),
-        literal=literal,
-        numbers=((*early, -1), tuple(after)),
-    )
+    few = _FEW if len(patterns) < _FEW and not database else 0
+    make = build or (lambda some, stored: build_filters(some, stored, few=few))
+    if not plan.late:
+        return make(patterns, database)
+    whole = [*patterns, plan.gate]
+    stored = _parts(database) if database else iter(())
+    stages: list[tuple[Part, ...]] = []
+    for is_late in (False, True):
+        parts = (
+            [n for n in range(len(whole)) if (n in plan.late, n in plan.apart) == (is_late, apart)]
+            for apart in (False, True)
+        )
+        stages.append(
+            tuple(
+                Part(make([whole[number] for number in numbers], next(stored, None)), tuple(numbers))
+                for numbers in parts
+                if numbers
+            )
+        )
+    if database and next(stored, None) is not None:
+        raise engine_failure("The detection engine's stored filters are of another version")
+    return StagedFilters(stages[0], stages[1], len(patterns), plan.literal)
+
+
+def _parts(database: bytes) -> Iterator[bytes]:
+    while database:
+        size = int.from_bytes(database[:_SIZE], "big")
+        yield database[_SIZE : _SIZE + size]
+        database = database[_SIZE + size :]
 
 
 @dataclass(frozen=True, slots=True)

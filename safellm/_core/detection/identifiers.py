@@ -13,6 +13,11 @@ from safellm._core.detection.context import Spans, is_decimal, is_glued
 from safellm._core.detection.words import OTHER, label_before
 
 _CARD_DIGITS = range(13, 20)
+_HEX = "0123456789abcdefABCDEF"
+_DIGEST, _AROUND_DIGEST = (
+    64,
+    12,
+)  # characters that are looked at, and hex digits around a number that make it part of a digest
 _IBAN_LENGTHS: Mapping[str, int] = MappingProxyType({
     country: int(length)
     for length, countries in {
@@ -77,9 +82,17 @@ def _card_end(text: str, start: int, groups: Sequence[str]) -> int:
         if len(digits) < 12 or len(set(digits)) == 1 or not luhn(digits) or is_decimal(text, start, stop):
             continue
         # Old Maestro cards are too short, and new issuers unknown, unless somebody calls the number a card.
-        if (len(digits) in _CARD_DIGITS and _issuer(digits)) or _is_called_card(text, start):
+        issued = len(digits) in _CARD_DIGITS and _issuer(digits)
+        if (issued and not _is_in_digest(text, start, stop)) or _is_called_card(text, start):
             best = stop
     return best
+
+
+def _is_in_digest(text: str, start: int, end: int) -> bool:
+    """Return whether digits are a part of a long run of hex digits with letters in it."""
+    before, after = text[max(0, start - _DIGEST) : start], text[end : end + _DIGEST]
+    left, right = len(before) - len(before.rstrip(_HEX)), len(after) - len(after.lstrip(_HEX))
+    return left + right >= _AROUND_DIGEST
 
 
 def _is_called_card(text: str, start: int) -> bool:

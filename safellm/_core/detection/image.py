@@ -21,7 +21,7 @@ from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_s
 from safellm._version import __version__
 
 _FORMAT = b"safellm-detection-1\n"
-_SOURCES = ("rules.py", "filters.py", "scanner.py")  # what turns rule files into filters
+_SOURCES = ("rules.py", "filters.py", "scanner.py", "quickview.py")  # what turns rule files into filters
 _EXAMPLES = frozenset({"matches", "ignores"})  # only tests read them
 
 

@@ -10,6 +10,7 @@ A rule file is a list of `[[rule]]` tables:
   counted repetitions where possible: all gates together are the one pass that a clean text costs.
 * `late`: the gate is asked only in texts with an @, digits in a row or colons among hex digits (`scanner`); whatever the rule
   finds has one of them.
+* `apart`: the gate is one of a few that slow all others down, and is searched in a pass of its own (`filters.StagedFilters`).
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
@@ -43,7 +44,7 @@ _BORDER = r"(?:\b|\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
 _KEYS = frozenset(
     {
         "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
-        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late",
+        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late", "apart",
     }
 )  # fmt: skip
 _LISTS = frozenset({"pattern", "keywords", "languages", "context", "matches", "ignores"})
@@ -70,6 +71,7 @@ class Rule:
     context: tuple[str, ...] = ()
     decode: str = ""
     late: bool = False
+    apart: bool = False
     matches: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 

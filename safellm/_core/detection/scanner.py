@@ -22,7 +22,7 @@ import re2
 
 from safellm._core.detection.canonical import Canonical, canonicalise
 from safellm._core.detection.engine import compile_pattern, engine_failure, view_bytes
-from safellm._core.detection.filters import Build, Filters, build_staged
+from safellm._core.detection.filters import Build, Filters, Plan, build_staged
 from safellm._core.detection.finding import Finding
 from safellm._core.detection.quickview import SPECIAL_PATTERN, quick_view
 from safellm._core.detection.randomness import entropy
@@ -95,8 +95,13 @@ def rule_filters(rules: Sequence[Rule], database: bytes | None = None, *, build:
     Raises:
         GuardFailure: The engine rejects a filter or the database.
     """
-    late = frozenset(number for number, rule in enumerate(rules) if rule.late)
-    return build_staged(filters_of(rules), late, _DIGITS, b"@", database, build=build)
+    plan = Plan(
+        late=frozenset(number for number, rule in enumerate(rules) if rule.late),
+        apart=frozenset(number for number, rule in enumerate(rules) if rule.apart),
+        gate=_DIGITS,
+        literal=b"@",
+    )
+    return build_staged(filters_of(rules), plan, database, build=build)
 
 
 def filter_of(rule: Rule) -> str:

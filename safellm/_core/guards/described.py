@@ -81,9 +81,11 @@ GUARDS: tuple[Described, ...] = (
     ),
     Described(
         name="redaction",
-        what="Secrets, personal data, registered values, look-alikes of placeholders",
+        what="Secrets, personal data, registered and marked values, places that the policy names (`redaction.paths`), "
+        "values cut in two by the parts of a message, look-alikes of placeholders",
         observe="counted",
-        guard="masked, removed, blocked or allowed, by type (`redaction.types`); a secret in a URL is refused",
+        guard="masked, replaced by a surrogate, removed, blocked or allowed, by type (`redaction.types`); a secret in a URL is "
+        "refused",
         strict="the same",
         rows="R.1-R.8",
     ),

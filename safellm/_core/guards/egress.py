@@ -19,6 +19,8 @@ from safellm.errors import Reason, Refused
 NAME = "egress"
 # Query parameters that carry a credential: a URL stands in the logs of every machine on the way (THREATS E.5).
 _KEY_PARAMETERS = frozenset({"key", "api_key", "apikey", "access_token", "oauth_token", "client_secret", "password"})
+# Headers that decide where a request goes, or where it ends and how it is read.
+_ONCE = frozenset({"host", "content-type", "content-encoding", "content-length", "transfer-encoding"})
 # What httpx and the SDKs themselves put there; `target` or `sni_hostname` would send elsewhere than the URL says.
 _HARMLESS_EXTENSIONS = frozenset({"timeout", "trace", "openai.azure_auth_origin"})
 
@@ -43,7 +45,8 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
             f"This call would go to {head.origin}, but its client is bound to {known}",
             guard=NAME,
             reason=Reason.EGRESS_ORIGIN,
-            remedy="Give the origin as base_url in code, or list it under egress.origins in the policy.",
+            remedy=f"Give it as base_url in code, list it in the policy (egress.origins = ['{head.origin}']), "
+            f"or bind a key to it: safellm keys set NAME --origin {head.origin}",
         )
     if head.origin.scheme == "http" and not head.origin.is_loopback and not policy.egress.allow_http:
         raise Refused(
@@ -59,7 +62,7 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
                 f"The stored key is bound to {bound} and can't be sent to {head.origin}",
                 guard=NAME,
                 reason=Reason.KEY_UNBOUND,
-                remedy=f"Bind it with: safellm keys set NAME --origin {head.origin}",
+                remedy=f"Bind it with: safellm keys set {_key_name(key.ref)} --origin {head.origin}",
             )
     if not head.extensions <= _HARMLESS_EXTENSIONS:
         foreign = sorted(head.extensions - _HARMLESS_EXTENSIONS)
@@ -77,8 +80,15 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
             reason=Reason.EGRESS_REQUEST,
             remedy="Send the key in a header, where the SDKs put it.",
         )
-    host = head.header("host").lower()
-    if host and host not in _host_forms(head):
+    names = [name for name, _ in head.headers if name in _ONCE]
+    if len(set(names)) != len(names):
+        raise Refused(
+            f"The request has the header {_doubled(names)!r} more than once, and servers differ in which one they believe",
+            guard=NAME,
+            reason=Reason.EGRESS_REQUEST,
+            remedy="Set it once, or leave it to the SDK.",
+        )
+    if "host" in names and head.header("host").lower() not in _host_forms(head):
         raise Refused(
             "The Host header names another host than the URL",
             guard=NAME,
@@ -87,8 +97,18 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
         )
 
 
+def _key_name(ref: str) -> str:
+    kind, _, name = ref.partition(":")
+    return name if kind == "vault" else "NAME"
+
+
+def _doubled(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
 def _key_parameter(query: str) -> str | None:
-    return next((name for name, _ in parse_qsl(query) if name.lower() in _KEY_PARAMETERS), None)
+    pairs = parse_qsl(query.replace(";", "&"), keep_blank_values=True)  # some servers take both for separators
+    return next((name for name, _ in pairs if name.lower() in _KEY_PARAMETERS), None)
 
 
 def _host_forms(head: RequestHead) -> set[str]:

@@ -9,10 +9,11 @@ recognise it.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote_plus
 
 from safellm._core.call import Call
+from safellm._core.detection.crossing import crossing_findings
 from safellm._core.detection.finding import Finding
 from safellm._core.fields import Field, Kind
 from safellm._core.jsonpath import covers, parse_path
@@ -47,14 +48,15 @@ def guard(call: Call) -> None:
     _check_target(call)
     named = _named_places(call)
     marks = call.mapping.marks if isinstance(call.mapping, Memory) else None
-    if not call.policy.redaction.enabled and call.tools.registered is None and marks is None and named is None:
+    if not call.policy.redaction.enabled and not call.tools.registered and marks is None and named is None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
     numbers = list(number_fields(call.body, named)) if call.policy.redaction.enabled or named else []
     texts = _Texts([one.text for one in (*fields, *numbers)])
+    crossing = _crossing(call, fields) if call.policy.redaction.enabled else {}
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
     for one in (*fields, *numbers):
-        if spots := _spots(call, one, marks, named):
+        if spots := _spots(call, one, marks, named, crossing.get(one.path, ())):
             _replace(call, one, spots, texts)
     if not call.policy.redaction.enabled and not len(call.mapping):
         return  # nothing is hidden, so nothing will be put back
@@ -88,7 +90,40 @@ def _name_of(call: Call, path: Path) -> str | None:
     return next((name for text, name in call.policy.redaction.paths.items() if covers(parse_path(text), path)), None)
 
 
-def _spots(call: Call, one: Field, marks: Marks | None, named: Callable[[Path], bool] | None) -> list[Spot]:
+def _crossing(call: Call, fields: Sequence[Field]) -> dict[Path, list[Finding]]:
+    """Return the parts of values that go on in the next text of the same message, which the model reads as one text."""
+    found: dict[Path, list[Finding]] = {}
+    row: list[Field] = []
+    for one in (*fields, None):
+        if one is not None and (one.kind is not Kind.TEXT or one.is_key):
+            continue
+        if row and (one is None or not _follows(row[-1].path, one.path)):
+            if len(row) > 1:
+                parts = crossing_findings([each.text for each in row], call.tools.scanner)
+                found.update((each.path, part) for each, part in zip(row, parts, strict=True) if part)
+            row = []
+        row += [one] if one is not None else []
+    return found
+
+
+def _follows(before: Path, after: Path) -> bool:
+    """Return whether two texts are next to each other in a list of parts: `…/content/0/text`, `…/content/1/text`."""
+    return (
+        len(before) == len(after) > 2  # noqa: PLR2004 - list, place, key
+        and before[-1] == after[-1] == "text"
+        and before[:-2] == after[:-2]
+        and isinstance(before[-2], int)
+        and isinstance(after[-2], int)
+    )
+
+
+def _spots(
+    call: Call,
+    one: Field,
+    marks: Marks | None,
+    named: Callable[[Path], bool] | None,
+    crossing: Sequence[Finding] = (),
+) -> list[Spot]:
     if named is not None and not one.is_key and named(one.path) and PATTERN.fullmatch(one.text) is None:
         finding = Finding(type=_name_of(call, one.path) or "", rule=PATH_RULE, start=0, end=len(one.text))
         return [Spot(finding=finding, value=with_values(one.text, marks))]
@@ -98,6 +133,7 @@ def _spots(call: Call, one: Field, marks: Marks | None, named: Callable[[Path], 
         registered=call.tools.registered,
         marks=marks,
         secrets_only=one.kind in _SECRETS_ONLY,
+        crossing=crossing,
     )
 
 

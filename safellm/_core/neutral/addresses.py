@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_STRIPPED: Final = re.compile(r"[\x00-\x1f\x7f]")  # browsers drop tab and line ends anywhere, other controls at the ends
+_STRIPPED: Final = re.compile(
+    r"[\x00-\x1f\x7f]"
+)  # browsers drop tab and line ends anywhere, other controls at the ends
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _AUTHORITY = re.compile(r"[/\\]*+([^/\\?#]*+)")
@@ -67,14 +69,18 @@ class Judge:
 
     Args:
         allowed: Origins that may be fetched from and linked to.
-        strict: No link outside the list hides behind a text, and no picture is shown but from the list.
+        strict: No tag passes, no link outside the list hides behind a text, no picture is shown but from the list.
+        pictures: Any picture may be shown at all.
     """
 
     allowed: tuple[Allowed, ...] = ()
     strict: bool = False
+    pictures: bool = True
 
     def may_fetch(self, written: str) -> bool:
         """Return whether a renderer may fetch this without being asked."""
+        if not self.pictures:
+            return False
         address = plain(written)
         scheme = _scheme(address)
         if scheme is None:
@@ -89,13 +95,13 @@ class Judge:
         """Return whether a link to this may stand behind a text."""
         address = plain(written)
         scheme = _scheme(address)
-        if scheme is None and not address.startswith(("//", "\\", "/\\")):
-            return True  # beside the page
-        if scheme is not None and scheme not in _LINK_SCHEMES:
+        if scheme is None:
+            return not self.strict or address.startswith("#")  # beside the page, or on it
+        if scheme not in _LINK_SCHEMES:
             return False
-        if scheme is not None and scheme not in _DEFAULT_PORTS:
+        if scheme not in _DEFAULT_PORTS:
             return not self.strict or scheme in {"mailto", "tel"}
-        if self._is_allowed(scheme or "https", address):
+        if self._is_allowed(scheme, address):
             return True
         return not self.strict and not _carries(address) and not _pretends(address, text)
 

@@ -22,6 +22,7 @@ PREFIX = re.compile(r"(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*
 _MARKER = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])")
 _MARKED = re.compile(r"(?:[-+*]|(\d{1,9})[.)]) {1,4}\Z")
 _QUOTE = re.compile(r" {0,3}>")
+_ENDING = {mark: re.compile(rf"[\r\n][ \t]*{mark}{{3}}") for mark in "`~"}
 _FENCE = re.compile(r"(`{3,}+)([^`\r\n]*)\Z|(~{3,}+)[^\r\n]*\Z")
 # Begin something that goes on in indented lines, in one dialect or another: footnotes, definitions, admonitions.
 _CONTAINER = re.compile(r"\[\^|:|!!!|\?\?\?|===")
@@ -38,6 +39,7 @@ class Fence(NamedTuple):
 
 
 Case = Fence | None
+_PLAIN: Final[frozenset[Case]] = frozenset({None})
 
 
 @dataclass(slots=True)
@@ -45,13 +47,26 @@ class Blocks:
     """Reads a text line by line."""
 
     html: str = ""  # what ends the HTML block that the text may be in: "-->", "</pre", or "\n" for a blank line
-    cases: frozenset[Case] = frozenset({None})
+    cases: frozenset[Case] = _PLAIN
     after_blank: bool = True
-    _math: bool = False
+    math: bool = False  # "$$" was opened: some renderers read no Markdown up to the next
+    doubtful: bool = False  # the next line may be an address that belongs to a definition
     _offsets: tuple[int, ...] = ()  # columns where the content of list items begins
     _indented: bool = False
     _lost: bool = False
     _done: bool = field(default=False)  # the HTML block's end was seen on the line before
+
+    def skip(self, text: str, at: int) -> int:
+        """Return the beginning of the last line that is surely in the same fence as the line at `at`, or `at`."""
+        if len(self.cases) != 1:
+            return at
+        (fence,) = self.cases
+        if fence is None or fence.floor or fence.quotes:
+            return at
+        # What has three of its characters at its beginning may end the fence; that line is read, and so is one that is cut off.
+        found = _ENDING[fence.character].search(text, at)
+        end = found.start() if found is not None else max(text.rfind("\n", at), text.rfind("\r", at), at)
+        return max(text.rfind("\n", at, end) + 1, text.rfind("\r", at, end) + 1, at)
 
     def end_html(self) -> None:
         """Take note that the end of the HTML block stands on this line."""
@@ -69,6 +84,8 @@ class Blocks:
             self.html, self._done = "", False
         head = line[rest:]
         blank = not head.strip()
+        if self.cases is _PLAIN and head[:1] not in ("`", "~"):
+            return self._text_line(line, rest, head, blank=blank)
         cases: set[Case] = set()
         code = True
         for case in self.cases:
@@ -81,10 +98,15 @@ class Blocks:
                 cases |= after
         if len(cases) > _MOST_CASES:
             cases, self._lost = {None}, True
-        self.cases = frozenset(cases)
+        self.cases = frozenset(cases) if cases != _PLAIN else _PLAIN
         if code:
+            self.doubtful = self.doubtful and blank
             return not self._lost
-        indented = self._is_indented_code(line, head, blank=blank)
+        return self._text_line(line, rest, head, blank=blank)
+
+    def _text_line(self, line: str, rest: int, head: str, *, blank: bool) -> bool:
+        self.doubtful = self.doubtful and blank
+        indented = self._is_indented_code(line, blank=blank)
         self._note(line, rest, head, blank=blank)
         self._indented = indented
         return indented
@@ -100,7 +122,7 @@ class Blocks:
         offset = max((one for one in self._offsets if one <= column), default=0)
         marker = _MARKED.search(lead)
         near = column - offset <= _INDENT if not listed or marker is None else self._begins_item(marker, lead, offset)
-        certain = complete and near and not self.html and not self._math
+        certain = complete and near and "|" not in found[0] and not (self.html or self.math or self.doubtful)
         fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0)
         return {fence} if certain else {None, fence}
 
@@ -131,16 +153,14 @@ class Blocks:
             return {fence, *self._opened(line, rest, complete=complete)}
         return {fence}
 
-    def _is_indented_code(self, line: str, head: str, *, blank: bool) -> bool:
+    def _is_indented_code(self, line: str, *, blank: bool) -> bool:
         lead = line[: len(line) - len(line.lstrip(" \t"))]
         starts = self.after_blank or self._indented
-        alone = self.cases == frozenset({None}) and not (self._lost or self.html or self._math or self._offsets)
+        alone = self.cases is _PLAIN and not (self._lost or self.html or self.math or self._offsets)
         return alone and starts and not blank and _width(lead) > _INDENT
 
     def _note(self, line: str, rest: int, head: str, *, blank: bool) -> None:
         """Keep what the next lines depend on."""
-        if head.count("$$") % 2 and (head.startswith("$$") or head.rstrip().endswith("$$")):
-            self._math = not self._math
         if blank:
             if self.html == "\n":
                 self.html = ""

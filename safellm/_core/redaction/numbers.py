@@ -24,9 +24,9 @@ def number_fields(body: Body, is_named: Callable[[Path], bool] | None) -> Iterat
         is_named: Says whether the policy names a place; None when it names none.
     """
     for document in _documents(body):
-        yield from _numbers(document.value, is_named)
-        for _, inner in document.nested:
-            yield from _numbers(inner.value, is_named)
+        for value in (document.value, *[inner.value for _, inner in document.nested]):
+            if is_named is not None or _holds_long(value):
+                yield from _numbers(value, is_named)
 
 
 def _documents(body: Body) -> Iterator[Document]:
@@ -40,6 +40,19 @@ def _documents(body: Body) -> Iterator[Document]:
                 yield from _documents(text)
         case _:
             return
+
+
+def _holds_long(value: Any) -> bool:
+    """Return whether there is any number that could be somebody's; most bodies hold none, and need no paths."""
+    todo = [value] if type(value) is dict or type(value) is list else []
+    for container in todo:  # it grows meanwhile
+        for item in container.values() if type(container) is dict else container:
+            kind = type(item)
+            if kind is dict or kind is list:
+                todo.append(item)
+            elif (kind is int or kind is float) and not -_LEAST < item < _LEAST:
+                return True
+    return False
 
 
 def _numbers(value: Any, is_named: Callable[[Path], bool] | None) -> Iterator[Field]:

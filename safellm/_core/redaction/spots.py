@@ -10,6 +10,7 @@ letters or digits right behind it takes them in; otherwise it could not come bac
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,13 +52,14 @@ class Spot:
         return self.finding.rule in (MARKED_RULE, PATH_RULE)
 
 
-def find_spots(
+def find_spots(  # noqa: PLR0913 - each is another source of findings
     text: str,
     *,
     scanner: Scanner | None,
     registered: Finder | None,
     marks: Marks | None,
     secrets_only: bool = False,
+    crossing: Sequence[Finding] = (),
 ) -> list[Spot]:
     """Return what a text holds, ordered by start, without overlaps.
 
@@ -67,8 +69,9 @@ def find_spots(
         registered: Values to be found exactly.
         marks: Marked values of this conversation.
         secrets_only: Only secrets and registered values, where anything else is part of what the text is for.
+        crossing: Parts of values that go on in the text before or behind.
     """
-    found: list[Finding] = []
+    found: list[Finding] = list(crossing)
     if registered is not None:
         found += registered.find(text)
     if scanner is not None:

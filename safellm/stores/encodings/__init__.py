@@ -1,8 +1,8 @@
 """Vocabularies of public tokenizers, packed in this package, and exact counts by `tiktoken`. Nothing is ever downloaded.
 
 A vocabulary takes about 0.2 s of CPU and 70 MB of memory, once for each process: it is loaded when a count is first needed, in a
-thread where an event loop is waiting. What a text came to is remembered by its hash, so a chat that sends its history again is counted
-by its new messages.
+thread where an event loop is waiting. What a text came to is remembered by its hash, so a chat that sends its history again is
+counted by its new messages.
 
 The files are written by `tools/pack_encodings.py`; the vocabularies are OpenAI's, published with tiktoken (MIT licence).
 """
@@ -82,7 +82,9 @@ class Encodings:
             if len(text) < _SHORT:
                 total += _count(loaded, text)
                 continue
-            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=encoding.encode()).digest()
+            key = hashlib.blake2b(
+                text.encode("utf-8", "surrogatepass"), digest_size=16, person=encoding.encode()
+            ).digest()
             known = self._memo.get(key)
             if known is None:
                 unseen.append((key, text))
@@ -103,6 +105,9 @@ class Encodings:
         return total
 
     def _encoding(self, name: str) -> Encoding | None:
+        loading = self._loading.get(name)
+        if loading is not None and name not in self._loaded:
+            loading.join()
         if name not in self._loaded:
             self._load(name)
         return self._loaded.get(name)

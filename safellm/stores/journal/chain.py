@@ -26,7 +26,7 @@ from safellm._core.effects import JSON
 from safellm._core.record import GENESIS, Unsealed, rfc3339, seal
 from safellm._core.verify import FRAGMENT_BYTES, FRAGMENT_SHA256, RECOVER
 from safellm.stores import durable as disk
-from safellm.stores.journal.files import CLEAN, LOCK_NAME, End, TrailFile, find, read_end, trail_file
+from safellm.stores.journal.files import CLEAN, LOCK_NAME, End, TrailFile, find, last_record, read_end, trail_file
 from safellm.stores.waiting import Busy
 
 ROTATE: Final = "audit.rotate"
@@ -201,6 +201,9 @@ class Chain:
 
     def _open(self) -> Place:
         files = find(self._directory)
+        if files and files[-1].is_compressed:  # the newest was removed: a packed file is closed for ever
+            files.append(trail_file(self._directory, files[-1].uid8, files[-1].index + 1))
+            os.close(disk.open_private(files[-1].path, os.O_RDWR | os.O_CREAT))
         if len({file.uid8 for file in files}) > 1:
             raise OSError(errno.EEXIST, "the folder holds two trails", str(self._directory))
         if files:
@@ -260,11 +263,7 @@ class Chain:
         for earlier in reversed(find(self._directory)):
             if earlier.uid8 != file.uid8 or earlier.index >= file.index:
                 continue
-            descriptor = disk.open_private(earlier.path, os.O_RDONLY)
-            try:
-                head = _head(read_end(descriptor, os.fstat(descriptor).st_size, file.uid8).last)
-            finally:
-                os.close(descriptor)
+            head = _head(last_record(earlier))
             if head is not None:
                 return head
         return None

@@ -29,6 +29,7 @@ from safellm._core.record import MAX_LINE_BYTES, BadRecord, Unsealed, rfc3339, u
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
 from safellm.stores.journal.files import TrailFile, lines, snapshot
+from safellm.stores.journal.pruned import read_start
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -228,17 +229,22 @@ def _make(
             remedy="Check the trail with a checkpoint that you kept elsewhere: safellm audit verify --checkpoint FILE.",
             where=str(checkpoint_file(directory, newest.chain_uid)),
         ) from None
-    tree = last.tree.copy() if last else Tree()
-    index, offset = (last.file, last.offset) if last else (0, 0)
+    start = read_start(directory)
+    if last is not None:
+        tree, index, offset = last.tree.copy(), last.file, last.offset
+    elif start is not None:
+        tree, index, offset = start.tree.copy(), start.file + 1, 0
+    else:
+        tree, index, offset = Tree(), 0, 0
     for file, stream, size in files:
         if file.index < index:
             continue
-        start = offset if file.index == index else 0
-        index, offset = file.index, start
-        for hashed, end in leaf_hashes(stream, start, size):
+        begin = offset if file.index == index else 0
+        index, offset = file.index, begin
+        for hashed, end in leaf_hashes(stream, begin, size):
             tree.add_leaf(hashed)
             offset = end
-        if offset > start and not file.is_compressed:
+        if offset > begin and not file.is_compressed:
             _onto_disk(file.path)  # what is signed must not be lost with the power: the trail would look cut
     if last is not None and tree.size == last.tree.size:
         return None

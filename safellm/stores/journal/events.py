@@ -78,6 +78,20 @@ class ConsoleSink:
         return not os.environ.get("NO_COLOR") and stream.isatty()
 
 
+class JsonSink:
+    """Events as one JSON object a line, in ASCII, on standard error or another stream: what log collectors read."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+
+    def emit(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> None:
+        """Write one line, in one write."""
+        stream = sys.stderr if self._stream is None else self._stream
+        if stream is not None:
+            line = json.dumps({"time": rfc3339(time_ns), "event.name": event, **fields}, separators=(",", ":"))
+            stream.write(line.replace("\x7f", "\\u007f") + "\n")
+
+
 class LoggingSink:
     """Events as records of the standard `logging`, to the logger `safellm.audit`.
 

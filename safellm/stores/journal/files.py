@@ -1,7 +1,7 @@
 """The files of a trail: their names and order, and reading them for a check or for people.
 
 A folder holds one chain: `trail-<first 8 characters of the chain's uid>-<number from 000001>.jsonl`, and `trail.lock`.
-Closed files may be compressed: `.jsonl.gz`. The oldest may have been pruned: `pruned-<uid8>.json` says where the rest begins.
+Closed files may be packed: `.jsonl.gz`. The oldest may have been pruned: `pruned-<uid8>.json` says where the rest begins.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -26,6 +26,7 @@ from safellm._core.record import GENESIS, MAX_LINE_BYTES, BadRecord, Unsealed, u
 from safellm._core.verify import FRAGMENT_BYTES, FRAGMENT_SHA256, KnownHead, Problem, Verification, verify
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
+from safellm.stores.journal.pruned import read_start
 
 LOCK_NAME: Final = "trail.lock"
 _NAME = re.compile(r"trail-([0-9a-f]{8})-([0-9]{6,12})\.jsonl(\.gz)?")
@@ -101,7 +102,7 @@ def verify_directory(
 
     Args:
         directory: The trail's folder.
-        start_seq: Number of the first record, when older files were archived.
+        start_seq: Number of the first record, when older files were archived; what was pruned is known by itself.
         start_prev: Hash of the record before it.
         known: A head that was kept elsewhere.
         each: Called with every sound record, in order.
@@ -116,6 +117,9 @@ def verify_directory(
             )
         with ExitStack() as stack:
             opened = snapshot(directory, stack)
+            start = read_start(directory)
+            if start is not None and (start_seq, start_prev) == (1, GENESIS):
+                start_seq, start_prev = start.seq + 1, start.hash
             found = verify(
                 ((file.name, lines(stream, size=size)) for file, stream, size in opened),
                 start_seq=start_seq,
@@ -231,7 +235,10 @@ def snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryI
                 held = False  # a half-written record then shows up as a problem, never as a sound one
         try:
             opened = []
+            start = read_start(directory)
             for file in find(directory):
+                if start is not None and file.index <= start.file:
+                    continue  # removed, but for a crash
                 stream = stack.enter_context(open_trail(file))
                 opened.append((file, stream, size_of(file, stream)))
             return opened
@@ -241,6 +248,22 @@ def snapshot(directory: Path, stack: ExitStack) -> list[tuple[TrailFile, BinaryI
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def last_record(file: TrailFile) -> Unsealed | None:
+    """Return the last sound record of a file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open_trail(file) as stream:
+        if not file.is_compressed:
+            return read_end(stream.fileno(), size_of(file, stream), file.uid8).last
+        found = deque(lines(stream, size=UNKNOWN_SIZE), maxlen=1)
+    try:
+        return unseal(found[0]) if found else None
+    except BadRecord:
+        return None
 
 
 def open_trail(file: TrailFile) -> BinaryIO:

@@ -29,6 +29,7 @@ from safellm._core.effects import JSON
 from safellm.errors import GuardFailure, Reason
 from safellm.stores import durable as disk
 from safellm.stores.behind import DELAY_S, Behind
+from safellm.stores.ids import random_name
 from safellm.stores.journal.chain import Chain
 from safellm.stores.journal.interface import Receipt
 from safellm.stores.waiting import Busy
@@ -42,6 +43,9 @@ _SHORT_WAIT_S: Final = 0.001
 _NAP_S: Final = 1.0  # a sleeper looks by itself, should the one who was to wake it be interrupted
 
 _LIVE: weakref.WeakSet[JsonlJournal] = weakref.WeakSet()
+
+
+def _nothing() -> None: ...
 
 
 class JsonlJournal:
@@ -69,7 +73,7 @@ class JsonlJournal:
             delay_s: How long records that nobody waits for are gathered.
             recorded: Called after each record; it must return at once.
         """
-        self._recorded = recorded
+        self._recorded = recorded or _nothing
         self._directory = directory
         self._sync: Sync = sync
         self._durable = durable if sync == "each" else frozenset()
@@ -116,7 +120,7 @@ class JsonlJournal:
             rest = dict(fields)
             event_id = rest.pop("event.id", None)
             if event_id is None:
-                event_id = os.urandom(16).hex()
+                event_id = random_name().hex()
             if not isinstance(event_id, str):
                 raise ValueError("event.id must be text")  # noqa: TRY004 - one kind of error for all bad fields
             if not self._mutex.acquire(timeout=-1 if wait else _SHORT_WAIT_S):
@@ -126,13 +130,13 @@ class JsonlJournal:
                 self._written = ticket = self._written + 1
             finally:
                 self._mutex.release()
-            if self._sync != "none":
-                if waits:
-                    self._wait(ticket)
-                else:
-                    self._behind.soon()
-            if self._recorded is not None:
-                self._recorded()
+            if self._sync == "none":
+                pass
+            elif waits:
+                self._wait(ticket)
+            else:
+                self._behind.soon()
+            self._recorded()
         except OSError as error:
             raise _unavailable(self._directory, error) from error
         except ValueError as error:
@@ -160,7 +164,7 @@ class JsonlJournal:
     def __del__(self) -> None:
         # Dropped without `close`: descriptors are numbers that nothing else would give back.
         if suppress is None:  # the interpreter takes modules apart
-            return  # type: ignore[unreachable]
+            return
         with suppress(Exception):
             self._behind.close(wait=False)  # the thread is not at work: that would have kept us alive
             self._chain.close()

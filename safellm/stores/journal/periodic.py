@@ -90,7 +90,7 @@ class Checkpointer:
 
     def __del__(self) -> None:
         if suppress is None:  # the interpreter takes modules apart
-            return  # type: ignore[unreachable]
+            return
         with suppress(Exception):
             self._by_count.close(wait=False)
             self._by_time.close(wait=False)

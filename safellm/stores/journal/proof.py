@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from safellm._core.note import Checkpoint, MalformedNote, VerifierKey
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.checkpoints import check_signature, leaf_hashes
 from safellm.stores.journal.files import snapshot
+from safellm.stores.journal.pruned import read_start
 
 _LARGEST: Final = 16 * 1024 * 1024  # bytes of a file with kept checkpoints
+_LOGGED: Final = re.compile(r"checkpoint (safellm-audit/[0-9a-f]{32} \| .*)")  # as `keepers` writes it to logs
 
 
 class Fit(StrEnum):
@@ -26,6 +29,7 @@ class Fit(StrEnum):
     MATCHES = "matches"
     DIFFERS = "differs"  # a line at or before it is not the one that was signed
     CUT = "cut"  # the trail is shorter than it was
+    PRUNED = "pruned"  # what it covers was removed on purpose; later ones prove the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class Proof:
     @property
     def ok(self) -> bool:
         """Whether nothing contradicts a checkpoint."""
-        return all(fit is Fit.MATCHES for _, fit in self.fits)
+        return all(fit in {Fit.MATCHES, Fit.PRUNED} for _, fit in self.fits)
 
     @property
     def proved(self) -> int:
@@ -54,7 +58,9 @@ class Proof:
         """Return in plain words what is proved and what is not."""
         if not self.fits:
             return "No checkpoint was given: nothing is proved against somebody who wrote all records anew."
-        wrong = [(one, fit) for one, fit in self.fits if fit is not Fit.MATCHES]
+        wrong = [(one, fit) for one, fit in self.fits if fit not in {Fit.MATCHES, Fit.PRUNED}]
+        if not wrong and not self.proved:
+            return "Every checkpoint that was given covers nothing but records that were pruned: nothing is proved by them."
         if not wrong:
             left = self.lines - self.proved
             tail = f"the last {left} lines are not" if left else "nothing is left unproved"
@@ -76,8 +82,10 @@ def prove(directory: Path, kept: Iterable[Checkpoint]) -> Proof:
     """
     points = sorted(kept, key=lambda one: one.size)
     wanted = {one.size for one in points}
-    roots: dict[int, bytes] = {0: Tree().root()}
-    tree = Tree()
+    start = read_start(directory)
+    tree = Tree() if start is None else start.tree.copy()
+    pruned = tree.size
+    roots: dict[int, bytes] = {tree.size: tree.root()}
     try:
         with ExitStack() as stack:
             for _, stream, size in snapshot(directory, stack):
@@ -91,11 +99,14 @@ def prove(directory: Path, kept: Iterable[Checkpoint]) -> Proof:
             remedy="Run this as the user who owns the trail.",
             where=str(error.filename or directory),
         ) from None
-    return Proof(lines=tree.size, fits=tuple((one, _fit(one, roots)) for one in points))
+    return Proof(
+        lines=tree.size,
+        fits=tuple((one, Fit.PRUNED if one.size < pruned else _fit(one, roots)) for one in points),
+    )
 
 
 def read_kept(path: Path, key: VerifierKey) -> list[Checkpoint]:
-    """Return the checkpoints of a file of signed notes, one after the other.
+    """Return the checkpoints of a file of signed notes, one after the other, or of a log with checkpoints among its lines.
 
     Raises:
         ConfigurationError: it can't be read, holds none, or one isn't signed with this key or is of another chain.
@@ -108,7 +119,8 @@ def read_kept(path: Path, key: VerifierKey) -> list[Checkpoint]:
         raise _bad(path, f"can't be read ({what})") from None
     found = []
     try:
-        for one in split_notes(text):
+        logged = [one.rstrip(" |").replace(" | ", "\n") + "\n" for one in _LOGGED.findall(text)]
+        for one in logged or split_notes(text):
             point = note.read_checkpoint(note.open_note(one, key, check_signature))
             if point.origin != key.name:
                 raise _bad(path, "holds a checkpoint of another trail")

@@ -164,9 +164,7 @@ class PostgresEngine:
 
     def standings(self, accounts: Sequence[str]) -> list[Standing | None]:
         """Return where accounts stand; None where there is none."""
-        statement = (
-            "SELECT account, window_id, used, held FROM heads JOIN sums USING (account, window_id) WHERE account = ANY (%s)"
-        )
+        statement = "SELECT account, window_id, used, held FROM heads JOIN sums USING (account, window_id) WHERE account = ANY (%s)"
         found = self._guarded(lambda connection: connection.execute(statement, (list(accounts),)).fetchall())
         by_name = {name: Standing(window=window, used=used, held=held) for name, window, used, held in found}
         return [by_name.get(name) for name in accounts]

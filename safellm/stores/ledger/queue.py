@@ -5,8 +5,8 @@ Two locks of the operating system, in two files; both end with their holder. `<n
 Without it a busy process would take the lock again each time within the microseconds in which no waiter is awake; if it gave
 way each time, most of the time would go into waking up.
 
-Not first come, first served, but all who wait have the same chance each time. The queue is for speed: what it protects has to be
-safe without it. On Windows, whose C library has no shared locks, the first lock alone is used.
+Not first come, first served: who has waited for long looks more often, and so soon gets in. The queue is for speed: what it
+protects has to be safe without it. On Windows, whose C library has no shared locks, the first lock alone is used.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -23,6 +23,7 @@ from safellm.stores import durable
 _TURN_S: Final = 0.000_5
 _FIRST_PAUSE_S: Final = 0.000_03
 _LONGEST_PAUSE_S: Final = 0.000_5
+_LONG_S: Final = 0.002
 
 
 class Queue:
@@ -50,7 +51,7 @@ class Queue:
         elif durable.is_alone(self._turn) and durable.try_lock(self._lock):
             self._began = now
             return True
-        end, pause = now + timeout_s, _FIRST_PAUSE_S
+        came, end, pause = now, now + timeout_s, _FIRST_PAUSE_S
         waits = durable.try_share(self._turn)
         try:
             while True:
@@ -62,7 +63,8 @@ class Queue:
                 if now >= end:
                     return False
                 waits = waits or durable.try_share(self._turn)
-                pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+                # Who has waited for long looks more often than the others, so that nobody's luck is bad for ever.
+                pause = _FIRST_PAUSE_S if now - came >= _LONG_S else min(pause * 1.5, _LONGEST_PAUSE_S)
         finally:
             if waits:
                 durable.unlock(self._turn)

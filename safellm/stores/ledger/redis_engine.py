@@ -265,7 +265,9 @@ class RedisEngine:
 
 
 # The server is there and can't serve: loading its file, out of memory or disk, without its primary.
-_OUTAGES: Final = frozenset({"LOADING", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"})
+_OUTAGES: Final = frozenset(
+    {"LOADING", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"}
+)
 
 
 def _numbers(text: bytes) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -253,6 +254,10 @@ class SharedLedger:
         with self._lock:
             self._mark = None
         self._engine.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # also when the interpreter takes modules apart
+            self._engine.close()
 
     def _book(  # noqa: PLR0913 - the parts of one booking
         self, generation: str, row: Row, charge: Amounts, *, state: State, now_ns: int, model: str | None = None

@@ -236,7 +236,7 @@ class SQLiteLedger:
 
     def __del__(self) -> None:
         if suppress is None:  # the interpreter has ended and takes modules apart; what was due was done before
-            return  # type: ignore[unreachable]
+            return
         with suppress(Exception):
             self._behind.close(wait=False)  # its thread is not at work: that would have kept us alive
             self.close()

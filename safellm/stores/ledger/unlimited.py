@@ -101,7 +101,8 @@ class Unlimited:
             call = self._open.get(reservation_id) or self._ended.get(reservation_id)
             if call is None or call.state == "settled":
                 return None if call is None else call.amounts
-            hold = call.amounts if call.state == "swept" else budget.bounded_hold(call.amounts)
+            known = call.state == "swept" or budget.is_credible(call.amounts)
+            hold = call.amounts if known else budget.bounded_hold(call.amounts)
             charge = budget.charge_for(hold, amounts)
             if call.state == "swept":
                 charge = budget.larger_of(hold, charge)

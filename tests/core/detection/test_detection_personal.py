@@ -128,3 +128,43 @@ def test_label_is_found_when_lower_case_is_longer(prefix: str) -> None:
 def test_value_is_found_in_its_place(text: str, values: list[str]) -> None:
     """Addresses, user names and machines are covered exactly."""
     assert [value for _, value in found(text)] == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Author: dev <dev@" + "example.com>",
+        "mail to username@" + "domain.com or noreply@" + "firm.test",
+        "Copyright (c) 2016 Ann Lee <ann@" + "firm.test>",
+        'authors = [{ name = "Ann Lee", email = "ann@' + 'firm.test" }]',
+        'host: "10.1.2.80" or `192.168.0.1`',
+        "remote_addr=1.2.3.4",
+        "block 17 tx from 0x323089f2df9f0836009c" + "0abd0c0ad33b3c73588c nonce 40",
+    ],
+)
+def test_samples_and_published_addresses_are_left_alone(text: str) -> None:
+    """Placeholders, machines, packages' authors, private networks in code and records of a chain lead to no person."""
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Author: Ann Lee <ann.lee@" + "firm.test>", "EMAIL"),
+        ('{"name": "Ann", "email": "ann@' + 'firm.test"}', "EMAIL"),
+        ("bob@" + "example.com", "EMAIL"),
+        ("login ok from 10.1.2.80", "IP_ADDRESS"),
+        ('"client": "203.0.' + '113.7"', "IP_ADDRESS"),
+        ("Website: https://annlee.test/cv", "URL"),
+    ],
+)
+def test_neighbours_of_samples_are_found(text: str, kind: str) -> None:
+    """What only resembles a sample is personal data."""
+    assert [one for one, _ in found(text)] == [kind]
+
+
+def test_dates_beside_names_are_births_when_a_list_is_about_ages() -> None:
+    """In a list of people that words about ages stand over, the date behind each name is a date of birth; in no other list."""
+    people = "Ann Lee - 3 May 19" + "75\nBob O'Neil - 12.05." + "1980\nCyd Doe - 1990-" + "01-31"
+    assert [kind for kind, _ in found(f"Our members older than 18:\n{people}")] == ["DATE_OF_BIRTH"] * 3
+    assert found(f"Talks at the meeting:\n{people}") == []

@@ -237,3 +237,27 @@ def test_files_that_are_text_are_searched_and_otherwise_unchanged(name: str, dat
     assert mail not in decision.body
     assert before in decision.body
     assert after in decision.body
+
+
+def test_a_value_cut_by_the_parts_of_a_message_is_hidden_in_both() -> None:
+    """Adjacent text parts are read as one text; parts of different messages, and parts with something between them, are not."""
+    from safellm._core.detection.scanner import compile_scanner
+
+    def parts(*texts: str) -> list[dict[str, str]]:
+        return [{"type": "text", "text": text} for text in texts]
+
+    at = world()
+    at.scanner = compile_scanner()
+    first, second = "card 4111 1111 ", "1111 1111 and more"
+    body = chat("x")
+    body["messages"][0]["content"] = parts(first, second)
+    exchange, decision = at.begin(body)
+    out = [part["text"] for part in sent(decision, body)["messages"][0]["content"]]
+    assert out[0].startswith("card X-CREDIT_CARD-")
+    assert out[1].startswith("X-CREDIT_CARD-")
+    assert not any("1111" in text for text in out)
+    assert content(answer(exchange, [reply(out[0] + "|" + out[1])])) == f"{first}|{second}"
+
+    body["messages"] = [{"role": "user", "content": parts(first)}, {"role": "user", "content": parts(second)}]
+    _, decision = at.begin(body)
+    assert sent(decision, body) == body

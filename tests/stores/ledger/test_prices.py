@@ -149,3 +149,17 @@ def test_flat_rates_say_what_the_list_calculates(provider: str, monkeypatch: pyt
     slow = {(name, c): price_micro_usd(provider, name, c[0], c[1], cached_input_tokens=c[2]) for name, c in quick}
     assert quick == slow
     assert sum(value is not None for value in quick.values()) > 20
+
+
+def test_tiers_that_a_request_asks_for_are_charged() -> None:
+    """A dearer tier costs what it costs, a batch less; one that the list doesn't know costs the standard rate."""
+    from safellm.stores.prices import ListedPrices
+
+    standard, priority, batch = (
+        ListedPrices().price("openai", "gpt-4o", 1_000_000, 1_000_000, 0, tier) for tier in (None, "priority", "batch")
+    )
+    assert standard is not None
+    assert priority is not None
+    assert batch is not None
+    assert batch <= standard <= priority
+    assert ListedPrices().price("openai", "gpt-4o", 1000, 1000, 0, "no such tier") is not None

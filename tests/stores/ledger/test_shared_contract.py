@@ -52,7 +52,7 @@ class TestMemoryLedger(LedgerContract):
     """In this process."""
 
     @pytest.fixture
-    def make_ledger(self) -> Iterator[MakeLedger]:
+    def make_ledger(self) -> MakeLedger:
         """One engine for each test."""
         engine = MemoryEngine()
-        yield lambda *, hold_ttl_ns=HOUR_NS: SharedLedger(engine, hold_ttl_ns=hold_ttl_ns)
+        return lambda *, hold_ttl_ns=HOUR_NS: SharedLedger(engine, hold_ttl_ns=hold_ttl_ns)

@@ -70,6 +70,15 @@ def url(request: pytest.FixtureRequest) -> str:
     return f"{postgres.url}&schema={name}"
 
 
+@pytest.fixture(params=[RedisServer, PostgresServer])
+def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | PostgresServer]:
+    """A server that the test may kill."""
+    server = request.param()
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis that the test may kill."""
@@ -141,18 +150,18 @@ def test_b_1_b_2_eight_processes_killed_at_random_points(url: str, tmp_path: Pat
     ledger.close()
 
 
-def test_b_2_redis_killed_while_processes_use_it(own_redis: RedisServer, tmp_path: Path) -> None:
-    """A Redis that is killed and comes back from its file has lost nothing that it had answered."""
-    ledger = open_shared(own_redis.url, state=tmp_path)
+def test_b_2_server_killed_while_it_is_used(own_server: RedisServer | PostgresServer, tmp_path: Path) -> None:
+    """A server that is killed and comes back from its files has lost nothing that it had answered."""
+    ledger = open_shared(own_server.url, state=tmp_path)
     billed, refused = 0, 0
     halt = threading.Event()
 
     def crash() -> None:
         for _ in range(2):
             time.sleep(0.1)
-            own_redis.kill()
+            own_server.kill()
             time.sleep(0.05)
-            own_redis.start()
+            own_server.start()
         halt.set()
 
     thread = threading.Thread(target=crash)
@@ -254,18 +263,25 @@ def test_b_6_an_emptied_or_older_ledger_is_refused_until_a_person_rearms(
     assert started.rearm() is False
     assert started.reserve(asking("b"), now_ns=now_ns) is None
     mark.write_text("?")
+    damaged = open_shared(url, state=tmp_path)
     with pytest.raises(GuardFailure, match="damaged"):
-        open_shared(url, state=tmp_path).reserve(asking("c"), now_ns=now_ns)
+        damaged.reserve(asking("c"), now_ns=now_ns)
     pinned = f"{url}{'&' if '?' in url else '?'}generation={'0' * 32}"
+    foreign = open_shared(pinned, state=tmp_path / "new")
     with pytest.raises(GuardFailure, match="generation"):
-        open_shared(pinned, state=tmp_path / "new").reserve(asking("d"), now_ns=now_ns)
-    for ledger in (running, older, started):
+        foreign.reserve(asking("d"), now_ns=now_ns)
+    for ledger in (running, older, started, damaged, foreign):
         ledger.close()
 
 
 @pytest.mark.parametrize(
     "address",
-    ["redis://u:{0}@127.0.0.1:1/0", "rediss://:{0}@127.0.0.1:1", "postgresql://u:{0}@127.0.0.1:1/d", "unix:///nowhere/{0}x"],
+    [
+        "redis://u:{0}@127.0.0.1:1/0",
+        "rediss://:{0}@127.0.0.1:1",
+        "postgresql://u:{0}@127.0.0.1:1/d",
+        "unix:///nowhere/{0}x",
+    ],
 )
 def test_outage_is_refused_with_a_remedy_and_without_the_password(address: str, tmp_path: Path) -> None:
     """A server that can't be reached: the same reason everywhere, no password in error, `repr` or mark file."""

@@ -1,19 +1,32 @@
-"""The SQLite ledger agrees with a small model of a ledger under any order of calls and any clock."""
+"""Every ledger agrees with a small model of a ledger under any order of calls and any clock."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
+from safellm.stores.ledger.address import open_shared
+from safellm.stores.ledger.interface import Ledger
+from safellm.stores.ledger.memory import MemoryEngine
+from safellm.stores.ledger.shared import SharedLedger
 from safellm.stores.ledger.sqlite import SQLiteLedger
 
 SECOND_NS = 1_000_000_000
@@ -83,11 +96,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def open(self) -> None:
         """Begin with an empty store."""
         self.folder = Path(tempfile.mkdtemp())
-        self.ledgers = [SQLiteLedger(self.folder / "ledger.db", hold_ttl_ns=TTL_NS) for _ in range(2)]
+        self.ledgers = self.make()
         self.model = Model()
         self.now_ns = START_NS
         self.number = 0
         self.swept_ns: list[int | None] = [None, None]
+
+    def make(self) -> list[Ledger]:
+        """Return two handles on one empty store."""
+        return [SQLiteLedger(self.folder / "ledger.db", hold_ttl_ns=TTL_NS) for _ in range(2)]
 
     @rule(seconds=st.integers(-200, 200) | st.sampled_from([-90_000, 4_000, 90_000]))
     def move_clock(self, seconds: int) -> None:
@@ -207,3 +224,58 @@ TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(
     max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+class MemoryMachine(LedgerMachine):
+    """The same on an engine in memory."""
+
+    def make(self) -> list[Ledger]:
+        """Return two handles on one engine."""
+        engine = MemoryEngine()
+        return [SharedLedger(engine, hold_ttl_ns=TTL_NS) for _ in range(2)]
+
+
+class RedisMachine(LedgerMachine):
+    """The same on Redis."""
+
+    url = ""
+
+    def make(self) -> list[Ledger]:
+        """Return two handles on one prefix."""
+        url = f"{self.url}?prefix=t{secrets.token_hex(6)}"
+        ledgers: list[Ledger] = []
+        for _ in range(2):
+            ledger = open_shared(url, state=self.folder)
+            ledger._hold_ttl_ns = TTL_NS
+            ledgers.append(ledger)
+        return ledgers
+
+
+class PostgresMachine(RedisMachine):
+    """The same on PostgreSQL."""
+
+    def make(self) -> list[Ledger]:
+        """Return two handles on one schema."""
+        ledgers: list[Ledger] = []
+        schema = f"t{secrets.token_hex(6)}"
+        for _ in range(2):
+            ledger = open_shared(f"{self.url}&schema={schema}", state=self.folder)
+            ledger._hold_ttl_ns = TTL_NS
+            ledgers.append(ledger)
+        return ledgers
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(MemoryMachine, 60), (RedisMachine, 30), (PostgresMachine, 6)])
+def test_shared_ledgers_agree_with_the_model(
+    machine: type[LedgerMachine], examples: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed outside the engine and what the engine decides add up to the same ledger."""
+    if machine is not MemoryMachine:
+        name = "redis_server" if machine is RedisMachine else "postgres_server"
+        monkeypatch.setattr(machine, "url", request.getfixturevalue(name).url)
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

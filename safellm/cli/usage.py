@@ -1,0 +1,152 @@
+"""`safellm usage`: what was used, by day, model, user; as a table with bars, as CSV, JSON or one HTML page."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import io
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from safellm.cli.show import AsJson, bar, cell, dollars, make_console, make_table, print_json, say
+from safellm.cli.usage_sums import IN_LEDGER, IN_TRAIL, NUMBERS, TIMES, Row, Sums, from_ledger, from_trail, group
+from safellm.cli.world import World, look
+from safellm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+_DEFAULT: Final = "day,provider,model,operation"
+_NS: Final = 1_000_000_000
+_BAR: Final = 18
+_MANY: Final = 3  # columns of names from which on the bars are short
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run when a cell begins with it
+
+_Since = Annotated[str | None, typer.Option(metavar="TIME", help="From that UTC day on: 2026-01-31, or 24h, 7d ago.")]
+_By = Annotated[str, typer.Option(metavar="NAMES", help=f"Sum up by any of {', '.join((*IN_LEDGER, *IN_TRAIL))}.")]
+_Page = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page with plots to this file.")
+]
+_AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")]
+
+
+def usage(
+    *, by: _By = _DEFAULT, since: _Since = None, html: _Page = None, as_csv: _AsCsv = False, json: AsJson = False
+) -> None:
+    """Show what was used: requests, tokens and money, by day, model, user."""
+    names = _names(by)
+    world = look()
+    rows = _rows(world, names, since)
+    found = group(rows, names)
+    total = Sums()
+    for _, sums in found:
+        total.add(sums)
+    if json:
+        listed = [{**dict(zip(names, key, strict=True)), **sums.as_json()} for key, sums in found]
+        print_json({"ledger": world.ledger_name, "by": list(names), "usage": listed, **total.as_json()})
+    elif as_csv:
+        typer.echo(_csv(names, found), nl=False)
+    elif html is not None:
+        from safellm.cli.usage_page import write_page
+
+        path = write_page(html, rows, names, now_s=int(time.time()))
+        say(f"Wrote {path}: {total.requests:,} calls.")
+    elif found:
+        make_console().print(_table(names, found, total))
+    else:
+        say("Nothing was used yet." if since is None else f"Nothing was used since {since}.")
+
+
+def _names(by: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
+    unknown = [name for name in names if name not in IN_LEDGER and name not in IN_TRAIL]
+    if unknown or not names:
+        known = ", ".join((*IN_LEDGER, *IN_TRAIL))
+        raise ConfigurationError(
+            "--by doesn't know this name", remedy=f"Take any of {known}.", where=", ".join(unknown) or by
+        )
+    return names
+
+
+def _rows(world: World, names: Sequence[str], since: str | None) -> list[Row]:
+    from safellm.audit.query import parse_time
+
+    since_ns = 0 if since is None else parse_time(since, now_ns=time.time_ns())
+    since_day = None if since is None else datetime.fromtimestamp(since_ns // _NS, UTC).date().isoformat()
+    if any(name in IN_TRAIL for name in names):
+        from safellm.audit.reading import records
+
+        if not world.trail.is_dir():
+            return []
+        start = 0 if since_day is None else int(datetime.fromisoformat(since_day).replace(tzinfo=UTC).timestamp()) * _NS
+        return list(from_trail(records(world.trail), since_ns=start))
+    if world.policy.budget.ledger is None and not world.ledger.exists():
+        return []
+    ledger = world.open_ledger()
+    try:
+        return list(from_ledger(ledger.usage(since_day=since_day)))
+    finally:
+        ledger.close()
+
+
+def _table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], total: Sums) -> Table:
+    """Return the sums with a bar for each: its share of the money, or of the tokens where no price is known."""
+    console = make_console()
+    plain = not console.encoding.lower().startswith("utf")
+    numbers = ("calls", "in", "out", "cost")
+    table = make_table(*names, *numbers, "", numbers=numbers)
+    width = _BAR if len(names) < _MANY else _BAR // 3
+    largest = max((_weight(sums, total) for _, sums in found), default=0)
+    for key, sums in found:
+        share = bar(_weight(sums, total), 0, max(largest, 1) * 2, width=width * 2, ascii_only=plain)
+        share.truncate(width)
+        share.stylize("cyan")
+        table.add_row(
+            *(cell(value or "-") for value in key),
+            cell(f"{sums.requests:,}"),
+            cell(f"{sums.input_tokens:,}"),
+            cell(f"{sums.output_tokens:,}"),
+            cell(_money(sums)),
+            share,
+        )
+    table.add_section()
+    table.add_row(
+        cell("all", "bold"),
+        *("" for _ in names[1:]),
+        cell(f"{total.requests:,}", "bold"),
+        cell(f"{total.input_tokens:,}", "bold"),
+        cell(f"{total.output_tokens:,}", "bold"),
+        cell(dollars(total.micro_usd), "bold"),
+        "",
+    )
+    for place, column in enumerate(table.columns):
+        column.no_wrap = place >= len(names) or names[place] in TIMES
+    return table
+
+
+def _money(sums: Sums) -> str:
+    if not sums.unpriced_requests:
+        return dollars(sums.micro_usd)
+    return "no price" if sums.unpriced_requests == sums.requests else f"{dollars(sums.micro_usd)} + ?"
+
+
+def _weight(sums: Sums, total: Sums) -> int:
+    return sums.micro_usd if total.micro_usd else sums.tokens
+
+
+def _csv(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*names, *NUMBERS))
+    for key, sums in found:
+        # A model's name comes from outside: a spreadsheet shall show it, not run it (THREATS O).
+        writer.writerow(
+            (*(f"'{value}" if value.startswith(_FORMULA) else value for value in key), *sums.as_json().values())
+        )
+    return out.getvalue()
