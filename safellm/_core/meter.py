@@ -22,6 +22,7 @@ _PER_SEAM: Final = 2  # tokens that one more seam can add
 _RECOUNTED: Final = (
     1 << 15
 )  # bytes that are counted again without seams before a stream is ended; about three milliseconds
+_AT_ONCE: Final = 8192  # bytes that are counted for one piece, at most
 _STRETCH: Final = (16, 256)  # bytes that are counted at once, at least
 _LONGEST_TOKEN: Final = 32  # bytes a token, over a whole answer; more is not written by any model
 
@@ -60,14 +61,12 @@ class Meter:
         encoding = self.encoding or O200K
         if not self.counter.ready(encoding):  # it is being loaded, in a thread; the event loop goes on
             return self._bytes > _LONGEST_TOKEN * allowed
-        stretches = tuple("".join(pieces) for pieces in self._fresh.values())
+        stretches = self._take()
         counted = self.counter.count(encoding, stretches)
         if counted is None:
             return self._bytes > _LONGEST_TOKEN * allowed
         self.tokens += counted
         self._seams += len(stretches)
-        self._pending = 0
-        self._keep()
         if self.tokens > allowed and self._bytes <= _RECOUNTED:
             self.tokens = self.counter.count(encoding, tuple(self.texts().values())) or self.tokens
             self._seams = 0
@@ -78,7 +77,27 @@ class Meter:
         self._keep()
         return {channel: "".join(pieces) for channel, pieces in self._texts.items()}
 
+    def _take(self) -> tuple[str, ...]:
+        """Return what is counted next: of a long backlog a part, so that no event loop waits for more than a millisecond."""
+        taken: list[str] = []
+        size = 0
+        for channel in list(self._fresh):
+            if size >= _AT_ONCE:
+                break
+            pieces = self._fresh.pop(channel)
+            number = 0
+            while number < len(pieces) and size < _AT_ONCE:
+                size += byte_length(pieces[number])
+                number += 1
+            taken.append("".join(pieces[:number]))
+            self._texts.setdefault(channel, []).append(taken[-1])
+            if number < len(pieces):
+                self._fresh[channel] = pieces[number:]
+        self._pending -= size
+        return tuple(taken)
+
     def _keep(self) -> None:
         for channel, pieces in self._fresh.items():
             self._texts.setdefault(channel, []).append("".join(pieces))
         self._fresh.clear()
+        self._pending = 0

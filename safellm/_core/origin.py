@@ -116,7 +116,9 @@ def webhook_target(url: str, allowed: Iterable[str]) -> tuple[Origin, str]:
     authority, slash, path = rest.partition("/")
     origin = parse_origin(f"{scheme}://{authority}")
     if not origin.is_loopback and origin not in {parse_origin(text) for text in allowed}:
-        raise ConfigurationError(f"{origin} is not one of egress.origins", remedy="List it there: only these get events.")
+        raise ConfigurationError(
+            f"{origin} is not one of egress.origins", remedy="List it there: only these get events."
+        )
     if not path.isascii() or not path.isprintable() or " " in path or "#" in path:
         raise _bad("the path has characters that an address can't hold")
     return origin, f"{slash or '/'}{path}"

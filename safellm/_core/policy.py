@@ -35,8 +35,10 @@ class Mode(StrEnum):
 
 
 class Action(StrEnum):
-    """What happens to a finding: hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the
-    call refused, or only counted.
+    """What happens to a finding.
+
+    It is hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the call is refused, or it is only
+    counted.
     """
 
     MASK = "mask"
@@ -287,14 +289,17 @@ class Audit(_Part):
         "each: a call waits until the disk has its intent; strict mode always does. none: the system decides, some 30 s.",
     )
     console: bool = Field(False, description="Show events on standard error as well.")
-    console_format: Literal["text", "json"] = Field("text", description="How: readable lines, or one JSON object a line.")
+    console_format: Literal["text", "json"] = Field(
+        "text", description="How: readable lines, or one JSON object a line."
+    )
     otel: Literal["off", "spans", "logs", "both"] = Field(
         "off",
         description="Hand calls to OpenTelemetry as spans, events as logs; to the program's own providers, so that a call "
         "stands inside its trace. Needs safellm[otel].",
     )
     webhook: str | None = Field(
-        None, description="Send events as JSON to this URL, in the background. Its origin must be in egress.origins, or loopback."
+        None,
+        description="Send events as JSON to this URL, in the background. Its origin must be in egress.origins, or loopback.",
     )
     checkpoint_records: int = Field(1000, gt=0, description="Records of a process after which the trail is signed.")
     checkpoint_seconds: int = Field(

@@ -22,7 +22,21 @@ from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
 
-_ORDER = ("demo", "doctor", "discover", "run", "redact", "keys", "grant", "broker", "scan", "policy", "budget", "usage", "audit")
+_ORDER = (
+    "demo",
+    "doctor",
+    "discover",
+    "run",
+    "redact",
+    "keys",
+    "grant",
+    "broker",
+    "scan",
+    "policy",
+    "budget",
+    "usage",
+    "audit",
+)
 
 
 class _Guarded(TyperGroup):

@@ -8,6 +8,7 @@ like a private file all the same.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from safellm.errors import ConfigurationError
@@ -50,7 +51,7 @@ def _read(path: Path) -> bytes | None:
 
 def _create(path: Path) -> None:
     # Written aside and linked into place: two processes that start together agree on one key, and none reads half of it.
-    aside = path.with_name(f"{_NAME}.{os.getpid()}")
+    aside = path.with_name(f"{_NAME}.{os.getpid()}-{threading.get_ident()}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, os.urandom(_SIZE))

@@ -157,7 +157,9 @@ class ListedPrices:
         self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
     ) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
-        return price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier)
+        return price_micro_usd(
+            provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier
+        )
 
 
 class PolicyPrices:
@@ -192,7 +194,9 @@ class PolicyPrices:
             kept = min(cached, input_tokens)
             rate = own.input if own.cached is None else own.cached
             return _own_micro_usd(own, (input_tokens - kept) * own.input + kept * rate + output_tokens * own.output)
-        listed = price_micro_usd(provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier)
+        listed = price_micro_usd(
+            provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier
+        )
         if listed is None and self._dearest:
             return _dearest_micro_usd(provider, input_tokens, output_tokens)
         return listed

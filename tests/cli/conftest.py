@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trail_schema import check_trails
 from typer.testing import CliRunner
 
 from safellm.cli.app import app
@@ -16,7 +17,6 @@ from safellm.stores.vault.keyring_vault import KeyringVault
 from safellm.stores.vault.remembered import RememberedVault
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.provider import LoopbackProvider
-from trail_schema import check_trails
 
 Command = Callable[..., Any]
 

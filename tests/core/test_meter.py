@@ -55,6 +55,34 @@ def test_b_3_a_stream_ends_soon_after_its_ceiling(limit: int) -> None:
     assert limit < ended <= limit * 1.1 + 30
 
 
+@pytest.mark.parametrize("step", [3, 7, 11])
+def test_a_long_answer_that_fits_is_never_ended(step: int) -> None:
+    """What seams between stretches add is allowed for, where the whole is too long to be counted again."""
+    text = " ".join(f"internationalization-{number:05}" for number in range(2500))
+    counted = COUNTER.count("o200k_base", (text,))
+    assert counted is not None
+    assert metered(counted, [text[at : at + step] for at in range(0, len(text), step)]) is None
+
+
+def test_a_long_backlog_is_counted_in_parts() -> None:
+    """Under a high ceiling nothing is counted for long; then no piece has to wait for more than a part of it."""
+    counted: list[int] = []
+
+    class Noting:
+        def ready(self, encoding: str) -> bool:
+            return True
+
+        def count(self, encoding: str, texts: Sequence[str], *, wait: bool = True) -> int | None:
+            counted.append(sum(map(len, texts)))
+            return COUNTER.count(encoding, texts)
+
+    meter = Meter(limit=100_000, encoding="o200k_base", counter=Noting())
+    ended = next(number for number in range(200_000) if meter.add(("c", number % 2), " word"))
+    assert 100_000 <= ended <= 101_000
+    assert len(counted) > 10
+    assert max(counted) <= 8192 + 2 * len(" word")
+
+
 class Loading:
     """A counter that is never ready."""
 

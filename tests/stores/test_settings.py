@@ -195,7 +195,9 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
     "output.terminal_controls": st.sampled_from(["escape", "pass"]),
     "content.binary": st.sampled_from(["pass", "deny"]),
     "budget.limits": st.lists(BUDGETS, max_size=3, unique_by=lambda budget: (budget["name"], budget["window"])),
-    "budget.tiers": st.dictionaries(NAMES.filter(lambda n: "." not in n), st.just({"limits": [{"usd": 3}]}), max_size=2),
+    "budget.tiers": st.dictionaries(
+        NAMES.filter(lambda n: "." not in n), st.just({"limits": [{"usd": 3}]}), max_size=2
+    ),
     "budget.labels": st.dictionaries(st.sampled_from(["team", "project"]), NAMES, max_size=2),
     "budget.ledger": st.sampled_from(["redis://h:1/0?prefix=a", "postgresql://u@h/d"]),
     "budget.on_outage": st.sampled_from(["refuse", "fallback"]),
@@ -227,7 +229,9 @@ def strategy(dotted: str) -> st.SearchStrategy[object]:
     return st.booleans() if SETTINGS[dotted] is bool else st.integers(1, 2**40)
 
 
-ASSIGNMENTS = st.sampled_from(sorted(set(SETTINGS) - {"budget.tier"})).flatmap(lambda d: st.tuples(st.just(d), strategy(d)))
+ASSIGNMENTS = st.sampled_from(sorted(set(SETTINGS) - {"budget.tier"})).flatmap(
+    lambda d: st.tuples(st.just(d), strategy(d))
+)
 SEVERAL = st.lists(ASSIGNMENTS, max_size=6, unique_by=lambda pair: pair[0])
 
 
@@ -322,8 +326,11 @@ TABLE = [
     ("budget.limits", [{"tokens": 5, "window": "month"}], [{"tokens": 5, "window": "month"}, {"usd": 1}]),
     ("budget.limits", [{"usd": 5, "action": "warn"}], [{"usd": 5}]),
     ("budget.limits", [{"usd": 5, "per": ["team"]}], [{"usd": 4, "per": ["team"]}]),
-    ("budget.limits", [{"requests": 5, "window": "hour", "rate": True}],
-     [{"requests": 5, "window": "hour", "rate": True, "burst": 2}]),
+    (
+        "budget.limits",
+        [{"requests": 5, "window": "hour", "rate": True}],
+        [{"requests": 5, "window": "hour", "rate": True, "burst": 2}],
+    ),
     ("budget.tiers", {"a": {}}, {"a": {"limits": [{"usd": 5}]}}),
     ("budget.max_output_tokens", 2, 1),
     ("budget.allow_volatile", True, False),

@@ -105,8 +105,9 @@ class Browser:
         if session is not None:
             message["sessionId"] = session or self._session
         self._socket.send(json.dumps(message))
+        until = time.monotonic() + 30
         while True:
-            answer = json.loads(self._socket.recv(timeout=30))
+            answer = json.loads(self._socket.recv(timeout=max(0.1, until - time.monotonic())))
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return dict(answer["result"])
@@ -143,7 +144,7 @@ class Browser:
             params, method = event.get("params", {}), event.get("method")
             if method == "Network.requestWillBeSent":
                 url, frame = params["request"]["url"], names.get(params.get("frameId", ""))
-                if frame is not None and not url.startswith(("about:", "data:image/")):
+                if frame is not None and not url.startswith(("about:", "data:image/", "sandbox:")):
                     seen[frame].requests.append(url)
             elif method == "Debugger.scriptParsed":
                 frame = names.get(params.get("executionContextAuxData", {}).get("frameId", ""))

@@ -46,7 +46,9 @@ class Prices:
         """Return the most."""
         return None if model == "unknown" else 2 * (inputs + outputs)
 
-    def price(self, provider: str, model: str, inputs: int, outputs: int, cached: int, tier: str | None = None) -> int | None:
+    def price(
+        self, provider: str, model: str, inputs: int, outputs: int, cached: int, tier: str | None = None
+    ) -> int | None:
         """Return the price."""
         return self.bound(provider, model, inputs, outputs)
 

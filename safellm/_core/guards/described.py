@@ -116,11 +116,11 @@ GUARDS: tuple[Described, ...] = (
     ),
     Described(
         name="output",
-        what="Terminal controls and invisible characters in answers",
+        what="Terminal controls and invisible characters in answers; Markdown and HTML that would fetch or run something",
         observe="pass",
-        guard="made visible, removed (`output.*`)",
-        strict="the same",
-        rows="O.3, O.4",
+        guard="made visible, removed, made text (`output.*`); code, JSON answers and tool arguments stay",
+        strict="links to origins that aren't listed show their address, no tag passes",
+        rows="O.2, O.3, O.4",
     ),
     Described(
         name="restore",

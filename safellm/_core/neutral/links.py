@@ -43,7 +43,7 @@ _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslas
 # Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
 _CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])")
 _HARMLESS_TARGET = re.compile(
-    r"\][(:]\s{0,4}(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]*)(?=[\s)])"
+    r"\][(:]\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]+)(?=[\s)])"
 )
 _WAITS: Final = -1  # of a reader: only more text can tell
 

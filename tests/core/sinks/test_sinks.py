@@ -19,6 +19,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 import jinja2
 import markupsafe
+import pyte
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -220,6 +221,21 @@ def test_a_log_line_is_one_line_and_comes_back(text):
     assert safe.isprintable()
     raw = safe.encode("latin-1", "backslashreplace")
     assert codecs.decode(raw, "unicode_escape") == text
+
+
+DRIVING = ["\x1b[2J", "\x1b[10;10H", "\x1b]0;t\x07", "\x9b31m", "\r", "\x08", "\x7f", "\x1bc"]
+
+
+@given(st.lists(st.sampled_from([*"ab \n\t\\", *DRIVING]), max_size=40))
+def test_o_3_a_terminal_shows_the_text_and_does_nothing(pieces):
+    """Replayed on a terminal, the screen holds the text as it reads, from the top: nothing was moved, erased or coloured."""
+    shown = str(sinks.terminal("".join(pieces))).replace("\t", " ")
+    screen = pyte.Screen(400, 200)
+    pyte.Stream(screen).feed(shown.replace("\n", "\r\n"))
+    lines = shown.split("\n")
+    assert [line.rstrip() for line in screen.display[: len(lines)]] == [line.rstrip() for line in lines]
+    assert all(cell.fg == "default" for row in screen.buffer.values() for cell in row.values())
+    assert screen.title == ""
 
 
 @given(TEXTS)

@@ -1,0 +1,42 @@
+"""Heads of requests that were read before are read as if they were new."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from safellm.transports.heads import Heads, read_head
+
+URL = "http://127.0.0.1:9/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "body", "shares"),
+    [
+        (URL, {}, b"{}", True),
+        (URL, {}, b"[1, 2, 3]", True),
+        (URL, {"x-user": "other"}, b"{}", False),
+        (URL, {"content-length": "7"}, b"{}", True),
+        (URL + "?key=x", {}, b"{}", False),
+        ("http://127.0.0.1:8/v1/chat/completions", {}, b"{}", False),
+    ],
+)
+def test_head_is_the_same_read_anew_or_known(url: str, headers: dict[str, str], body: bytes, shares: bool) -> None:
+    """Only what differs in its length shares what was found out; everything that is checked is the request's own."""
+    heads = Heads()
+    first = httpx2.Request("POST", URL, content=b"{}")
+    known = heads.read(first, first.headers._list)
+    again = httpx2.Request("POST", url, content=body, headers=headers)
+    head = heads.read(again, again.headers._list)
+    assert head == read_head(again)
+    assert head.header("content-length") == again.headers["content-length"]
+    assert (head.known is known.known) == shares
+
+
+def test_head_with_another_extension_is_read_anew() -> None:
+    """An extension can change where a request goes."""
+    heads = Heads()
+    first = httpx2.Request("POST", URL, content=b"{}")
+    known = heads.read(first, first.headers._list)
+    again = httpx2.Request("POST", URL, content=b"{}", extensions={"target": b"/other"})
+    assert heads.read(again, again.headers._list).extensions != known.extensions
