@@ -62,6 +62,10 @@ class Mapping:
             self._scope = self._scope()
         return self._scope
 
+    @scope.setter
+    def scope(self, scope: str) -> None:
+        self._scope = scope
+
     def hide(self, key: bytes, kind: str, value: str) -> str:
         """Return the placeholder of a value and remember it."""
         placeholder = make_placeholder(key, self.scope, kind, value)

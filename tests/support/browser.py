@@ -20,6 +20,18 @@ from typing import Any
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OUTSIDE = (".example", ".test")  # hosts that the cases name
 
+_LOADED = """document.querySelectorAll('iframe').length > 0 && [...document.querySelectorAll('iframe')].every(frame => { try {
+    return frame.contentDocument.readyState === 'complete' && frame.contentDocument.URL !== 'about:blank'
+    } catch (error) { return true } })"""
+_HANDLERS = """JSON.stringify([...document.querySelectorAll('iframe')].map(frame => { try {
+                    return [...frame.contentDocument.querySelectorAll('a,area,form,button,input')].filter(one =>
+                        /^(javascript|data|vbscript|file|blob):/i.test(String(one.href?.baseVal ?? one.href ?? '')) ||
+                        /^(javascript|data|vbscript):/i.test(one.getAttribute('formaction') ?? '') ||
+                        /^(javascript|data|vbscript):/i.test(one.getAttribute('action') ?? '')).length +
+                    [...frame.contentDocument.querySelectorAll('*')].filter(one =>
+                        one.getAttributeNames().some(name => name.startsWith('on') && name in one)).length
+                    } catch (error) { return 1 } }))"""
+
 
 @dataclass
 class Seen:
@@ -48,11 +60,14 @@ class Counter:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._socket.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(0.3)
-                    head = connection.recv(4096)
-                    self.hits += any(name.encode() in head for name in OUTSIDE)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(2)
+            head = connection.recv(4096)
+            self.hits += any(name.encode() in head for name in OUTSIDE)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 
     def close(self) -> None:
         """Stop."""
@@ -129,14 +144,18 @@ class Browser:
             except TimeoutError:
                 return
 
-    def show(self, pages: Sequence[str], *, seconds: float = 1.5) -> list[Seen]:
-        """Show each page in a frame of its own and return what each did."""
+    def show(self, pages: Sequence[str], *, seconds: float = 0.7) -> list[Seen]:
+        """Show each page in a frame of its own; when all have loaded, wait a little and return what each did."""
         frames = "".join(
             f'<iframe name="case-{number}" width="300" height="200" srcdoc="{html.escape(page, quote=True)}"></iframe>'
             for number, page in enumerate(pages)
         )
         self._events.clear()
         self._send("Page.setDocumentContent", {"frameId": self._tree, "html": f"<!doctype html><body>{frames}"})
+        until = time.monotonic() + 30
+        while not self._evaluate(_LOADED) and time.monotonic() < until:
+            self._listen(0.2)
+        assert time.monotonic() < until, "the page never finished loading"
         self._listen(seconds)
         names = self._names()
         seen = [Seen() for _ in pages]
@@ -150,23 +169,15 @@ class Browser:
                 frame = names.get(params.get("executionContextAuxData", {}).get("frameId", ""))
                 if frame is not None:
                     seen[frame].scripts += 1
-        found = self._send(
-            "Runtime.evaluate",
-            {
-                "expression": """JSON.stringify([...document.querySelectorAll('iframe')].map(frame => { try {
-                    return [...frame.contentDocument.querySelectorAll('a,area,form,button,input')].filter(one =>
-                        /^(javascript|data|vbscript|file|blob):/i.test(String(one.href?.baseVal ?? one.href ?? '')) ||
-                        /^(javascript|data|vbscript):/i.test(one.getAttribute('formaction') ?? '') ||
-                        /^(javascript|data|vbscript):/i.test(one.getAttribute('action') ?? '')).length +
-                    [...frame.contentDocument.querySelectorAll('*')].filter(one =>
-                        one.getAttributeNames().some(name => name.startsWith('on') && name in one)).length
-                    } catch (error) { return 1 } }))""",
-                "returnByValue": True,
-            },
-        )
-        for one, bad in zip(seen, json.loads(found["result"]["value"]), strict=True):
+        found = self._evaluate(_HANDLERS)
+        for one, bad in zip(seen, json.loads(found), strict=True):
             one.bad_links = bad
         return seen
+
+    def _evaluate(self, expression: str) -> Any:
+        """Return a value of the page that holds the frames."""
+        found = self._send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
+        return found["result"].get("value")
 
     def _names(self) -> dict[str, int]:
         names: dict[str, int] = {}

@@ -113,11 +113,14 @@ class Encodings:
         return self._loaded.get(name)
 
     def _load(self, name: str) -> None:
-        try:
-            found: Encoding | None = load(name)
-        except (ImportError, ConfigurationError):
-            found = None  # the bound by bytes decides alone then
-        self._loaded.setdefault(name, found)
+        with self._one:  # a vocabulary takes a tenth of a second of all of a core: once for all who wait for it
+            if name in self._loaded:
+                return
+            try:
+                found: Encoding | None = load(name)
+            except (ImportError, ConfigurationError):
+                found = None  # the bound by bytes decides alone then
+            self._loaded[name] = found
 
 
 def load(name: str) -> Encoding:

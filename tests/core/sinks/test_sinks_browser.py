@@ -41,8 +41,8 @@ def test_o_2_untreated_replies_do_harm(chromium: browser.Browser) -> None:
     """The oracle sees: untreated, most cases fetch, run or wait for a click."""
     seen = chromium.show([commonmark(text) for text in TEXTS])
     counts = browser.totals(seen)
-    assert counts["requests"] > 90
-    assert counts["scripts"] > 30
+    assert counts["requests"] > 60
+    assert counts["scripts"] > 15
     assert counts["bad_links"] > 10
     assert chromium.counter.hits > 0
 
