@@ -29,7 +29,7 @@ _TOKEN_BREAK = re.compile(r"[\s\"'`<>|]|\\[nrt]")
 _ENDS = frozenset(" \t\r\n\"'`)]}*_!?.,;:<\u201d\u2019\u00bb")
 _LINK_TARGET = re.compile(r"\]\([^)\s]*(?:\s[^)]*)?\Z")
 _REFERENCE = re.compile(r"(?:^|\n) {0,3}\[[^\]\n]{1,200}\]:[^\n]*\Z")
-_TAG_OPEN = re.compile(r"<[/!?]?[A-Za-z][^<>]*\Z")
+_TAG_OPEN = re.compile(r"(?:<|&lt;)[/!?]?[A-Za-z][^<>]*\Z")  # also one that was made text: another reader may undo that
 
 
 def is_exposed(before: str, after: str) -> bool:

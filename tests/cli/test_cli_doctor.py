@@ -130,7 +130,7 @@ def test_doctor_checks_the_sdks_version(
 def test_l_1_doctor_finds_a_broken_trail(safellm: Any, vault: Any, provider: Any, home: Path) -> None:
     """The trail is really verified."""
     OpenAI(base_url=provider.base_url, api_key="sk-" + "x" * 20).models.list()
-    assert "verified 2 records" in safellm("doctor").stdout
+    assert "verified 2 records" in " ".join(safellm("doctor").stdout.split())
     file = next((home / "audit").glob("trail-*.jsonl"))
     file.write_bytes(file.read_bytes().replace(b'"decision":"allow"', b'"decision":"allou"', 1))
     result = safellm("doctor", "--json")

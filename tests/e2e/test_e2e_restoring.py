@@ -183,7 +183,7 @@ def test_r_7_value_is_not_restored_where_it_would_be_sent_away(face, client, pro
         provider.reply_with(with_first(template))
         told = face.ask(client, f"mail {MAIL}", api=api, stream=stream)
         assert MAIL not in told, template
-        assert told == template.replace("P", placeholders(provider.requests[-1])[0])
+        assert told == safellm.neutralise(template.replace("P", placeholders(provider.requests[-1])[0]))
 
 
 READ = [

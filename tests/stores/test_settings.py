@@ -193,6 +193,7 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
     "input.hidden_characters": st.sampled_from(["remove", "pass"]),
     "output.hidden_characters": st.sampled_from(["remove", "pass"]),
     "output.terminal_controls": st.sampled_from(["escape", "pass"]),
+    "output.links": st.sampled_from(["pass", "defang", "show"]),
     "content.binary": st.sampled_from(["pass", "deny"]),
     "budget.limits": st.lists(BUDGETS, max_size=3, unique_by=lambda budget: (budget["name"], budget["window"])),
     "budget.tiers": st.dictionaries(

@@ -125,7 +125,7 @@ def find_look_alikes(text: str, mapping: Mapping) -> list[Spot]:
 
 
 def _settled(text: str, found: list[Finding], closed: list[tuple[int, int]]) -> list[Finding]:
-    """Return the findings so that none touches another, or letters or digits behind it, or a part of a placeholder."""
+    """Return the findings so that none touches another, or letters or digits behind it, or a placeholder or a part of one."""
     out: list[Finding] = []
     for finding in sorted(found, key=lambda item: (item.start, -item.end)):
         start, end = finding.start, finding.end
@@ -134,7 +134,7 @@ def _settled(text: str, found: list[Finding], closed: list[tuple[int, int]]) -> 
         while True:
             while text[end : end + 1].isascii() and text[end : end + 1].isalnum():
                 end += 1
-            reached = [span for span in closed if (span[0] < end and start < span[1]) or span[0] == end]
+            reached = [span for span in closed if span[0] <= end and start <= span[1]]
             low, high = min([start, *(one for one, _ in reached)]), max([end, *(one for _, one in reached)])
             if (low, high) == (start, end):
                 break

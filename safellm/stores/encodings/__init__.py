@@ -47,6 +47,7 @@ class Encodings:
         self._loaded: dict[str, Encoding | None] = {}
         self._loading: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
+        self._one = threading.Lock()
         self._memo: OrderedDict[bytes, int] = OrderedDict()
 
     def ready(self, encoding: str) -> bool:
