@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from safellm.redaction import redact as redact
     from safellm.redaction import restore as restore
     from safellm.stores.conversations import conversation as conversation
-    from safellm.stores.journal.background import on_event as on_event
     from safellm.stores.encodings.public import TokenCount as TokenCount
     from safellm.stores.encodings.public import count_tokens as count_tokens
+    from safellm.stores.journal.background import on_event as on_event
     from safellm.stores.labels import labels as labels
     from safellm.stores.runs import run as run
     from safellm.stores.scopes import scope as scope

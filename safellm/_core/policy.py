@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
-from safellm._core.neutral.addresses import Judge, parse_allowed
 from safellm._core.limits import KNOWN, Rule, base_account
+from safellm._core.neutral.addresses import Judge, parse_allowed
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -37,8 +37,8 @@ class Mode(StrEnum):
 class Action(StrEnum):
     """What happens to a finding.
 
-    It is hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the call is refused, or it is only
-    counted.
+    It is hidden reversibly (by a placeholder, or by a fake of the same form), taken out for good, the call is refused, or it is
+    only counted.
     """
 
     MASK = "mask"

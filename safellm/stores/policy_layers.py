@@ -165,16 +165,25 @@ def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
     """Return what is wrong with values that have the right type, each with the path of its key."""
     found: list[tuple[KeyPath, str]] = []
     found += budget_problems(policy.budget)
-    for index, text in enumerate(policy.egress.origins):
-        _try(lambda text=text: parse_origin(text), ("egress", "origins", index), found)  # type: ignore[misc]
-    for index, text in enumerate(policy.egress.private):
-        _try(lambda text=text: parse_origin(text), ("egress", "private", index), found)  # type: ignore[misc]
+    for name, origins in (("origins", policy.egress.origins), ("private", policy.egress.private)):
+        for index, text in enumerate(origins):
+            _try(lambda text=text: parse_origin(text), ("egress", name, index), found)  # type: ignore[misc]
     if policy.egress.proxy is not None:
         _try(lambda: check_proxy(policy.egress.proxy or ""), ("egress", "proxy"), found)
-    if policy.egress.ca_bundle is not None and not Path(policy.egress.ca_bundle).is_absolute():
-        found.append((("egress", "ca_bundle"), "this must be an absolute file"))
     if policy.keys.name is not None:
         _try(lambda: check_name(policy.keys.name or ""), ("keys", "name"), found)
+    found += _place_problems(policy)
+    for index, name in enumerate(policy.redaction.restore_tool_arguments):
+        if not all(name.partition(".")):
+            found.append((("redaction", "restore_tool_arguments", index), "write it as tool.parameter"))
+    return found
+
+
+def _place_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
+    """Return what is wrong with the files, folders and addresses that the policy names."""
+    found: list[tuple[KeyPath, str]] = []
+    if policy.egress.ca_bundle is not None and not Path(policy.egress.ca_bundle).is_absolute():
+        found.append((("egress", "ca_bundle"), "this must be an absolute file"))
     if policy.audit.directory is not None and not Path(policy.audit.directory).is_absolute():
         found.append((("audit", "directory"), "this must be an absolute folder"))
     if policy.audit.webhook is not None:
@@ -183,9 +192,6 @@ def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
     for index, place in enumerate(policy.audit.checkpoint_to):
         if not is_place(place):
             found.append((("audit", "checkpoint_to", index), "this must be an absolute file, 'syslog' or 'logging'"))
-    for index, name in enumerate(policy.redaction.restore_tool_arguments):
-        if not all(name.partition(".")):
-            found.append((("redaction", "restore_tool_arguments", index), "write it as tool.parameter"))
     return found
 
 
