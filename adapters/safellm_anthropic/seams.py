@@ -40,10 +40,10 @@ def seam_signature(sdk: type) -> None:
         return
 
     def deferred(client: Any) -> bool:
-        if _driver(client) is None or not signs(client):
-            return False
-        SIGNER.set(functools.partial(original, client))
-        return True
+        late = _driver(client) is not None and signs(client)
+        # Said for every call: what an earlier client of this thread left would sign this one's request otherwise.
+        SIGNER.set(functools.partial(original, client) if late else None)
+        return late
 
     if inspect.iscoroutinefunction(original):
 

@@ -155,3 +155,18 @@ def test_foundry_s_key_of_the_variable_is_managed(face, provider, monkeypatch):
     assert client.api_key.startswith("safellm-managed-")
     assert face.ask(client, MAIL) == f'You wrote: "{MAIL}"'
     assert provider.requests[0].headers["api-key"] == key
+
+
+@pytest.mark.parametrize("name", ["AnthropicAWS", "AnthropicBedrockMantle"])
+def test_a_signature_is_never_that_of_the_client_before(face, echo, name):
+    """A client that sends a key is not signed by one that signed before in the same thread."""
+    from safellm_anthropic.seams import SIGNER
+
+    http, seen = echo
+    client = face.client(name=name, http_client=http, **CLIENTS[name])
+    before = SIGNER.set(lambda _request: pytest.fail("the signer of another client"))
+    try:
+        assert face.ask(client, MAIL) == f"You wrote: {MAIL}"
+    finally:
+        SIGNER.reset(before)
+    assert any("token-of-" in value or "key-of-" in value for value in seen[-1].headers.values())

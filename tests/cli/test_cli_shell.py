@@ -44,8 +44,12 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
         if typed and (b"?" in out or b"not shown" in out):
             os.write(master, typed)
             typed = b""
-    code = child.wait(30)  # before the terminal is closed: that would hang up on a child that is still ending
-    os.close(master)
+    try:
+        code = child.wait(30)  # before the terminal is closed: that would hang up on a child that is still ending
+    finally:
+        child.kill()
+        child.wait()
+        os.close(master)
     return code, out
 
 
