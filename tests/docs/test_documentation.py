@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,13 @@ def test_python_snippets_run(code: str, tmp_path: Path, monkeypatch: pytest.Monk
     with LoopbackProvider(api_key="documentation-key") as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "documentation-key")
-        exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+        names: dict[str, object] = {"__name__": "snippet"}
+        with warnings.catch_warnings():
+            # A snippet leaves its clients to the interpreter, as scripts do; they must not end inside another test.
+            warnings.simplefilter("ignore", ResourceWarning)
+            exec(compile(code, "snippet", "exec"), names)
+            names.clear()
+            gc.collect()
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
