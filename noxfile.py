@@ -145,6 +145,7 @@ def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
         "-e",
         ".",
         "hypothesis>=6.100",
+        "jsonschema>=4.20",
         "pytest>=8.3",
         "pytest-asyncio>=0.24",
         sdk,
