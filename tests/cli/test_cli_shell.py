@@ -28,11 +28,13 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
         preexec_fn=_own_terminal,
     )  # fmt: skip
     os.close(slave)
-    out, deadline = b"", time.monotonic() + 60
+    out, deadline, asked = b"", time.monotonic() + 60, False
     waiting = select.poll()  # `select.select` ends at descriptor 1,023
     waiting.register(master, select.POLLIN)
     while time.monotonic() < deadline:
-        if not waiting.poll(100):
+        if not waiting.poll(1000):
+            if typed == _INTERRUPT and asked:
+                os.write(master, typed)  # what is typed while the terminal changes its mode is thrown away: typed again
             continue
         try:
             piece = os.read(master, 65536)
@@ -41,9 +43,9 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
         if not piece:
             break
         out += piece
-        if typed and (b"?" in out or b"not shown" in out):
+        if typed and not asked and (b"?" in out or b"not shown" in out):
             os.write(master, typed)
-            typed = b""
+            asked = True
     try:
         code = child.wait(30)  # before the terminal is closed: that would hang up on a child that is still ending
     finally:
@@ -51,6 +53,9 @@ def in_terminal(arguments: list[str], *, typed: bytes = b"", **variables: str) -
         child.wait()
         os.close(master)
     return code, out
+
+
+_INTERRUPT = b"\x03"  # Ctrl-C
 
 
 def _own_terminal() -> None:
