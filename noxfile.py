@@ -59,7 +59,9 @@ FRAMEWORKS = {
     "llama_index": "llama-index-llms-openai>=0.8.3,<0.9",
     "pydantic_ai": "pydantic-ai-slim[openai]>=2.38,<3",
 }
-PARALLEL = ("-n", "auto", "--dist", "worksteal")
+# In CI the order is always the same, so that a run depends on the change alone; elsewhere it is new each time.
+ORDER = ("--randomly-seed=1",) if os.environ.get("CI") else ()
+PARALLEL = ("-n", "auto", "--dist", "worksteal", *ORDER)
 SOURCES = ("safellm", "adapters", "tests", "examples", "noxfile.py")
 
 

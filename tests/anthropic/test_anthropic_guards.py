@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import anthropic
-import safellm
+import safellm.client
 from safellm._core.placeholder import PATTERN
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.faults import FaultServer
