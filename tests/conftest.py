@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import json
+import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from trail_schema import check_trails
 
+from safellm.stores.journal.files import find, verify_directory
+from safellm.testing.faults import FaultServer
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.sink import Sink
 
@@ -43,6 +48,7 @@ _THREADS_OF_POOLS = (
     "safellm-behind",
 )  # idle workers end by themselves
 _GRACE_SECONDS = 2.0
+_TALKATIVE = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "safellm", "asyncio", "")
 
 
 def _is_there(module: str) -> bool:
@@ -87,6 +93,61 @@ def sink() -> Iterator[Sink]:
     with Sink() as server:
         yield server
         server.assert_untouched()
+
+
+@pytest.fixture
+def faults() -> Iterator[FaultServer]:
+    """A server that breaks in the ways that servers do."""
+    with FaultServer(stall_seconds=20) as server:
+        yield server
+
+
+@pytest.fixture
+def records(home: Path) -> Callable[[], list[dict[str, Any]]]:
+    """Return all records of the trail, oldest first, after the trail was verified."""
+
+    def read() -> list[dict[str, Any]]:
+        found = verify_directory(home / "audit")
+        assert found.ok, found.explain()
+        lines = [line for file in find(home / "audit") for line in file.path.read_bytes().splitlines()]
+        return [json.loads(line) for line in lines]
+
+    return read
+
+
+@pytest.fixture
+def outcome(records: Callable[[], list[dict[str, Any]]]) -> Callable[[], dict[str, Any]]:
+    """Return the last outcome; every intent must have one by then."""
+
+    def read() -> dict[str, Any]:
+        found = records()
+        intents = [one["event.id"] for one in found if one["event.name"] == "call.intent"]
+        ended = [one["event.parent"] for one in found if one["event.name"] == "call.outcome"]
+        assert sorted(intents) == sorted(ended)
+        return [one for one in found if one["event.name"] == "call.outcome"][-1]
+
+    return read
+
+
+@pytest.fixture
+def debug_logs() -> Iterator[list[str]]:
+    """Everything that the SDKs and the HTTP libraries log, at their most talkative."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.name}: {record.getMessage()} {record.args!r}")
+
+    keep = Keep(level=logging.DEBUG)
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [(logger, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(keep)
+    yield lines
+    for logger, level in before:
+        logger.removeHandler(keep)
+        logger.setLevel(level)
 
 
 @pytest.fixture

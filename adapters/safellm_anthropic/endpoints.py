@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 from safellm._core.adapter import Billing, Route
+from safellm._core.routes import Templates, match_template, read_templates
 
 _MOST_PREFIX_SEGMENTS = 9  # "/v1", "/anthropic/v1", a gateway's own; eight of them at Google Cloud
 MESSAGES = ("/messages", "/vertex/messages")
@@ -27,17 +28,8 @@ _VERTEX_COUNT = "count-tokens"
 
 
 @cache
-def _table() -> dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]]:
-    table: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}
-    text = (files(__package__) / "endpoints.txt").read_text("ascii")
-    for line in text.splitlines():
-        method, template = line.split(" ")
-        segments = tuple(template.strip("/").split("/"))
-        table.setdefault((method, len(segments)), []).append((segments, _route(method, template)))
-    for candidates in table.values():
-        # A literal segment wins over a variable one: "/messages/batches" before "/messages/{id}".
-        candidates.sort(key=lambda item: [part.startswith("{") for part in item[0]])
-    return table
+def _templates() -> Templates:
+    return read_templates((files(__package__) / "endpoints.txt").read_text("ascii"), _route)
 
 
 def _route(method: str, template: str) -> Route:
@@ -63,12 +55,4 @@ def find_route(method: str, path: str) -> Route:
         return Route(
             method=method, template=MESSAGES[1], operation="chat", billing=Billing.TOKENS, model=vertex["model"]
         )
-    segments = [part for part in path.split("/") if part]
-    table = _table()
-    for skip in range(min(_MOST_PREFIX_SEGMENTS, len(segments)) + 1):
-        tail = segments[skip:]
-        for template, route in table.get((method, len(tail)), ()):
-            if all(want.startswith("{") or want == have for want, have in zip(template, tail, strict=True)):
-                return route
-    billing = Billing.FREE if method in ("GET", "HEAD", "DELETE", "OPTIONS") else Billing.OTHER
-    return Route(method=method, template=path, operation=f"{method.lower()} unknown", billing=billing, known=False)
+    return match_template(_templates(), method, path, most_prefix_segments=_MOST_PREFIX_SEGMENTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from safellm._core.adapter import Billing, Route, Upload
+from safellm._core.routes import is_read, unknown_route
 
 # Verbs: OpenTelemetry's operation name ("" for none) and how the call is billed.
 _VERBS: dict[str, tuple[str, Billing]] = {
@@ -78,7 +79,6 @@ _RESUMABLE = Upload(
     media="x-goog-upload-header-content-type",
     names=("x-goog-upload-file-name",),
 )
-_READS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 @lru_cache(maxsize=512)
@@ -91,9 +91,9 @@ def find_route(method: str, path: str) -> Route:
     places = [index for index, part in enumerate(segments) if part in _COLLECTIONS]
     uploads = "upload" in segments[: places[0]] if places else "upload" in segments
     if verb and verb not in _VERBS:
-        return _unknown(method, path)
+        return unknown_route(method, path)
     if not places and not verb:
-        return _unknown(method, path)
+        return unknown_route(method, path)
     template = _template(segments[places[0] :] if places else segments[-1:]) + (f":{verb}" if verb else "")
     operation, billing = _billing(method, segments, places, verb)
     return Route(
@@ -120,7 +120,7 @@ def _template(segments: list[str]) -> str:
 def _billing(method: str, segments: list[str], places: list[int], verb: str) -> tuple[str, Billing]:
     if verb:
         return _VERBS[verb]
-    if method in _READS:
+    if is_read(method):
         return "", Billing.FREE
     at_collection = bool(places) and places[-1] == len(segments) - 1
     return _BILLED_COLLECTIONS.get(segments[-1], ("", Billing.FREE)) if at_collection else ("", Billing.FREE)
@@ -139,8 +139,3 @@ def _model(segments: list[str]) -> str:
             name = segments[index + 1]
             return name if segments[index] == "models" else f"{segments[index]}/{name}"
     return ""
-
-
-def _unknown(method: str, path: str) -> Route:
-    billing = Billing.FREE if method in _READS else Billing.OTHER
-    return Route(method=method, template=path, operation=f"{method.lower()} unknown", billing=billing, known=False)

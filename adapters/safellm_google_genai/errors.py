@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from google.genai import errors
+from safellm._core.native import NativeRefusal
 from safellm.errors import GuardFailure, Refused
 from safellm_google_genai.adapter import error_parts
 
 
-class RefusedCall(Refused, errors.ClientError):  # type: ignore[misc]  # `status` is the SDK's here
+class RefusedCall(NativeRefusal, errors.ClientError):  # type: ignore[misc]  # `status` is the SDK's here
     """A guard refused the call."""
 
     def __init__(self, error: Refused, response: Any) -> None:
-        for name in ("what", "guard", "reason", "remedy", "sent"):
-            setattr(self, name, getattr(error, name))
+        self.take_evidence(error, but="status")
         errors.ClientError.__init__(self, error.status, {"error": error_parts(error)}, response)
         self._said = str(error)
 
@@ -27,10 +27,7 @@ class RefusedCall(Refused, errors.ClientError):  # type: ignore[misc]  # `status
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the response: it leads to the request. What is rebuilt is the SDK's error again.
-        evidence = Refused(
-            self.what, guard=self.guard, reason=self.reason, remedy=self.remedy, status=self.code, sent=self.sent
-        )
-        return (_rebuild, (type(self), evidence))
+        return (_rebuild, (type(self), self.evidence(self.code)))
 
 
 class FailedCall(RefusedCall, GuardFailure):  # type: ignore[misc]  # the same

@@ -7,28 +7,22 @@ from typing import Any
 
 from google.api_core import exceptions
 
+from safellm._core.native import ByStatus, NativeRefusal
 from safellm.errors import GuardFailure, Reason, Refused
 
 
-class _Native(Refused):
+class _Native(NativeRefusal):
     """Takes the evidence of a refusal and the state of the SDK's error."""
 
     reason: Reason = Reason.GUARD_ERROR  # in the place of a property of the SDK's errors; each refusal sets its own
 
     def __init__(self, error: Refused, response: Any) -> None:
-        for name in ("what", "guard", "reason", "remedy", "status", "sent"):
-            setattr(self, name, getattr(error, name))
+        self.take_evidence(error)
         exceptions.GoogleAPICallError.__init__(self, str(error), response=response)  # type: ignore[arg-type, no-untyped-call]  # each subclass is one
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the response: it leads to the request. What is rebuilt is the SDK's error again.
-        evidence = Refused(
-            self.what, guard=self.guard, reason=self.reason, remedy=self.remedy, status=self.status, sent=self.sent
-        )
-        return (type(self), (evidence, None))
+        return (type(self), (self.evidence(self.status), None))
 
 
 class RefusedBadRequest(_Native, exceptions.InvalidArgument):
@@ -55,17 +49,7 @@ class FailedRateLimit(RefusedRateLimit, GuardFailure):
     """The ledger could not be asked."""
 
 
-_REFUSED = {400: RefusedBadRequest, 429: RefusedRateLimit}
-_FAILED = {400: FailedBadRequest, 429: FailedRateLimit}
-
-
-def native_error(error: Refused, response: Any) -> Exception:
-    """Return the SDK error that stands for a refusal.
-
-    Args:
-        error: What a guard said.
-        response: A response of `requests` with the refusal's status and its request.
-    """
-    if isinstance(error, GuardFailure):
-        return _FAILED.get(error.status, FailedPermission)(error, response)
-    return _REFUSED.get(error.status, RefusedPermission)(error, response)
+native_error = ByStatus(
+    {400: RefusedBadRequest, 403: RefusedPermission, 429: RefusedRateLimit},
+    {400: FailedBadRequest, 403: FailedPermission, 429: FailedRateLimit},
+).make

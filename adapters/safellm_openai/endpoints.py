@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 from safellm._core.adapter import Billing, Route
+from safellm._core.routes import Templates, match_template, read_templates
 
 _MOST_PREFIX_SEGMENTS = 5  # "/v1", "/openai/deployments/NAME" and gateways' own prefixes stand before the endpoint
 
@@ -33,17 +34,8 @@ _BY_OTHER_MEASURE = frozenset(
 
 
 @cache
-def _table() -> dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]]:
-    table: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}
-    text = (files(__package__) / "endpoints.txt").read_text("ascii")
-    for line in text.splitlines():
-        method, template = line.split(" ")
-        segments = tuple(template.strip("/").split("/"))
-        table.setdefault((method, len(segments)), []).append((segments, _route(method, template)))
-    for candidates in table.values():
-        # A literal segment wins over a variable one: "/evals/runs" before "/evals/{eval_id}".
-        candidates.sort(key=lambda item: [part.startswith("{") for part in item[0]])
-    return table
+def _templates() -> Templates:
+    return read_templates((files(__package__) / "endpoints.txt").read_text("ascii"), _route)
 
 
 def _route(method: str, template: str) -> Route:
@@ -62,14 +54,4 @@ def _route(method: str, template: str) -> Route:
 @lru_cache(maxsize=512)
 def find_route(method: str, path: str) -> Route:
     """Return the endpoint that a request's path ends with, or an unknown one."""
-    segments = [part for part in path.split("/") if part]
-    table = _table()
-    for skip in range(min(_MOST_PREFIX_SEGMENTS, len(segments)) + 1):
-        tail = segments[skip:]
-        for template, route in table.get((method, len(tail)), ()):
-            if all(want.startswith("{") or want == have for want, have in zip(template, tail, strict=True)):
-                # "/v1/models" must not be read as "/{x}/models" of a longer path: only the first segment has to be literal,
-                # and it is in every template.
-                return route
-    billing = Billing.FREE if method in ("GET", "HEAD", "DELETE", "OPTIONS") else Billing.OTHER
-    return Route(method=method, template=path, operation=f"{method.lower()} unknown", billing=billing, known=False)
+    return match_template(_templates(), method, path, most_prefix_segments=_MOST_PREFIX_SEGMENTS)

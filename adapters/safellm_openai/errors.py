@@ -7,21 +7,18 @@ import json
 from typing import Any
 
 import openai
+from safellm._core.native import ByStatus, NativeRefusal
 from safellm.errors import GuardFailure, Refused
 from safellm_openai.adapter import ADAPTER
 
 
-class _Native(Refused):
+class _Native(NativeRefusal):
     """Takes the evidence of a refusal and the state of the SDK's status error."""
 
     def __init__(self, error: Refused, response: Any) -> None:
-        for name in ("what", "guard", "reason", "remedy", "status", "sent"):
-            setattr(self, name, getattr(error, name))
+        self.take_evidence(error)
         body = json.loads(ADAPTER.refusal_body(error))["error"]
         openai.APIStatusError.__init__(self, str(error), response=response, body=body)  # type: ignore[arg-type]  # each subclass is one
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class RefusedBadRequest(_Native, openai.BadRequestError):
@@ -48,17 +45,7 @@ class FailedRateLimit(RefusedRateLimit, GuardFailure):
     """The ledger could not be asked."""
 
 
-_REFUSED = {400: RefusedBadRequest, 429: RefusedRateLimit}
-_FAILED = {400: FailedBadRequest, 429: FailedRateLimit}
-
-
-def native_error(error: Refused, response: Any) -> Exception:
-    """Return the SDK error that stands for a refusal.
-
-    Args:
-        error: What a guard said.
-        response: An HTTP response of the client's own family with the refusal's status and its request.
-    """
-    if isinstance(error, GuardFailure):
-        return _FAILED.get(error.status, FailedPermission)(error, response)
-    return _REFUSED.get(error.status, RefusedPermission)(error, response)
+native_error = ByStatus(
+    {400: RefusedBadRequest, 403: RefusedPermission, 429: RefusedRateLimit},
+    {400: FailedBadRequest, 403: FailedPermission, 429: FailedRateLimit},
+).make

@@ -3,21 +3,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import asyncio
 import importlib
-import inspect
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faces import BaseFace, showing
 
 import anthropic
 import safellm.anthropic
-from safellm.stores.journal.files import find, verify_directory
-from safellm.testing.faults import FaultServer
 from safellm.testing.provider import LoopbackProvider
 
 SDK = tuple(int(part) for part in anthropic.__version__.split(".")[:2])
@@ -33,19 +29,10 @@ def _clean(home: Path, nothing_left: None, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path / "no profiles"))
 
 
-class Face:
-    """Sync or async, called the same."""
+class Face(BaseFace):
+    """Guarded clients of Anthropic's SDK."""
 
     native = NATIVE
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._runner = asyncio.Runner()
-        self._clients: list[Any] = []
-
-    @property
-    def is_async(self) -> bool:
-        return self.kind == "async"
 
     def pick(self, name: str = "Anthropic", module: Any = safellm.anthropic) -> Any:
         """Return a class of a module by its sync name."""
@@ -57,11 +44,6 @@ class Face:
             options = {"base_url": server.origin, "api_key": "given-in-code", **options}
         return self.keep(self.pick(name)(**{"max_retries": 0, **options}))
 
-    def keep(self, client: Any) -> Any:
-        """Close a client when the test ends."""
-        self._clients.append(client)
-        return client
-
     def http(self, handler: Callable[[Any], Any]) -> Any:
         """Return an HTTP client whose answers a function gives."""
         if not self.is_async:
@@ -72,13 +54,6 @@ class Face:
             return handler(request)
 
         return self.keep(NATIVE.AsyncClient(transport=NATIVE.MockTransport(handle)))
-
-    def run(self, value: Any) -> Any:
-        return self._runner.run(_await(value)) if inspect.isawaitable(value) else value
-
-    def all(self, items: Any) -> list[Any]:
-        """Return everything of an iterable, a stream or a page."""
-        return self.run(_collect(items)) if hasattr(items, "__aiter__") else list(items)
 
     def message(
         self, client: Any, text: Any = "hello", *, way: str = "plain", beta: bool = False, **options: Any
@@ -111,14 +86,6 @@ class Face:
     def ask(self, client: Any, text: Any = "hello", **options: Any) -> str:
         """Send one user text and return the answer's text."""
         return text_of(self.message(client, text, **options))
-
-    def close(self, thing: Any) -> None:
-        self.run(thing.aclose() if hasattr(thing, "aclose") else thing.close())
-
-    def end(self) -> None:
-        for client in self._clients:
-            self.close(client)
-        self._runner.close()
 
 
 def text_of(message: Any) -> str:
@@ -155,27 +122,15 @@ def joined(events: list[Any]) -> Any:
     return message
 
 
-async def _await(value: Any) -> Any:
-    return await value
-
-
-async def _collect(items: Any) -> list[Any]:
-    return [item async for item in items]
-
-
 @pytest.fixture(params=["sync", "async"])
 def face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    made = Face(request.param)
-    yield made
-    made.end()
+    yield from showing(Face, request.param)
 
 
 @pytest.fixture
 def sync() -> Iterator[Face]:
     """The sync face alone, where async would test nothing else."""
-    made = Face("sync")
-    yield made
-    made.end()
+    yield from showing(Face, "sync")
 
 
 @pytest.fixture(params=WAYS)
@@ -190,64 +145,8 @@ def client(face: Face, provider: LoopbackProvider) -> Any:
 
 
 @pytest.fixture
-def faults() -> Iterator[FaultServer]:
-    with FaultServer(stall_seconds=20) as server:
-        yield server
-
-
-@pytest.fixture
 def env_key(monkeypatch: pytest.MonkeyPatch) -> str:
     """A key in the provider's variable, which safellm manages."""
     key = "sk-" + "ant-" + "api03-" + "Zx9Qw7Lm2Kp4" * 7 + "AA"
     monkeypatch.setenv("ANTHROPIC_API_KEY", key)
     return key
-
-
-@pytest.fixture
-def records(home: Path) -> Callable[[], list[dict[str, Any]]]:
-    """Return all records of the trail, oldest first, after the trail was verified."""
-
-    def read() -> list[dict[str, Any]]:
-        found = verify_directory(home / "audit")
-        assert found.ok, found.explain()
-        lines = [line for file in find(home / "audit") for line in file.path.read_bytes().splitlines()]
-        return [json.loads(line) for line in lines]
-
-    return read
-
-
-@pytest.fixture
-def outcome(records: Callable[[], list[dict[str, Any]]]) -> Callable[[], dict[str, Any]]:
-    """Return the last outcome; every intent must have one by then."""
-
-    def read() -> dict[str, Any]:
-        found = records()
-        intents = [one["event.id"] for one in found if one["event.name"] == "call.intent"]
-        ended = [one["event.parent"] for one in found if one["event.name"] == "call.outcome"]
-        assert sorted(intents) == sorted(ended)
-        return [one for one in found if one["event.name"] == "call.outcome"][-1]
-
-    return read
-
-
-@pytest.fixture
-def debug_logs() -> Iterator[list[str]]:
-    """Everything that the SDK and the HTTP libraries log, at their most talkative."""
-    lines: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(f"{record.name}: {record.getMessage()} {record.args!r}")
-
-    keep = Keep(level=logging.DEBUG)
-    loggers = [
-        logging.getLogger(name) for name in ("anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "safellm", "")
-    ]
-    before = [(logger, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(keep)
-    yield lines
-    for logger, level in before:
-        logger.removeHandler(keep)
-        logger.setLevel(level)

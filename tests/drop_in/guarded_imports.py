@@ -1,24 +1,29 @@
-"""A pytest plugin: the test modules of the SDK's own suite import the guarded drop-in wherever they write `openai`.
+"""A pytest plugin: the test modules of an SDK's own suite import the guarded drop-in wherever they write the SDK's name.
 
 It is the swap that a user makes (`import safellm.openai as openai`), made for every module of the suite at once: the SDK's own
-modules go on importing themselves. Load it with `-p guarded_imports`, from a folder on `PYTHONPATH`.
+modules go on importing themselves. Load it with `-p guarded_imports`, from a folder on `PYTHONPATH`; the variable `GUARDED_SDK`
+names the SDK (`openai` or `anthropic`).
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import builtins
+import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
-import openai
-import safellm.openai
-
-_CLIENTS = frozenset(
-    f"{prefix}{name}" for prefix in ("", "Async") for name in ("OpenAI", "AzureOpenAI", "BedrockOpenAI")
-)
-_CLIENTS |= {"Client", "AsyncClient"}
+_CLASSES = {
+    "openai": ("OpenAI", "AzureOpenAI", "BedrockOpenAI"),
+    "anthropic": ("Anthropic", "AnthropicFoundry", "AnthropicVertex", "AnthropicGoogleCloud", "AnthropicAWS",
+                  "AnthropicBedrock", "AnthropicBedrockMantle"),
+}  # fmt: skip
+_NAME = os.environ.get("GUARDED_SDK", "openai")
+_SDK = importlib.import_module(_NAME)
+_DROP_IN = importlib.import_module(f"safellm.{_NAME}")
+_CLIENTS = frozenset({"Client", "AsyncClient", *(f"{way}{name}" for way in ("", "Async") for name in _CLASSES[_NAME])})
 # The suite's own modules, and the SDK's examples, which the suite runs by their path.
 _SWAPPING = frozenset({"tests", "<run_path>"})
 _import = builtins.__import__
@@ -32,7 +37,7 @@ class _Face(ModuleType):
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(safellm.openai if name in _CLIENTS else self._module, name)
+        return getattr(_DROP_IN if name in _CLIENTS else self._module, name)
 
 
 def _guarded(
@@ -46,9 +51,9 @@ def _guarded(
     importer = str((globals or {}).get("__name__", ""))
     if level or importer.partition(".")[0] not in _SWAPPING:
         return found
-    if found is openai:
-        return safellm.openai
-    if name.startswith("openai.") and _CLIENTS.intersection(fromlist or ()):
+    if found is _SDK:
+        return _DROP_IN
+    if name.startswith(f"{_NAME}.") and _CLIENTS.intersection(fromlist or ()):
         return _Face(found)
     return found
 

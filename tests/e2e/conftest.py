@@ -3,11 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import asyncio
 import importlib
-import inspect
-import json
-import logging
 import socket
 import subprocess
 import sys
@@ -16,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faces import BaseFace, showing
 
 import openai
 import safellm
-from safellm.stores.journal.files import find, verify_directory
-from safellm.testing.faults import FaultServer
 from safellm.testing.provider import LoopbackProvider
 
 SDK = tuple(int(part) for part in openai.VERSION.split(".")[:2])
@@ -36,17 +31,8 @@ def _clean(home: Path, nothing_left: None) -> None:
     """Every end-to-end test has a folder of its own and leaves nothing behind."""
 
 
-class Face:
-    """Sync or async, called the same."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._runner = asyncio.Runner()
-        self._clients: list[Any] = []
-
-    @property
-    def is_async(self) -> bool:
-        return self.kind == "async"
+class Face(BaseFace):
+    """Guarded clients of OpenAI's SDK."""
 
     def pick(self, name: str, module: Any = safellm) -> Any:
         """Return a class of a module by its sync name."""
@@ -56,22 +42,11 @@ class Face:
         """Return a guarded client; closed when the test ends."""
         if server is not None:
             options = {"base_url": server.base_url, "api_key": "given-in-code", **options}
-        client = self.pick(name, module)(**{"max_retries": 0, **options})
-        self._clients.append(client)
-        return client
+        return self.keep(self.pick(name, module)(**{"max_retries": 0, **options}))
 
     def http(self, family: Any, **options: Any) -> Any:
         """Return a plain HTTP client of a family; closed when the test ends."""
-        client = (family.AsyncClient if self.is_async else family.Client)(**options)
-        self._clients.append(client)
-        return client
-
-    def run(self, value: Any) -> Any:
-        return self._runner.run(_await(value)) if inspect.isawaitable(value) else value
-
-    def all(self, items: Any) -> list[Any]:
-        """Return everything of an iterable, a stream or a page."""
-        return self.run(_collect(items)) if hasattr(items, "__aiter__") else list(items)
+        return self.keep((family.AsyncClient if self.is_async else family.Client)(**options))
 
     def first(self, items: Any) -> Any:
         return self.run(anext(items)) if hasattr(items, "__anext__") else next(iter(items))
@@ -83,9 +58,6 @@ class Face:
         self.run(
             manager.__aexit__(None, None, None) if hasattr(manager, "__aexit__") else manager.__exit__(None, None, None)
         )
-
-    def close(self, thing: Any) -> None:
-        self.run(thing.aclose() if hasattr(thing, "aclose") else thing.close())
 
     def ask(self, client: Any, text: str = "hello", *, api: str = "chat", stream: bool = False, **options: Any) -> str:
         """Send one user text and return the answer's text."""
@@ -104,45 +76,22 @@ class Face:
             return str(made.output_text)
         return "".join(event.delta for event in self.all(made) if event.type == "response.output_text.delta")
 
-    def end(self) -> None:
-        for client in self._clients:
-            self.close(client)
-        self._runner.close()
-
-
-async def _await(value: Any) -> Any:
-    return await value
-
-
-async def _collect(items: Any) -> list[Any]:
-    return [item async for item in items]
-
 
 @pytest.fixture(params=["sync", "async"])
 def face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    made = Face(request.param)
-    yield made
-    made.end()
+    yield from showing(Face, request.param)
 
 
 @pytest.fixture
 def sync() -> Iterator[Face]:
     """The sync face alone, where async would test nothing else."""
-    made = Face("sync")
-    yield made
-    made.end()
+    yield from showing(Face, "sync")
 
 
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> Any:
     """An HTTP library that the installed SDK takes clients of."""
     return importlib.import_module(request.param)
-
-
-@pytest.fixture
-def faults() -> Iterator[FaultServer]:
-    with FaultServer(stall_seconds=20) as server:
-        yield server
 
 
 @pytest.fixture
@@ -163,33 +112,6 @@ def env_key(monkeypatch: pytest.MonkeyPatch) -> str:
     key = "sk-" + "proj-" + "A1b2C3d4E5" * 4
     monkeypatch.setenv("OPENAI_API_KEY", key)
     return key
-
-
-@pytest.fixture
-def records(home: Path) -> Callable[[], list[dict[str, Any]]]:
-    """Return all records of the trail, oldest first, after the trail was verified."""
-
-    def read() -> list[dict[str, Any]]:
-        found = verify_directory(home / "audit")
-        assert found.ok, found.explain()
-        lines = [line for file in find(home / "audit") for line in file.path.read_bytes().splitlines()]
-        return [json.loads(line) for line in lines]
-
-    return read
-
-
-@pytest.fixture
-def outcome(records: Callable[[], list[dict[str, Any]]]) -> Callable[[], dict[str, Any]]:
-    """Return the last outcome; every intent must have one by then."""
-
-    def read() -> dict[str, Any]:
-        found = records()
-        intents = [one["event.id"] for one in found if one["event.name"] == "call.intent"]
-        ended = [one["event.parent"] for one in found if one["event.name"] == "call.outcome"]
-        assert sorted(intents) == sorted(ended)
-        return [one for one in found if one["event.name"] == "call.outcome"][-1]
-
-    return read
 
 
 @pytest.fixture
@@ -215,27 +137,3 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
-
-
-@pytest.fixture
-def debug_logs() -> Iterator[list[str]]:
-    """Everything that the SDK and the HTTP libraries log, at their most talkative."""
-    lines: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(f"{record.name}: {record.getMessage()} {record.args!r}")
-
-    keep = Keep(level=logging.DEBUG)
-    loggers = [
-        logging.getLogger(name)
-        for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "safellm", "asyncio", "")
-    ]
-    before = [(logger, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(keep)
-    yield lines
-    for logger, level in before:
-        logger.removeHandler(keep)
-        logger.setLevel(level)

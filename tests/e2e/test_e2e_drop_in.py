@@ -206,7 +206,7 @@ def test_subclass_of_a_guarded_client_is_guarded(face, provider):
             self.team = team
 
     client = Own(team="blue", base_url=provider.base_url, api_key="x", max_retries=0)
-    face._clients.append(client)
+    face.keep(client)
     assert client.team == "blue"
     assert face.ask(client, TEXT) == f'You wrote: "{TEXT}"'
     assert_hidden(provider)
