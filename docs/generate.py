@@ -1,6 +1,6 @@
 """Write what documents take from the code anew: `python docs/generate.py`.
 
-The tables of `guards.md` and `audit.md`, and the JSON Schema of audit records in the package.
+The tables of `guards.md` and `audit.md`, the JSON Schema of audit records in the package, and the manual page.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from safellm._core import events_described
 from safellm._core.guards import described
+from safellm.cli import manual
 
 DOCS = Path(__file__).parent
 PAGES = {"guards.md": described.render, "audit.md": events_described.render}
 SCHEMA = DOCS.parent / "safellm" / "schemas" / "audit-event.v1.json"
+MANUAL = DOCS / "safellm.1"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
 
@@ -29,3 +31,4 @@ if __name__ == "__main__":
         path = DOCS / name
         path.write_text(updated(path.read_text("utf-8"), name), "utf-8")
     SCHEMA.write_text(events_described.schema_text(), "utf-8")
+    MANUAL.write_text(manual.render(), "utf-8")

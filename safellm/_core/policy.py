@@ -14,8 +14,18 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
+from safellm._core import alerts as watched
 from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
 from safellm._core.limits import KNOWN, Rule, base_account
@@ -272,6 +282,12 @@ class Price(_Part):
     input: Annotated[Decimal, Field(ge=0)] = Field(description="Input tokens.")
     output: Annotated[Decimal, Field(ge=0)] = Field(description="Output tokens.")
     cached: Annotated[Decimal, Field(ge=0)] | None = Field(None, description="Input tokens from the provider's cache.")
+    cache_write: Annotated[Decimal, Field(ge=0)] | None = Field(
+        None, description="Input tokens that the provider writes to its cache; default: as input."
+    )
+    cache_write_1h: Annotated[Decimal, Field(ge=0)] | None = Field(
+        None, description="Those that it keeps for an hour; default: as cache_write."
+    )
     request: Annotated[Decimal, Field(ge=0)] = Field(Decimal(0), description="US dollars for each call.")
 
 
@@ -310,6 +326,84 @@ class Audit(_Part):
         description="Where copies of checkpoints go: absolute files, best on another machine's disk, 'syslog', 'logging'. "
         "A copy that was kept proves every record before it.",
     )
+
+
+def _checked_span(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,4}[smhdw]", text):
+        msg = "write a time as 30s, 1m, 6h, 7d or 2w"
+        raise ValueError(msg)
+    return text
+
+
+_Span = Annotated[str, AfterValidator(_checked_span)]
+_SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MICRO = 1_000_000
+_LONGEST_MEAN = 60  # windows whose mean counts
+
+
+class Alert(_Part):
+    """Something that a person wants to be told of; exactly one of count and new."""
+
+    name: str = Field(min_length=1, max_length=64, description="Its name for people.")
+    count: watched.Counted | None = Field(
+        None, description="What is counted: calls, refusals, failures, findings, tokens or usd."
+    )
+    new: watched.Label | None = Field(
+        None, description="Tell of a value that was never seen: origin, model, user, key, operation, finding and so on."
+    )
+    at_least: Annotated[Decimal, Field(gt=0)] | None = Field(None, description="The count from which on it is told.")
+    times_mean: Annotated[Decimal, Field(gt=0, le=1000)] | None = Field(
+        None, description="How many times the mean of the windows before; with at_least, both must be reached."
+    )
+    within: _Span = Field("1h", description="The time over which is counted: 30s, 1m, 6h, 1d.")
+    mean_of: _Span = Field("7d", description="The time before it whose mean counts.")
+    per: tuple[watched.Label, ...] = Field(
+        (), description="Labels each of whose values is counted for itself: ['user', 'model']."
+    )
+    where: dict[watched.Label, str] = Field(
+        default_factory=dict, description="Labels and what they must match: {reason = 'budget.*', finding = 'EMAIL'}."
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Alert:
+        msg = None
+        if (self.count is None) == (self.new is None):
+            msg = "an alert has either count or new"
+        elif self.new is not None and (self.at_least is not None or self.times_mean is not None):
+            msg = "at_least and times_mean belong to count, not to new"
+        elif self.count is not None and self.at_least is None and self.times_mean is None:
+            msg = "an alert that counts needs at_least or times_mean"
+        elif self.count != "usd" and self.at_least is not None and self.at_least % 1:
+            msg = "at_least must be a whole number, but for usd"
+        elif "finding" in self.per:
+            msg = "per can't be finding; write one alert with where = {finding = '...'} for each"
+        elif "finding" in self.where and "finding" not in (self.new, (self.count or "").removesuffix("s")):
+            msg = "where.finding belongs to count = 'findings' or new = 'finding'"
+        elif self.times_mean is not None and not 1 <= _seconds(self.mean_of) // _seconds(self.within) <= _LONGEST_MEAN:
+            msg = f"mean_of must be as long as within at least, and {_LONGEST_MEAN} times as long at most"
+        if msg is not None:
+            raise ValueError(msg)
+        return self
+
+    def rule(self) -> watched.Rule:
+        """Return the rule; money in micro-dollars."""
+        unit = _MICRO if self.count == "usd" else 1
+        return watched.Rule(
+            name=self.name,
+            count=self.count,
+            new=self.new,
+            at_least=None if self.at_least is None else max(1, int(self.at_least * unit)),
+            times_mean=None if self.times_mean is None else max(1, int(self.times_mean * 1000)),
+            within_s=_seconds(self.within),
+            mean_of_s=_seconds(self.mean_of),
+            window=self.within,
+            per=self.per,
+            where=tuple(sorted(self.where.items())),
+        )
+
+
+def _seconds(span: str) -> int:
+    return int(span[:-1]) * _SPAN_S[span[-1]]
 
 
 class Egress(_Part):
@@ -352,6 +446,13 @@ class Keys(_Part):
     rotate_days: Annotated[int, Field(gt=0)] = Field(90, description="Age at which a key without a date counts as old.")
 
 
+class Ask(_Part):
+    """What `safellm ask` and `%%ask` do when nothing is said."""
+
+    model: str = Field("", description="The model that is asked, such as gpt-5-mini or claude-sonnet-5-5.")
+    profile: str = Field("", description="A server of OpenAI's dialect, such as ollama.")
+
+
 class Limits(_Part):
     """Sizes beyond which a call is refused."""
 
@@ -378,8 +479,10 @@ class Policy(_Part):
         default_factory=dict, description='Prices of models, which stand before the list\'s: [prices."my-model"].'
     )
     audit: Audit = Audit()
+    alerts: tuple[Alert, ...] = Field((), description="What a person is told of, by an event: see audit.md.")
     egress: Egress = Egress()
     keys: Keys = Keys()
+    ask: Ask = Ask()
     limits: Limits = Limits()
 
     @field_validator("redaction")
@@ -392,6 +495,18 @@ class Policy(_Part):
         for path in value.paths:
             parse_path(path)
         return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _alerts_have_names(cls, value: tuple[Alert, ...]) -> tuple[Alert, ...]:
+        if len({one.name for one in value}) < len(value):
+            msg = "two alerts have the same name"
+            raise ValueError(msg)
+        return value
+
+    def alert_rules(self) -> tuple[watched.Rule, ...]:
+        """Return the rules of all alerts, in order."""
+        return tuple(one.rule() for one in self.alerts)
 
     @property
     def observes(self) -> bool:

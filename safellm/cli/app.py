@@ -14,16 +14,34 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from safellm._version import __version__
-from safellm.cli import audit, broker, budget, demo, discover, doctor, grant, keys, policy, redact, usage
+from safellm.cli import (
+    ask,
+    audit,
+    broker,
+    budget,
+    completion,
+    demo,
+    discover,
+    doctor,
+    grant,
+    init,
+    keys,
+    policy,
+    redact,
+    usage,
+)
 from safellm.cli import run as run_command
 from safellm.cli import scan as scan_command
 from safellm.cli.show import is_plain, tell_error
 from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
+_SHELL = "Shell"
 
 _ORDER = (
     "demo",
+    "init",
+    "ask",
     "doctor",
     "discover",
     "run",
@@ -36,6 +54,7 @@ _ORDER = (
     "budget",
     "usage",
     "audit",
+    "completion",
 )
 
 
@@ -91,6 +110,8 @@ def root(
 
 
 app.command("demo", rich_help_panel=_START)(demo.demo)
+app.command("init", rich_help_panel=_START)(init.init)
+app.command("ask", rich_help_panel=_START)(ask.ask)
 app.command("doctor", rich_help_panel=_START)(doctor.doctor)
 app.command("discover", rich_help_panel=_START)(discover.discover)
 app.command("run", cls=run_command.Run, rich_help_panel=_START)(run_command.run)
@@ -103,6 +124,7 @@ app.add_typer(policy.app, name="policy", rich_help_panel=_MONEY)
 app.add_typer(budget.app, name="budget", rich_help_panel=_MONEY)
 app.command("usage", rich_help_panel=_MONEY)(usage.usage)
 app.add_typer(audit.app, name="audit", rich_help_panel=_TRAIL)
+app.command("completion", rich_help_panel=_SHELL)(completion.completion)
 
 
 def run() -> None:

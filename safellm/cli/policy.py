@@ -38,7 +38,7 @@ def show(
         return
     table = make_table("setting", "value", "from")
     for name, value in values.items():
-        source = loaded.sources[name]
+        source = loaded.sources[name].replace(f"file {loaded.file}", "file")  # which one is told below
         style = "dim" if source == "default" else "bold"
         table.add_row(cell(name, style), cell(_text(value), style), cell(source, style))
     console = make_console()
@@ -93,4 +93,4 @@ def _text(value: Any) -> str:
         return ", ".join(f"{key}={_text(one)}" for key, one in value.items() if one is not None) or "-"
     if isinstance(value, list):
         return "; ".join(_text(one) for one in value) or "-"
-    return str(value)
+    return str(value) or "-"

@@ -95,9 +95,12 @@ def check_file(path: Path) -> list[str]:
     return [*layer.problems, *(layer.warnings if strict else ())]
 
 
-def _find_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
-    if path is not None:
-        return path.absolute()
+def policy_path(environ: Mapping[str, str]) -> Path:
+    """Return where the user's policy file is, or would be.
+
+    Raises:
+        ConfigurationError: `SAFELLM_POLICY` is a relative path, or there is no home folder.
+    """
     named = environ.get("SAFELLM_POLICY", "").strip()
     if named:
         file = Path(named)
@@ -107,8 +110,15 @@ def _find_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
                 "SAFELLM_POLICY is a relative path", remedy='Give it in full: SAFELLM_POLICY="$PWD/policy.toml".'
             )
         return file
-    default = find_places(environ).config / "policy.toml"
-    return default if os.path.lexists(default) else None  # a dangling link is broken, not absent
+    return find_places(environ).config / "policy.toml"
+
+
+def _find_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
+    if path is not None:
+        return path.absolute()
+    found = policy_path(environ)
+    named = bool(environ.get("SAFELLM_POLICY", "").strip())
+    return found if named or os.path.lexists(found) else None  # a dangling link is broken, not absent
 
 
 def _merged(policy: Policy, layer: Layer, sources: dict[str, str]) -> Policy:

@@ -70,7 +70,7 @@ def test_commands_exist(text: str) -> None:
 
 
 def test_the_guard_page_is_the_code_s_own() -> None:
-    """`docs/guards.md`, `docs/audit.md` and the schema are what the code renders; `python docs/generate.py` writes them."""
+    """Pages, schema and manual page are what the code renders; `python docs/generate.py` writes them."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -80,6 +80,7 @@ def test_the_guard_page_is_the_code_s_own() -> None:
         page = (ROOT / "docs" / name).read_text("utf-8")
         assert module.updated(page, name) == page, name
     assert module.SCHEMA.read_text("utf-8") == events_described.schema_text()
+    assert module.MANUAL.read_text("utf-8") == module.manual.render()
 
 
 def test_every_reason_is_explained() -> None:
