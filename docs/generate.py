@@ -1,11 +1,13 @@
 """Write what documents take from the code anew: `python docs/generate.py`.
 
-The tables of `guards.md` and `audit.md`, the JSON Schema of audit records in the package, and the manual page.
+The tables of `guards.md`, `audit.md`, `threats.md` and `command-line.md`, the JSON Schema of audit records in the package, and the
+manual page.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from safellm._core import events_described
@@ -13,7 +15,16 @@ from safellm._core.guards import described
 from safellm.cli import manual
 
 DOCS = Path(__file__).parent
-PAGES = {"guards.md": described.render, "audit.md": events_described.render}
+sys.path.insert(0, str(DOCS))
+
+import rows  # noqa: E402 - beside this script
+
+PAGES = {
+    "guards.md": described.render,
+    "audit.md": events_described.render,
+    "threats.md": rows.render,
+    "command-line.md": manual.render_markdown,
+}
 SCHEMA = DOCS.parent / "safellm" / "schemas" / "audit-event.v1.json"
 MANUAL = DOCS / "safellm.1"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

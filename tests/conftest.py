@@ -58,9 +58,9 @@ def _is_there(module: str) -> bool:
         return False
 
 
-# An SDK that isn't installed isn't tested; CI installs each of them in some session.
-_SDKS = {"anthropic": "anthropic", "google": "google.genai"}
-collect_ignore = [folder for folder, module in _SDKS.items() if not _is_there(module)]
+# What isn't installed isn't tested; CI installs each of them in some session.
+_NEEDS = {"anthropic": "anthropic", "google": "google.genai", "notebook": "jupyterlab"}
+collect_ignore = [folder for folder, module in _NEEDS.items() if not _is_there(module)]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The manual page `safellm.1`, made from the commands' own help (roff with the macros of `man`, see man-pages(7))."""
+"""The manual page `safellm.1` (roff with the macros of `man`, see man-pages(7)) and the page of the site, both from the help."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
@@ -62,6 +62,20 @@ def render() -> str:
     return "\n".join(parts) + _END
 
 
+def render_markdown() -> str:
+    """Return a section for each command, with a table of its options."""
+    parts: list[str] = []
+    for words, command in _commands(get_command(app), ()):
+        named = " ".join(_arguments(command))
+        parts += [f"## `safellm {' '.join(words)}`", _plain(command.help)]
+        options = [(", ".join(f"`{name}`" for name in names), _cell(text)) for names, text in _options(command)]
+        if named:
+            parts[-1] = f"`{named}`. {parts[-1]}"
+        if options:
+            parts.append("\n".join(["| | |", "|---|---|", *(f"| {names} | {text} |" for names, text in options)]))
+    return "\n\n".join(parts)
+
+
 def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name in group.list_commands(None):
         command = group.commands[name]
@@ -74,20 +88,36 @@ def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 
 
 def _section(words: tuple[str, ...], command: Any) -> list[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    said = " ".join(rf"\fI{_escaped((one.metavar or one.name).upper())}\fP" for one in arguments)
-    lines = [f'.SS "safellm {" ".join(words)}{" " if said else ""}{said}"', _text(command.help)]
-    for one in command.params:
-        text = _text(getattr(one, "help", "") or "")
-        if one.param_type_name == "option" and not one.hidden:
-            names = ", ".join((*one.opts, *one.secondary_opts))
-            lines += [".TP", rf".B {_escaped(names)}", text]
+    said = "".join(rf" \fI{_escaped(name)}\fP" for name in _arguments(command))
+    lines = [f'.SS "safellm {" ".join(words)}{said}"', _text(command.help)]
+    for names, text in _options(command):
+        lines += [".TP", rf".B {_escaped(', '.join(names))}", _text(text)]
     return lines
 
 
-def _text(text: str | None) -> str:
+def _arguments(command: Any) -> list[str]:
+    found = [one for one in command.params if one.param_type_name == "argument"]
+    return [(one.metavar or one.name).upper() for one in found]
+
+
+def _options(command: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Return the names and the help of each option."""
+    for one in command.params:
+        if one.param_type_name == "option" and not one.hidden:
+            yield (*one.opts, *one.secondary_opts), one.help or ""
+
+
+def _plain(text: str | None) -> str:
     paragraphs = re.split(r"\n\s*\n", _MARKUP.sub("", text or "").strip())
-    return "\n.PP\n".join(_escaped(" ".join(paragraph.split())) for paragraph in paragraphs)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|").replace("<", "&lt;").replace("\n\n", " ")
+
+
+def _text(text: str | None) -> str:
+    return "\n.PP\n".join(_escaped(paragraph) for paragraph in _plain(text).split("\n\n"))
 
 
 def _escaped(text: str) -> str:

@@ -6,15 +6,15 @@ import gc
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from safellm._core import events_described
 from safellm._core.guards.described import GUARDS, REASONS
+from safellm.cli.app import app
 from safellm.errors import Reason
 from safellm.stores.settings import check_file
 from safellm.testing.provider import LoopbackProvider
@@ -65,8 +65,7 @@ def test_commands_exist(text: str) -> None:
         words = shlex.split(line.split("#")[0])
         if words[:1] == ["safellm"]:
             names = [word for word in words[1:3] if word.isalpha() and word != "openai"]
-            run = [sys.executable, "-m", "safellm.cli", *names, "--help"]
-            assert subprocess.run(run, capture_output=True, check=False).returncode == 0, line
+            assert CliRunner().invoke(app, [*names, "--help"]).exit_code == 0, line
 
 
 def test_the_guard_page_is_the_code_s_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import html
 import json
@@ -174,10 +175,34 @@ class Browser:
             one.bad_links = bad
         return seen
 
+    def open(self, url: str, *, width: int = 1200, height: int = 900) -> None:
+        """Go to a page."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._send("Emulation.setDeviceMetricsOverride", size)
+        self._events.clear()
+        self._send("Page.navigate", {"url": url})
+
+    def wait_for(self, expression: str, *, seconds: float = 60) -> Any:
+        """Return the first value of an expression that is true."""
+        until = time.monotonic() + seconds
+        while not (value := self._evaluate(expression)):
+            assert time.monotonic() < until, f"never came true: {expression}"
+            self._listen(0.2)
+        return value
+
+    def requests(self) -> list[str]:
+        """Return every address that was asked for since the page was opened."""
+        found = [one["params"] for one in self._events if one.get("method") == "Network.requestWillBeSent"]
+        return [str(one["request"]["url"]) for one in found]
+
+    def screenshot(self, file: Path) -> None:
+        """Save what is to be seen, as PNG."""
+        file.write_bytes(base64.b64decode(self._send("Page.captureScreenshot", {"format": "png"})["data"]))
+
     def _evaluate(self, expression: str) -> Any:
-        """Return a value of the page that holds the frames."""
-        found = self._send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
-        return found["result"].get("value")
+        """Return a value of the page."""
+        wanted = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        return self._send("Runtime.evaluate", wanted)["result"].get("value")
 
     def _names(self) -> dict[str, int]:
         names: dict[str, int] = {}

@@ -1,0 +1,72 @@
+"""The line under an answer: what was hidden, tokens, cost, what is left. Inert: text in one element with a style."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from safellm.sinks import html
+
+if TYPE_CHECKING:
+    from safellm.asking import Told
+
+_STYLE: Final = (
+    "font:12px/1.6 system-ui,sans-serif;opacity:.65;border-top:1px solid rgba(128,128,128,.35);"
+    "margin-top:.6em;padding-top:.3em"
+)
+_DOT: Final = " · "
+
+
+class Strip:
+    """Shows itself in notebooks and in terminals."""
+
+    def __init__(self, told: Told, *, covered: int = 0) -> None:
+        self.words = words(told)
+        if covered:
+            values = "1 value isn't" if covered == 1 else f"{covered} values aren't"
+            self.words.append(f"{values} shown here, so that no file holds more: %safellm show")
+
+    def _repr_html_(self) -> str:
+        return f'<div style="{_STYLE}">{html(_DOT.join(self.words))}</div>'
+
+    def __repr__(self) -> str:
+        return _DOT.join(self.words)
+
+
+def words(told: Told) -> list[str]:
+    """Return the parts of the line."""
+    parts = [told.model] if told.model else []
+    if told.hidden:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(told.hidden.items()))
+        parts.append(f"hidden from the provider: {kinds}")
+    changed = ", ".join(f"{count} {kind}" for kind, count in sorted(told.changed.items()) if count)
+    if changed:
+        parts.append(f"made harmless: {changed}")
+    if told.input_tokens is not None and told.output_tokens is not None:
+        parts.append(f"{told.input_tokens:,} + {told.output_tokens:,} tokens")
+    if told.micro_usd:
+        parts.append(f"${told.micro_usd / 1_000_000:.4f}")
+    return parts + left()
+
+
+def left() -> list[str]:
+    """Return what is left of each limit, in words; nothing without limits, or where the ledger can't be asked."""
+    from safellm.cli.budget import limit_text  # noqa: PLC0415 - rich
+    from safellm.cli.show import amount  # noqa: PLC0415
+    from safellm.cli.world import look  # noqa: PLC0415
+    from safellm.stores.ledger.standings import accounts_of  # noqa: PLC0415
+
+    world = look()
+    rules = [rule for rule in world.policy.budget.rules if rule.limit.window.value != "call"]
+    if not rules:
+        return []
+    ledger = world.open_ledger()
+    try:
+        balances = ledger.balances(accounts_of(rules, ledger), now_ns=time.time_ns())
+    finally:
+        ledger.close()
+    return [
+        f"{amount(max(0, one.limit.limit - one.used - one.held), one.limit.unit.value)} left of {limit_text(one.limit)}"
+        for one in balances
+    ]
