@@ -7,12 +7,13 @@ redirect of a server on the way, is all that it takes.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import socket
 import tempfile
 from typing import Any
 
-import openai
 import safellm
 from safellm.testing.http_server import Answer, Connection, LoopbackServer, SeenRequest
 
@@ -60,31 +61,70 @@ def arrived(collector: Collector) -> str:
     return " and ".join(found) or "nothing"
 
 
-def call(make: Any) -> None:
-    """Ask, whatever comes of it."""
+def ask_openai(kind: Any, url: str | None) -> None:
+    """Ask OpenAI's SDK."""
+    with kind(max_retries=0, **({"base_url": f"{url}/v1"} if url else {})) as client:
+        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": PROMPT}])
+
+
+def ask_anthropic(kind: Any, url: str | None) -> None:
+    """Ask Anthropic's."""
+    with kind(max_retries=0, **({"base_url": url} if url else {})) as client:
+        client.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": PROMPT}])
+
+
+def ask_google(kind: Any, url: str | None) -> None:
+    """Ask Google's."""
+    with kind(**({"http_options": {"base_url": url}} if url else {})) as client:
+        client.models.generate_content(model="gemini-2.5-flash", contents=PROMPT)
+
+
+# Name, module and class of the plain SDK, module of safellm, variables of key and address, how to ask.
+SDKS = (
+    ("openai", "openai", "OpenAI", "safellm.openai", "OPENAI_API_KEY", "OPENAI_BASE_URL", ask_openai),
+    ("anthropic", "anthropic", "Anthropic", "safellm.anthropic", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", ask_anthropic),
+    ("google-genai", "google.genai", "Client", "safellm.google.genai", "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", ask_google),
+)  # fmt: skip
+
+
+def is_installed(module: str) -> bool:
+    """Return whether an SDK is there."""
     try:
-        with make() as client:
-            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": PROMPT}])
-    except (openai.OpenAIError, safellm.SafeLLMError):
-        pass
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def failure(ask: Any, module: str, kind: str, url: str | None) -> str:
+    """Ask, and return the error: the stranger's refusal, or that of safellm."""
+    try:
+        ask(getattr(importlib.import_module(module), kind), url)
+    except safellm.SafeLLMError as error:
+        return f"refused: {getattr(error, 'reason', None) or error.problem}"
+    except Exception as error:  # noqa: BLE001 - each SDK has its own
+        return type(error).__name__
+    return "answered"
 
 
 def main() -> None:
-    """Lead both clients to the stranger, in both ways."""
-    os.environ.update(OPENAI_API_KEY=KEY, SAFELLM_HOME=tempfile.mkdtemp(), SAFELLM_KEYS_VAULT="false")
+    """Lead each SDK to the stranger, in both ways, plain and guarded."""
+    os.environ.update(SAFELLM_HOME=tempfile.mkdtemp(), SAFELLM_KEYS_VAULT="false")
+    os.environ.pop("GOOGLE_API_KEY", None)
     socket.getaddrinfo = look_up
-    with Collector() as collector:
-        address = f"http://{STRANGER}:{collector.port}"
-        clients = (("plain openai", openai.OpenAI), ("safellm", safellm.OpenAI))
-        for name, kind in clients:
-            os.environ["OPENAI_BASE_URL"] = f"{address}/v1"
-            call(lambda kind=kind: kind(max_retries=0))
-            print(f"by a variable, {name}: the stranger got {arrived(collector)}")
-        del os.environ["OPENAI_BASE_URL"]
-        with Redirecting(address) as server:
-            for name, kind in clients:
-                call(lambda kind=kind: kind(base_url=f"{server.origin}/v1", max_retries=0))
-                print(f"by a redirect, {name}: the stranger got {arrived(collector)}")
+    with Collector() as collector, Redirecting(f"http://{STRANGER}:{collector.port}") as server:
+        for name, plain, kind, guarded, key, address, ask in SDKS:
+            if not is_installed(plain):
+                print(f"{name} is not installed")
+                continue
+            clients = [(f"plain {name}", plain), (f"{name} with safellm", guarded)]
+            os.environ.update({key: KEY, address: server.target})
+            for title, module in clients:
+                error = failure(ask, module, kind, None)
+                print(f"by a variable, {title}: the stranger got {arrived(collector)} ({error})")
+            del os.environ[address]
+            for title, module in clients:
+                error = failure(ask, module, kind, server.origin)
+                print(f"by a redirect, {title}: the stranger got {arrived(collector)} ({error})")
 
 
 if __name__ == "__main__":

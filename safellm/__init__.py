@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from safellm.client import read_grant as read_grant
     from safellm.client import register_secret as register_secret
     from safellm.client import register_values as register_values
+    from safellm.injection import injection_score as injection_score
+    from safellm.injection import untrusted as untrusted
     from safellm.marking import Sensitive as Sensitive
     from safellm.marking import mask as mask
     from safellm.marking import sensitive as sensitive
     from safellm.neutralising import neutralise as neutralise
+    from safellm.notebook.session import dashboard as dashboard
     from safellm.openai import AsyncAzureOpenAI as AsyncAzureOpenAI
     from safellm.openai import AsyncOpenAI as AsyncOpenAI
     from safellm.openai import AzureOpenAI as AzureOpenAI
@@ -46,6 +49,12 @@ if TYPE_CHECKING:
     from safellm.stores.scopes import scope as scope
     from safellm.stores.warned import BudgetWarning as BudgetWarning
     from safellm.stores.warned import on_budget_warning as on_budget_warning
+    from safellm.tools import Tool as Tool
+    from safellm.tools import ToolRequest as ToolRequest
+    from safellm.tools import approve_with as approve_with
+    from safellm.tools import pin_tools as pin_tools
+    from safellm.tools import tool as tool
+    from safellm.tools import tool_digest as tool_digest
 
 __all__ = [
     "Anthropic",
@@ -65,17 +74,23 @@ __all__ = [
     "SafeLLMError",
     "Sensitive",
     "TokenCount",
+    "Tool",
+    "ToolRequest",
     "VaultUnavailable",
     "__version__",
+    "approve_with",
     "conversation",
     "count_tokens",
+    "dashboard",
     "detect",
+    "injection_score",
     "install",
     "labels",
     "mask",
     "neutralise",
     "on_budget_warning",
     "on_event",
+    "pin_tools",
     "read_grant",
     "redact",
     "register_secret",
@@ -85,7 +100,10 @@ __all__ = [
     "run",
     "scope",
     "sensitive",
+    "tool",
+    "tool_digest",
     "uninstall",
+    "untrusted",
 ]
 
 _LATE = {
@@ -100,13 +118,23 @@ _LATE = {
     "Redacted": "safellm.redaction",
     "Sensitive": "safellm.marking",
     "TokenCount": "safellm.stores.encodings.public",
+    "Tool": "safellm.tools",
+    "ToolRequest": "safellm.tools",
+    "approve_with": "safellm.tools",
+    "pin_tools": "safellm.tools",
+    "tool": "safellm.tools",
+    "tool_digest": "safellm.tools",
     "BudgetWarning": "safellm.stores.warned",
     "conversation": "safellm.stores.conversations",
+    "dashboard": "safellm.notebook.session",
+    "load_ipython_extension": "safellm.notebook",
+    "unload_ipython_extension": "safellm.notebook",
     "count_tokens": "safellm.stores.encodings.public",
     "detect": "safellm.redaction",
     "labels": "safellm.stores.labels",
     "on_budget_warning": "safellm.stores.warned",
     "run": "safellm.stores.runs",
+    "injection_score": "safellm.injection",
     "install": "safellm.auto",
     "mask": "safellm.marking",
     "neutralise": "safellm.neutralising",
@@ -120,6 +148,7 @@ _LATE = {
     "scope": "safellm.stores.scopes",
     "sensitive": "safellm.marking",
     "uninstall": "safellm.auto",
+    "untrusted": "safellm.injection",
 }
 
 

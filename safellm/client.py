@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
+from safellm._core.alerts import Rule
 from safellm._core.call import Bounds, ManagedKey, Tools
 from safellm._core.detection.finding import Finding
 from safellm._core.detection.registered import RegisteredSecrets
@@ -28,7 +29,9 @@ from safellm._core.policy import Audit, Policy
 from safellm._core.redaction.spots import Finder
 from safellm._core.secret import Secret
 from safellm._core.seen_texts import SeenTexts
+from safellm._version import __version__
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
+from safellm.stores.content.kept import Contents, open_contents
 from safellm.stores.conversations import Conversations
 from safellm.stores.detection_cache import cached_scanner
 from safellm.stores.encodings import shared
@@ -40,6 +43,7 @@ from safellm.stores.ledger.interface import Ledger
 from safellm.stores.places import find_places
 from safellm.stores.prices import prices_of
 from safellm.stores.settings import load_policy
+from safellm.stores.vault.asking import ask_for_key
 from safellm.stores.vault.open import ResolvedKey, resolve_granted, resolve_key
 from safellm.stores.vault.remembered import known_names
 from safellm.transports.broker_address import VARIABLE as BROKER_VARIABLE
@@ -48,6 +52,7 @@ from safellm.transports.driver import Driver
 
 if TYPE_CHECKING:
     from safellm._core.detection.valueindex import ValueIndex
+    from safellm.stores.journal.events import EventSink
 
 _lock = threading.Lock()
 _hinted: set[str] = set()
@@ -109,7 +114,9 @@ class Setup:
             if self.policy.is_strict:
                 raise
             self.vault_problem = error  # the SDK's own complaint about a missing key comes first; this says more
-            return None
+            key = None
+        if key is None:
+            key = ask_for_key(name, default_origins)
         if key is None:
             return None
         _hint(key)
@@ -225,6 +232,7 @@ class Setup:
             bounds=bounds,
             ledger=_ledger(self.policy, self.environ),
             journal=_journal(self.policy, self.environ),
+            contents=_contents(self.policy, self.environ),
             conversations=conversations_for(self.policy, self.environ),
             credentials={placeholder: key.secret for placeholder, key in self.keys.items()},
             native=native,
@@ -426,6 +434,15 @@ def _install_key(state: Path) -> bytes:
 
 
 def _ledger(policy: Policy, environ: Mapping[str, str]) -> Ledger:
+    ledger = _ledger_of(policy, environ)
+    if policy.metrics != "off" and policy.budget.rules:
+        from safellm.stores.journal.metrics import watch  # noqa: PLC0415 - only where limits are set
+
+        watch(ledger, policy.budget.rules)
+    return ledger
+
+
+def _ledger_of(policy: Policy, environ: Mapping[str, str]) -> Ledger:
     state = find_places(environ).state
     if policy.budget.ledger is None:
         return _open_ledger(state / "ledger.sqlite3")
@@ -456,15 +473,44 @@ def open_journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
 def _journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
     state = find_places(environ).state
     folder = Path(policy.audit.directory) if policy.audit.directory else state / "audit"
-    return _open_journal(folder, state, policy.audit, policy.audit_sync)
+    rules = policy.alert_rules()
+    # With alerts, a trail of its own for each policy: they name the one that asked for them.
+    tells = Tells(metrics=policy.metrics, warnings=policy.budget.webhook)
+    digest = policy.digest() if rules else ""
+    return _open_journal(folder, state, policy.audit, policy.audit_sync, rules, digest, tells)
+
+
+def _contents(policy: Policy, environ: Mapping[str, str]) -> Contents | None:
+    audit = policy.audit
+    if audit.content == "off" or audit.mode == "off":
+        return None
+    folder = Path(audit.directory) if audit.directory else find_places(environ).state / "audit"
+    return open_contents(folder, audit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tells:
+    """Who hears of events besides the trail: metrics, and the address that budget warnings go to."""
+
+    metrics: str
+    warnings: str | None
 
 
 @lru_cache(maxsize=8)
-def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each", "group", "none"]) -> Journal:
+def _open_journal(  # noqa: PLR0913 - the key of the cache
+    folder: Path,
+    state: Path,
+    audit: Audit,
+    sync: Literal["each", "group", "none"],
+    rules: tuple[Rule, ...],
+    digest: str,
+    tells: Tells,
+) -> Journal:
     from safellm.stores.journal import events  # noqa: PLC0415 - only when a client is made
 
+    told = _told(tells)
     if audit.mode == "off":
-        return events.NullJournal()
+        return events.FanOutJournal(events.NullJournal(), told) if told else events.NullJournal()
     from safellm.stores.journal.background import LISTENERS  # noqa: PLC0415
     from safellm.stores.journal.jsonl import JsonlJournal  # noqa: PLC0415
     from safellm.stores.journal.periodic import Checkpointer  # noqa: PLC0415
@@ -472,10 +518,16 @@ def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each",
     checkpoints = Checkpointer(
         folder, state, records=audit.checkpoint_records, seconds=audit.checkpoint_seconds, places=audit.checkpoint_to
     )
-    trail: Journal = JsonlJournal(folder, sync=sync, recorded=checkpoints.recorded)
+    recorded, watcher = checkpoints.recorded, None
+    if rules:
+        from safellm.stores.journal.watching import Watcher  # noqa: PLC0415 - only when asked for
+
+        watcher = Watcher(folder, rules, extra={"policy.digest": digest, "safellm.version": __version__})
+        recorded = _both(recorded, watcher.recorded)
+    trail: Journal = JsonlJournal(folder, sync=sync, recorded=recorded)
     if audit.mode == "best_effort":
         trail = events.BestEffortJournal(trail)
-    sinks: list[events.EventSink] = [events.LoggingSink(), LISTENERS]
+    sinks: list[events.EventSink] = [events.LoggingSink(), LISTENERS, *told]
     if audit.console:
         sinks.append(events.JsonSink() if audit.console_format == "json" else events.ConsoleSink())
     if audit.otel != "off":
@@ -486,7 +538,32 @@ def _open_journal(folder: Path, state: Path, audit: Audit, sync: Literal["each",
         from safellm.stores.journal.webhook import WebhookSink  # noqa: PLC0415 - only when asked for
 
         sinks.append(WebhookSink(audit.webhook))
-    return events.FanOutJournal(trail, sinks)
+    journal = events.FanOutJournal(trail, sinks)
+    if watcher is not None:
+        watcher.raise_with(journal.note)
+    return journal
+
+
+def _told(tells: Tells) -> list[EventSink]:
+    """Return who is told of events whether there is a trail or not."""
+    sinks: list[EventSink] = []
+    if tells.metrics != "off":
+        from safellm.stores.journal.metrics import MetricsSink  # noqa: PLC0415 - only when a client is made
+
+        sinks.append(MetricsSink(tells.metrics))
+    if tells.warnings is not None:
+        from safellm.stores.journal.webhook import WebhookSink  # noqa: PLC0415 - only when asked for
+
+        sinks.append(WebhookSink(tells.warnings, only=frozenset({"budget.warning"})))
+    return sinks
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _key_of(grant: Grant, where: str) -> str:

@@ -27,6 +27,7 @@ class Profile:
         usage_at: Keys that lead to the usage inside a stream's event, besides `usage`.
         cached: Key of the cached input tokens in a usage, besides OpenAI's.
         origins: Where its key may go; the first is that of `base_url`.
+        check: Path of a GET that costs nothing and needs the key.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Profile:
     usage_at: tuple[str, ...]
     cached: str | None
     origins: tuple[Origin, ...]
+    check: str
 
     @property
     def is_local(self) -> bool:
@@ -96,4 +98,5 @@ def _profile(name: str, row: dict[str, Any]) -> Profile:
         usage_at=tuple(row["usage_at"].split(".")) if "usage_at" in row else (),
         cached=row.get("cached"),
         origins=(first, *(parse_origin(host) for host in row.get("hosts", ()))),
+        check=row.get("check", f"/{row['base_url'].partition('://')[2].partition('/')[2]}/models".replace("//", "/")),
     )

@@ -94,6 +94,9 @@ class AnthropicAdapter:
             seen.id = name
         usage = whole.get("usage")
         if isinstance(usage, dict):
+            if whole is message:
+                # The start of a stream says one output token: a stream that ends before its own count is charged its hold.
+                usage = {**usage, "output_tokens": None}
             # Cumulative in streams; a later one can't lower what was said before (THREATS B.3).
             seen.usage = _usage(usage).at_least(seen.usage)
         delta = answer.get("delta")
@@ -136,13 +139,14 @@ def _usage(usage: dict[str, Any]) -> UsageSeen:
 def _counts(usage: dict[str, Any]) -> UsageSeen:
     fresh = _count(usage.get("input_tokens"))
     cached, written = _count(usage.get("cache_read_input_tokens")), _count(usage.get("cache_creation_input_tokens"))
-    details = usage.get("output_tokens_details")
+    details, kinds = usage.get("output_tokens_details"), usage.get("cache_creation")
     return UsageSeen(
         # Anthropic counts what was read from and written to its cache besides `input_tokens`, not within.
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=_count(usage.get("output_tokens")),
         cached_input_tokens=cached,
         cache_write_tokens=written,
+        cache_write_1h_tokens=_count(kinds.get("ephemeral_1h_input_tokens")) if isinstance(kinds, dict) else None,
         reasoning_tokens=_count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
     )
 

@@ -6,7 +6,7 @@ What differs from the SDK, and why:
   request after the egress check (THREATS K.4). A key given as an argument is the program's own and stays what it is.
 * An address from a variable counts only if it is Google's own, bound or loopback (E.1). `http_options` of one call may name
   another address, and the key would follow: such a call is refused.
-* Live and music sessions are refused: their websockets don't pass the guard yet. So are recordings for replay.
+* Live and music sessions are opened by the guard (`websocket.py`). Recordings for replay are refused.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -19,11 +19,11 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import google.genai
 from google.genai import _api_client, _base_url, types
-from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.errors import ConfigurationError
 from safellm_google_genai.adapter import ADAPTER, GEMINI, VERTEX, GoogleAdapter, is_vertex
 from safellm_google_genai.errors import RefusedCall, native_error
 
@@ -60,7 +60,7 @@ class _Final(Exception):
 
 
 class _GuardedApiClient(_api_client.BaseApiClient):
-    """The SDK's inner client. A refusal is final, and no websocket is opened."""
+    """The SDK's inner client. A refusal is final, and websockets are opened by the guard."""
 
     def _request_once(self, *args: Any, **options: Any) -> Any:
         try:
@@ -88,19 +88,11 @@ class _GuardedApiClient(_api_client.BaseApiClient):
             refused = error.__cause__
         raise refused or RuntimeError
 
-    def _websocket_base_url(self, *_: object, **__: object) -> NoReturn:
-        # Live and music sessions ask for it right before they connect.
-        raise no_websockets()
+    def _websocket_base_url(self, *arguments: Any, **options: Any) -> str:
+        # Live and music sessions ask for it right before they connect: only the guarded `connect` understands the answer.
+        from safellm_google_genai.websocket import address  # noqa: PLC0415 - the library is loaded by the SDK
 
-
-def no_websockets() -> Refused:
-    """Return what is said instead of opening a websocket."""
-    return Refused(
-        "Websocket connections (live and music sessions) don't pass the guard yet",
-        guard="mediation",
-        reason=Reason.MEDIATION_UNSUPPORTED,
-        remedy="Use generate_content_stream or interactions, or the plain SDK for this one connection.",
-    )
+        return address(self, super()._websocket_base_url(*arguments, **options))
 
 
 def _like(sdk: Any) -> Callable[[type[Client]], type[Client]]:

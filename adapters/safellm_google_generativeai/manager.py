@@ -65,6 +65,8 @@ class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes 
                 "Strict mode takes no key from code", remedy="Store it: safellm keys set google, and leave api_key out."
             )
         self._in_code = bool(getattr(chosen, "api_endpoint", None) or getattr(chosen, "universe_domain", None))
+        # It lives as long as the process, and holds the keys where it manages them: not among the variables too (K.4).
+        setup.environ = {name: value for name, value in setup.environ.items() if name not in _KEY_VARIABLES}
         self._setup = setup
         super().configure(**{**options, "transport": "rest"})
 

@@ -5,7 +5,8 @@ What differs from the SDK, and why:
   request after the egress check (THREATS K.4). A key given as an argument is the program's own and stays what it is.
 * An address from a variable counts only if it is bound or loopback (E.1). One given as an argument counts.
 * A caller's `http_client` is copied (its connection pool is shared) and the copy's transport and mounts are guarded (E.4).
-* Websocket connections, Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
+* Websockets of Responses and Realtime are opened by the guard (`websocket.py`). Other websockets, Bedrock, and X.509 workload
+  identities are refused: their traffic doesn't pass the guard yet.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -24,6 +25,8 @@ from safellm.profiles import Profile, find_profile, profile_at
 from safellm_openai.adapter import ADAPTER, OpenAIAdapter
 from safellm_openai.errors import native_error
 from safellm_openai.profiled import adapter_for
+from safellm_openai.sockets import realtime_dialect, responses_dialect
+from safellm_openai.websocket import guarded_resource
 
 if TYPE_CHECKING:
     from safellm._core.origin import Origin
@@ -42,6 +45,7 @@ class _Guarded:
     """What every guarded client class adds to the SDK's."""
 
     _client: Any
+    _safellm_websocket_url: object = None
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
         from safellm.transports.http import REFUSAL  # noqa: PLC0415
@@ -53,13 +57,13 @@ class _Guarded:
 
     @property
     def websocket_base_url(self) -> NoReturn:
-        """Refuse: the SDK reads this when it is about to open a websocket."""
+        """Refuse: the SDK reads this when it is about to open a websocket that has no guard."""
         raise _no_websockets()
 
     @websocket_base_url.setter
     def websocket_base_url(self, value: object) -> None:
-        # The SDK's constructor sets it; no connection will ever use it.
-        pass
+        # The SDK's constructor sets it. Guarded connections go there, if it is one of the client's origins.
+        self._safellm_websocket_url = None if value in (None, _NO_WEBSOCKETS) else value
 
     @property
     def base_url(self) -> Any:
@@ -85,7 +89,8 @@ class _Guarded:
         from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
         if options.get("data_residency") is None:
-            options["websocket_base_url"] = options.get("websocket_base_url") or _NO_WEBSOCKETS
+            own = self._safellm_websocket_url
+            options["websocket_base_url"] = options.get("websocket_base_url") or own or _NO_WEBSOCKETS
         driver, http_client = guard_of(self._client), options.get("http_client")
         if driver is not None and http_client is not None and guard_of(http_client) is None:
             # Another HTTP client gets this client's guard: its policy, its keys, its bounds (THREATS E.4).
@@ -97,10 +102,10 @@ class _Guarded:
 
 def _no_websockets() -> Refused:
     return Refused(
-        "Websocket connections (Realtime, Live, Responses over websocket) don't pass the guard yet",
+        "This websocket connection doesn't pass the guard yet",
         guard="mediation",
         reason=Reason.MEDIATION_UNSUPPORTED,
-        remedy="Use the HTTP endpoints, or the plain SDK for this one connection.",
+        remedy="Use responses.connect, realtime.connect or the HTTP endpoints, or the plain SDK for this one connection.",
     )
 
 
@@ -273,8 +278,22 @@ def _like(sdk: Any) -> Callable[[_Client], _Client]:
     return dress
 
 
+class _Connecting:
+    """What OpenAI's own clients add: websockets that are guarded."""
+
+    @functools.cached_property
+    def responses(self) -> Any:
+        """Responses; `connect` opens a guarded websocket."""
+        return guarded_resource(self, super().responses, responses_dialect)  # type: ignore[misc]  # the SDK's property
+
+    @functools.cached_property
+    def realtime(self) -> Any:
+        """Realtime; `connect` opens a guarded websocket."""
+        return guarded_resource(self, super().realtime, realtime_dialect)  # type: ignore[misc]  # the SDK's property
+
+
 @_like(openai.OpenAI)
-class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class OpenAI(_Guarded, _Connecting, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.OpenAI`, guarded. Takes the SDK's arguments and two more.
 
     `safellm=` is a mapping of policy values for this client, `profile=` the name of another server (`safellm.profiles`).
@@ -287,7 +306,7 @@ class OpenAI(_Guarded, openai.OpenAI):  # type: ignore[misc]  # its `websocket_b
 
 
 @_like(openai.AsyncOpenAI)
-class AsyncOpenAI(_Guarded, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AsyncOpenAI(_Guarded, _Connecting, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments, `safellm=` and `profile=`."""
 
     def __init__(

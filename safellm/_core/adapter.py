@@ -81,6 +81,7 @@ class UsageSeen:
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None  # those of them that are kept for an hour and cost more
     reasoning_tokens: int | None = None
 
     def at_least(self, other: UsageSeen | None) -> UsageSeen:

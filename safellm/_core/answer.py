@@ -17,7 +17,7 @@ from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
 from safellm._core.neutral.addresses import Judge
 from safellm._core.neutral.links import LinkFilter, may_need
-from safellm._core.placeholder import PREFIX, Mapping
+from safellm._core.placeholder import PREFIX, Mapping, has_prefix
 from safellm._core.policy import Policy
 from safellm._core.redaction.back import may_hold
 from safellm._core.restore import Restorer, text_position
@@ -197,7 +197,7 @@ class AnswerRules:
         return self.judge is not None and may_need(text, self.judge)
 
     def _may_hold(self, text: str) -> bool:
-        return PREFIX in text if self.mapping is None else may_hold(self.mapping, text)
+        return has_prefix(text) if self.mapping is None else may_hold(self.mapping, text)
 
     def text(self, data: bytes, *, download: bool = False) -> bytes:
         """Return a plain-text answer as the program gets it."""

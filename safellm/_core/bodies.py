@@ -7,6 +7,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from itertools import chain
 from typing import Protocol
 
 from safellm._core import jsontext, multipart
@@ -88,28 +89,24 @@ class JsonBody:
     """One JSON text."""
 
     document: Document
+    value: JSON  # the document's own
     tokens: int = 0  # integers that stand for text
-    inline: list[InlineText] = dataclass_field(default_factory=list)
-
-    @property
-    def value(self) -> JSON:
-        """The parsed JSON."""
-        return self.document.value
+    data: list[Field] = dataclass_field(default_factory=list)  # base64
+    inline: list[InlineText] = dataclass_field(default_factory=list)  # what of it is text
 
     @property
     def binary_bytes(self) -> int:
         """Base64 content, three bytes for each four characters; and text that comes as tokens, at least a byte for each."""
-        data = [one for one in self.document.fields if one.kind is _DATA]
-        if not data:
+        if not self.data:
             return self.tokens
         opened = {id(one.holder) for one in self.inline}
-        return self.tokens + sum([len(one.text) * 3 // 4 for one in data if id(one) not in opened])
+        return self.tokens + sum([len(one.text) * 3 // 4 for one in self.data if id(one) not in opened])
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
-        yield from self.document.all_fields()
-        for one in self.inline:
-            yield from one.text.fields()
+        if not self.inline and not self.document.nested:
+            return iter(self.document.fields)
+        return chain(self.document.all_fields(), *[one.text.fields() for one in self.inline])
 
     def encode(self) -> bytes:
         """Return the bytes after changes."""
@@ -192,9 +189,9 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     if kind in ("application/json", "") or kind.endswith("+json"):
         document = read(jsontext.loads(data, max_depth=max_depth), table)
         open_arguments(document, max_depth=max_depth)
-        data_fields = [one for one in document.fields if one.kind is _DATA]
-        inline = [found for one in data_fields if (found := _inline_text(one, table, max_depth)) is not None]
-        return JsonBody(document, _tokens(document.value, table), inline)
+        held = [one for one in document.fields if one.kind is _DATA]
+        inline = [found for one in held if (found := _inline_text(one, table, max_depth)) is not None] if held else []
+        return JsonBody(document, document.value, _tokens(document.value, table), held, inline)
     if kind.startswith("multipart/"):
         return _read_multipart(data, content_type, table, max_depth)
     if kind.startswith("text/") or kind in ("application/x-ndjson", "application/jsonl"):
@@ -288,7 +285,9 @@ def _is_call(value: JSON) -> bool:
 
 
 def _tokens(value: JSON, table: Table) -> int:
-    return sum([_integers(value[key]) for key in table.token_keys if key in value]) if isinstance(value, dict) else 0
+    if not isinstance(value, dict) or table.token_keys.isdisjoint(value):
+        return 0
+    return sum([_integers(value[key]) for key in table.token_keys if key in value])
 
 
 def _integers(value: JSON) -> int:

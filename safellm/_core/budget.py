@@ -140,6 +140,8 @@ def bounded_hold(amounts: Amounts) -> Amounts:
     if min(amounts.input_tokens, amounts.output_tokens, amounts.micro_usd or 0, amounts.requests) < 0:
         msg = "a reservation can't hold a negative amount"
         raise ProtocolMisuse(msg)
+    if is_credible(amounts):
+        return amounts
     return Amounts(
         input_tokens=min(amounts.input_tokens, MOST_TOKENS),
         output_tokens=min(amounts.output_tokens, MOST_TOKENS),

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from safellm._core.adapter import Adapter, Ceiling, Route
+from safellm._core.adapter import Adapter, Ceiling, Route, UsageSeen
 from safellm._core.bodies import Body
 from safellm._core.caveats import Attempt
 from safellm._core.detection.finding import Scanner
@@ -21,6 +22,7 @@ from safellm._core.standing import Standing
 
 if TYPE_CHECKING:
     from safellm._core.redaction.spots import Finder
+    from safellm._core.tools.gate import Gate, Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,9 @@ class RequestHead:
     Attributes:
         known: What was found out about requests that differ in nothing but their bodies; shared by their heads. Who puts
             something there names what it depends on besides the head.
+        kept_bytes: Input of this call that the provider has already, because it keeps the conversation with the connection.
+        grows: What the conversation hides later may come back in this call's answer.
+        timeout_s: How long the program waits for an answer, in seconds; None for ever, or where that isn't known.
     """
 
     method: str
@@ -39,6 +44,9 @@ class RequestHead:
     headers: tuple[tuple[str, str], ...]
     extensions: frozenset[str] = frozenset()
     known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    kept_bytes: int = 0
+    grows: bool = False
+    timeout_s: float | None = None
     _first: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,10 +96,8 @@ class Prices(Protocol):
         """Return the most that a call can cost."""
         ...
 
-    def price(  # noqa: PLR0913 - one number per kind of token
-        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
-    ) -> int | None:
-        """Return what a call cost; `cached` of the input tokens came from the provider's cache, `tier` is what was asked for."""
+    def price(self, provider: str, model: str, usage: UsageSeen, tier: str | None = None) -> int | None:
+        """Return what a call of known input and output cost; `tier` is what was asked for."""
         ...
 
 
@@ -134,30 +140,33 @@ class Call:
     fields: list[Field]
     mapping: Mapping
     size: int
+    policy: Policy  # of the tools
     changed: bool = False
     grown: int = 0  # bytes by which changes made the body longer
     hide_usage: bool = False
     findings: Counts[str] = field(default_factory=Counts)
     hidden_removed: int = 0
+    untrusted_sources: tuple[str, ...] = ()  # where text of others in it came from
+    injection_score: int = 0  # of that text, in thousandths
+    injection_signals: set[str] = field(default_factory=set)
     would_refuse: list[str] = field(default_factory=list)
     ceiling: Ceiling | None = None
     amounts: Amounts = field(default_factory=Amounts)
     counted: bool = False  # the input was counted exactly, or that was tried
     bounded: bool = False  # a limit counts what it spends: its output may not exceed what is held
     labels: dict[str, str] = field(default_factory=dict)  # provider, model and operation
+    said: MappingABC[str, str] = field(default_factory=dict)  # what system, policy and program say of whose call it is
     limits: tuple[Limit, ...] = ()  # of the policy, those that it falls under
     standing: Standing | None = None
     attempt: Attempt | None = None  # as far as the request itself says
+    toolbox: Toolbox | None = None  # None: nobody asks about tools
+    gate: Gate | None = None  # judges the tool calls of the answer
+    untrusted_text: bool = False  # the request holds text that is marked as somebody else's
 
     @property
     def scoped_limits(self) -> tuple[Limit, ...]:
         """The ceilings of grant and scopes; they hold in every mode."""
         return self.standing.limits if self.standing is not None else ()
-
-    @property
-    def policy(self) -> Policy:
-        """The policy of this call."""
-        return self.tools.policy
 
     @property
     def model(self) -> str:

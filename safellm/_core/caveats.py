@@ -37,6 +37,8 @@ _LONGEST_LIST = 64
 _LONGEST_NAME = 256
 _LARGEST_NUMBER = 2**53 - 1  # RFC 8259, 6: what every JSON reader keeps exactly
 _MICRO = 1_000_000
+_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_READER = json.JSONDecoder()
 _AMOUNT = re.compile(r"([0-9][0-9_]{0,15}(?:\.[0-9]{1,6})?) ?(usd|tokens)", re.IGNORECASE)
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(s|min|h|d)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -105,7 +107,7 @@ def parse(raw: bytes) -> tuple[str, JSON]:
         InvalidGrant: they are none, or not in the one form of it.
     """
     try:
-        value = json.loads(raw)
+        value = _READER.decode(raw.decode())
     except ValueError:  # also what isn't UTF-8
         raise InvalidGrant("The grant has a caveat that can't be read") from None
     except RecursionError:
@@ -137,7 +139,7 @@ def encode(name: str, value: JSON) -> bytes:
 def canonical(value: Any) -> bytes:
     """Return JSON that has one form only."""
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return _WRITER.encode(value).encode()
     except (UnicodeEncodeError, RecursionError):
         raise InvalidGrant("The grant has a caveat that can't be written") from None
 

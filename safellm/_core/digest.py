@@ -4,52 +4,39 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from hashlib import _Hash
 
-_GATHERED = 1 << 16  # bytes that are kept before they are digested: pieces of a stream are small, calls are not free
 _BLOCK = 64  # bytes (FIPS 180-4)
 
 
-@dataclass(slots=True)
 class Digest:
     """Digests bytes that come in pieces.
 
     Args:
         key: Secret of the installation.
         name: What is digested.
+
+    Attributes:
+        add: Takes the next piece. The hash's own method: a stream has many pieces, and no call between costs nothing.
     """
 
-    key: bytes = field(repr=False)
-    name: bytes
-    _pieces: list[bytes] = field(default_factory=list, repr=False)
-    _size: int = 0
-    _inner: _Hash | None = field(default=None, repr=False)
+    __slots__ = ("_inner", "_outer", "add")
 
-    def add(self, data: bytes) -> None:
-        """Take the next piece."""
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > _GATHERED:
-            self._inner = self._digested()
-            self._pieces.clear()
-            self._size = 0
+    def __init__(self, key: bytes, name: bytes) -> None:
+        inner, self._outer = _begun(key, name)
+        self._inner = inner.copy()
+        self.add: Callable[[bytes], None] = self._inner.update
 
     def hex(self) -> str:
         """Return the digest of everything so far, in lower-case hexadecimal."""
-        outer = _begun(self.key, self.name)[1].copy()
-        outer.update(self._digested().digest())
+        outer = self._outer.copy()
+        outer.update(self._inner.digest())
         return outer.hexdigest()
-
-    def _digested(self) -> _Hash:
-        inner = _begun(self.key, self.name)[0].copy() if self._inner is None else self._inner.copy()
-        for piece in self._pieces if len(self._pieces) == 1 else (b"".join(self._pieces),):
-            inner.update(piece)
-        return inner
 
 
 def keyed_digest(key: bytes, name: bytes, data: bytes) -> str:

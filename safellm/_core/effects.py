@@ -163,11 +163,24 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The first bytes of a request or an answer, and how long it was as a whole."""
+
+    data: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Append one event to the audit trail; durable when the answer (`None`) comes back."""
+    """Append one event to the audit trail; durable when the answer (`None`) comes back.
+
+    Attributes:
+        content: Kept beside the trail first, if there is a place for it; the record gets its digest.
+    """
 
     event: str
     fields: Mapping[str, JSON]
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +190,8 @@ class Forward:
     Attributes:
         headers: All that are sent.
         body: None when the request's own bytes go out untouched.
-        own_headers: The headers are the request's own, but for `accept-encoding: identity`; a shell may take the shorter way.
+        own_headers: The headers are the request's own, but for `accept-encoding: identity` and the length of another body; a shell
+            may take the shorter way.
     """
 
     headers: tuple[tuple[str, str], ...]

@@ -30,6 +30,7 @@ _AMOUNTS: Final[dict[str, object]] = {
     "required": ["input_tokens", "output_tokens"],
     "additionalProperties": False,
 }
+_LABELS: Final[dict[str, object]] = {"type": "object", "additionalProperties": _TEXT}
 _DECISION: Final[dict[str, object]] = {"enum": ["allow", "modify", "deny"]}
 _REASON: Final[dict[str, object]] = {"enum": sorted(str(one) for one in Reason)}
 
@@ -50,7 +51,7 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     ),
     "event.name": ("What happened.", _NAME),
     "event.id": ("Name of the event; for a call, of this attempt on the wire.", _NAME),
-    "event.parent": ("`event.id` of the intent that this is the end of.", _NAME),
+    "event.parent": ("`event.id` of the record that this one follows from; of an outcome, its intent.", _NAME),
     "decision": ("What the guards decided.", _DECISION),
     "reason": ("Why it was refused; the codes are in guards.md.", _REASON),
     "policy.digest": ("SHA-256 of the policy in force.", _HASH),
@@ -96,9 +97,22 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     ),
     "safellm.content.hmac_out": ("The same of what the program got.", _HASH),
     "safellm.content.binary_bytes": ("Bytes that are no text and were not searched.", _COUNT),
+    "safellm.content.sealed_in": ("SHA-256 of the request as it is kept, encrypted, beside the trail.", _HASH),
+    "safellm.content.sealed_out": ("The same of the answer.", _HASH),
+    "safellm.content.erased": ("How many kept requests and answers were erased.", _COUNT),
+    "safellm.content.erased_sha256": ("SHA-256 of their sorted `sealed` digests, one a line.", _HASH),
     "safellm.redaction.counts": ("How many values of each type were found.", _COUNTS),
     "safellm.input.hidden_removed": ("Invisible characters taken out of the request.", _COUNT),
+    "safellm.untrusted.sources": (
+        "Where text came from that neither the program nor its user wrote: tool:NAME, document, file, marked:SOURCE.",
+        _TEXTS,
+    ),
+    "safellm.injection.score": ("How much that text reads like orders to the model, in thousandths.", _COUNT),
+    "safellm.injection.signals": ("What was seen in it, such as override, prompt_leak, exfiltration.", _TEXTS),
     "safellm.output.actions": ("What was done to the answer's text, and how often.", _COUNTS),
+    "gen_ai.tool.name": ("The tool, of those that the request declares, whose call was refused.", _NAME),
+    "safellm.tools.passed": ("Tool calls of the answer that reached the program.", _COUNT),
+    "safellm.tools.approved": ("Keyed digests of the calls that a person approved: of name and arguments.", _TEXTS),
     "safellm.budget.reserved": ("Upper bound held before sending; money in millionths of a US dollar.", _AMOUNTS),
     "safellm.budget.charged": ("What was billed.", _AMOUNTS),
     "safellm.budget.name": ("The account of a limit, with the labels that it counts by.", _NAME),
@@ -113,6 +127,16 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.rotate.head": ("Hash of its last record.", _HASH),
     "safellm.prune.files": ("How many of the oldest files were removed.", _COUNT),
     "safellm.prune.through_seq": ("Number of the last record in them.", _COUNT),
+    "user.id": ("Whose call it is: a keyed pseudonym, unless the policy wants the name.", _NAME),
+    "safellm.labels": ("What policy and program say of the call; what looks personal by its pseudonym.", _LABELS),
+    "safellm.alert.name": ("Name of the alert in the policy.", _NAME),
+    "safellm.alert.count": ("What it counts.", _NAME),
+    "safellm.alert.value": ("The count; money in millionths of a US dollar.", _COUNT),
+    "safellm.alert.limit": ("The count from which on it is told.", _COUNT),
+    "safellm.alert.mean": ("The mean of the windows before.", _COUNT),
+    "safellm.alert.window": ("The time over which was counted.", _NAME),
+    "safellm.alert.new": ("The label that had a value which was never seen.", _NAME),
+    "safellm.alert.subject": ("Whom or what it is about, by label.", _LABELS),
 }
 
 
@@ -140,8 +164,10 @@ EVENTS: Final[tuple[Event, ...]] = (
         ),
         may=(
             "safellm.key.ref", "safellm.grant.id", "gen_ai.request.model", "gen_ai.request.max_tokens",
-            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.would_refuse",
-            "safellm.content.binary_bytes", "http.request.resend_count",
+            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.untrusted.sources",
+            "safellm.injection.score", "safellm.injection.signals", "safellm.would_refuse",
+            "safellm.content.binary_bytes", "safellm.content.sealed_in", "http.request.resend_count", "user.id",
+            "safellm.labels",
         ),
     ),
     Event(
@@ -153,6 +179,8 @@ EVENTS: Final[tuple[Event, ...]] = (
             "gen_ai.response.id", "gen_ai.response.model", "gen_ai.response.finish_reasons", "gen_ai.usage.input_tokens",
             "gen_ai.usage.output_tokens", "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_write.input_tokens",
             "gen_ai.usage.reasoning.output_tokens", "safellm.output.actions", "safellm.budget.charged",
+            "gen_ai.tool.name", "safellm.tools.passed", "safellm.tools.approved", "safellm.would_refuse",
+            "safellm.content.sealed_out", "user.id", "safellm.labels",
         ),
     ),
     Event(
@@ -189,6 +217,16 @@ EVENTS: Final[tuple[Event, ...]] = (
     ),
     Event(
         name="audit.rotate", what="The first record of a new file.", always=("safellm.rotate.file", "safellm.rotate.head"),
+    ),
+    Event(
+        name="alert.raise", what="Something happened that the policy wants a person to be told of.",
+        always=("policy.digest", "safellm.version", "event.parent", "safellm.alert.name"),
+        may=("safellm.alert.count", "safellm.alert.value", "safellm.alert.limit", "safellm.alert.mean",
+             "safellm.alert.window", "safellm.alert.new", "safellm.alert.subject"),
+    ),
+    Event(
+        name="content.erase", what="A person erased kept content; which, its digest says.",
+        always=("policy.digest", "safellm.content.erased", "safellm.content.erased_sha256"),
     ),
     Event(
         name="audit.prune", what="The oldest files were removed; a signed note says where the rest begins.",
@@ -264,6 +302,8 @@ def _form(form: Mapping[str, object]) -> str:
         return f"`{form['const']}`"
     if form is _REASON:
         return "reason code"
+    if form is _LABELS:
+        return "texts by name"
     if form is _HASH:
         return "SHA-256, hex"
     if "enum" in form:

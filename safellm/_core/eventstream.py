@@ -9,7 +9,7 @@ same text; when the text ends first, it comes in an event of its own before the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from safellm._core import jsontext
 from safellm._core.adapter import Adapter, Delta, EventView, Seen, StreamReader
@@ -17,6 +17,7 @@ from safellm._core.answer import AnswerRules, Channel
 from safellm._core.effects import JSON
 from safellm._core.frames import Frame, learn
 from safellm._core.meter import Meter
+from safellm._core.tools.hold import Hold
 
 _MOST_FRAMES = 4  # forms of events that are looked for: choices of one answer, or pieces of text and of arguments
 _TRIES = 8  # forms that are learnt without ever being seen again, before it is given up
@@ -29,7 +30,13 @@ class OutputOver(Exception):
 
 
 class Framing(Protocol):
-    """How a stream is cut into events: server-sent events, or the elements of one JSON array."""
+    """How a stream is cut into events: server-sent events, or the elements of one JSON array.
+
+    Attributes:
+        as_they_are: Events are written one after the other, with nothing between them.
+    """
+
+    as_they_are: ClassVar[bool]
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that are complete by now."""
@@ -86,43 +93,68 @@ class EventStream:
     max_depth: int
     framing: Framing
     meter: Meter | None = None  # None: no limit depends on the output
+    hold: Hold | None = None  # keeps tool calls back until they are judged; None: there can be none
     ended: bool = False  # the provider said that nothing more comes
     cut: bool = False  # the stream was ended here: it had more output than is held
     cut_tokens: int = 0  # that came until then, about
+    stops: bool = False  # a tool call was refused: nothing more is to be read
     _over: bool = False
+    _failed: Exception | None = None  # raised when the program has what came before it
     _open: dict[tuple[str | int, ...], _Open] = field(default_factory=dict)
     _frames: list[Frame] = field(default_factory=list)
+    _lesson: tuple[bytes, JSON, Delta] | None = None
     _tries: int = _TRIES
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes to hand on by now."""
-        out: list[bytes] = []
-        before = b""
         if self.cut:
-            return before
-        for raw in self.framing.feed(data):
-            if self._over:
-                return self.framing.write([*out, *self._cut(before)])
-            before = raw
-            for frame in self._frames:
-                text = frame.text_of(raw)
-                if text is not None and (running := self._open.get(frame.delta.channel)) is not None:
-                    self._tries = _TRIES
-                    self.seen.model = frame.model
-                    if self.meter is not None and self.meter.add(frame.delta.channel, text):
-                        self._over = True
-                    treated = running.filters.feed(text)
-                    if treated != text:
-                        out += self._event(raw, fed=treated)
-                        break
-                    running.event, running.raw, running.delta = None, raw, frame.delta
-                    out.append(raw)
+            return b""
+        if self._failed is not None:
+            raise self._failed
+        out: list[bytes] = []
+        is_new = False  # some event is of a form that isn't known to be a piece of text and nothing else
+        try:
+            for raw in self.framing.feed(data):
+                known = self._known(raw)
+                is_new |= known is None
+                out += self._event(raw) if known is None else known
+                if self._over:
+                    out += self._cut(raw)
                     break
-            else:
-                out += self._event(raw)
-        if self._over:
-            out += self._cut(before)
-        return self.framing.write(out)
+        except Exception as error:
+            if not out:
+                raise
+            # What came before reaches the program, however the bytes were cut; `feed` or `finish` raises it next.
+            self._failed, self.stops = error, True
+        if self.hold is not None and not (self.hold.is_idle and (not is_new or self.hold.has_nothing(out))):
+            return self._passed(out)
+        return out[0] if len(out) == 1 and self.framing.as_they_are else self.framing.write(out)
+
+    def _known(self, raw: bytes) -> list[bytes] | None:
+        """Treat an event of a form that was learnt; None where it has none of them."""
+        if self._lesson is not None:  # from the event before: the first token doesn't wait for it
+            self._learn(*self._lesson)
+            self._lesson = None
+        for frame in self._frames:
+            text = frame.text_of(raw)
+            if text is not None and (running := self._open.get(frame.delta.channel)) is not None:
+                self._tries = _TRIES
+                self.seen.model = frame.model
+                if self.meter is not None and self.meter.add(frame.delta.channel, text):
+                    self._over = True
+                treated = running.filters.feed(text)
+                if treated != text:
+                    return self._event(raw, fed=treated)
+                running.event, running.raw, running.delta = None, raw, frame.delta
+                return [raw]
+        return None
+
+    def _passed(self, events: list[bytes]) -> bytes:
+        """Return the bytes of events that the program may have by now."""
+        if self.hold is not None:
+            events = self.hold.pass_on(events)
+            self.stops |= self.hold.gate.refused is not None
+        return self.framing.write(events)
 
     def _cut(self, last: bytes) -> list[bytes]:
         """Return the events with which the provider would end the stream here, treated like its own."""
@@ -142,10 +174,15 @@ class EventStream:
 
     def finish(self) -> bytes:
         """Return the rest: the stream is over, properly or not."""
+        if self._failed is not None:
+            raise self._failed
         rest = self.framing.rest()
         # An event that was cut off is dropped: no parser would dispatch it (WHATWG HTML 9.2.6), and it can't be guarded.
         tail = self._event(rest + b"\n\n") if self.framing.data_of(rest) == _DONE else []
-        return self.framing.write([*self._close(()), *tail], last=True)
+        events = [*self._close(()), *tail]
+        if self.hold is not None:
+            events = [*self.hold.pass_on(events), *self.hold.finish()]
+        return self.framing.write(events, last=True)
 
     def _event(self, raw: bytes, fed: str | None = None) -> list[bytes]:
         """Treat one event; `fed` is what the filters said of its only text, when they were asked already."""
@@ -171,8 +208,8 @@ class EventStream:
             return before
         if len(view.deltas) != 1 or view.closes or before_it != (self.seen.usage, len(self.seen.finish_reasons)):
             self._frames.clear()  # what such an event says may change how the others are to be read
-        elif not changed and fed is None:
-            self._learn(raw, event, view.deltas[0])
+        elif not changed and fed is None and view.deltas[0].container[view.deltas[0].key]:
+            self._lesson = (raw, event, view.deltas[0])
         before.append(self.framing.with_data(raw, jsontext.dumps(event)) if changed else raw)
         return before
 

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from safellm._core import jsontext, multipart, recording, reserving, sse, uploads
+from safellm._core import jsontext, multipart, recording, reserving, sse, uploads, withheld
 from safellm._core.adapter import Route, Seen
 from safellm._core.answer import AnswerRules
+from safellm._core.billing import billed
 from safellm._core.bodies import Body, OpaqueBody, read_body
 from safellm._core.call import Bounds, Call, RequestHead, Tools
-from safellm._core.decoding import Decoder, TooLarge, Undecodable
+from safellm._core.decoding import Decoder, Undecodable
 from safellm._core.digest import Digest, keyed_digest
 from safellm._core.effects import (
     Amounts,
+    Content,
     Decision,
     Effect,
     Forward,
@@ -36,17 +38,20 @@ from safellm._core.effects import (
     Release,
     Settle,
 )
-from safellm._core.eventstream import EventStream, OutputOver
+from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress, grant
 from safellm._core.guards.order import REQUEST
 from safellm._core.guards.run import Breaker
-from safellm._core.headers import header_fields
+from safellm._core.headers import header_fields, sent_headers
 from safellm._core.jsonarray import ArrayFraming
+from safellm._core.keeping import Keeper
 from safellm._core.meter import Meter
 from safellm._core.placeholder import Mapping
 from safellm._core.standing import Standing
 from safellm._core.tokens import encoding_of
-from safellm.errors import GuardFailure, ProtocolMisuse, Reason, Refused
+from safellm._core.tools import hold
+from safellm._core.tools.gate import Gate, Toolbox
+from safellm.errors import ProtocolMisuse, Reason, Refused
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
 Finish: TypeAlias = Generator[Effect, Any, None]
@@ -100,15 +105,18 @@ class Exchange:
         standing: The grant and the scopes that the call is made under.
         labels: What the program says of the call.
         breaker: The runs that the call is made in.
+        toolbox: Decides about tool calls, where the policy doesn't alone; None: nobody asks about tools.
 
     Attributes:
         untouched: The program gets the bytes of a whole answer as they came, so its headers are still true.
+        cut_off: The stream was ended here: nothing more is to be read.
+        waits: To treat the answer may take waiting for a person or the disk.
     """
 
     __slots__ = (
-        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in", "_digest_out",
-        "_error", "_events", "_form", "_labels", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status",
-        "_tools", "call_id", "state", "untouched",
+        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
+        "_digest_out", "_error", "_events", "_form", "_keeper", "_labels", "_named", "_remember", "_route", "_rules", "_seen",
+        "_standing", "_status", "_toolbox", "_tools", "call_id", "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -122,6 +130,7 @@ class Exchange:
         standing: Standing | None = None,
         labels: MappingABC[str, str] | None = None,
         breaker: Breaker | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self.state = State.READY
         self.call_id = call_id
@@ -130,6 +139,7 @@ class Exchange:
         self._standing = standing
         self._labels = labels or {}
         self._breaker = breaker
+        self._toolbox = toolbox
         self._conversation = conversation
         self._remember = remember
         self._call: Call | None = None
@@ -144,8 +154,9 @@ class Exchange:
         self._status = 0
         self._digest_in = ""
         self._digest_out = Digest(tools.key, b"out")
-        self.untouched = False
+        self.untouched = self.cut_off = self.waits = False
         self._error: Refused | None = None
+        self._keeper = None if tools.policy.audit.content == "off" else Keeper(tools.policy.audit)
         self._named: dict[str, str] = {}  # headers that hold names, as they will be sent
 
     # -- the request ----------------------------------------------------------------------------------------------------
@@ -159,20 +170,26 @@ class Exchange:
             yield from reserving.hold(call, self.call_id)
             reserved = True
             self._admit(call)
-            yield from reserving.tell(call, self.call_id)
+            if call.limits:
+                yield from reserving.tell(call, self.call_id)
             fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
-            yield Record(event="call.intent", fields=fields)
+            yield Record(event="call.intent", fields=fields, content=self._content_in(call, body))
         except Refused as error:
             return (yield from self._refuse(head, error, reserved=reserved))
         except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
             # `from None` and the type's name only: the frames and the message may hold prompt text.
-            failure = _broken("a guard", error)
+            failure = withheld.broken("a guard", error)
             return (yield from self._refuse(head, failure, reserved=reserved))
         self.state = State.FORWARDED
         drops = uploads.drops(head, call.route)
-        sent = _request_headers(head, self._named, drops, changed=call.changed)
+        sent = sent_headers(head, self._named, drops, changed=call.changed)
         body_out = call.body.encode() if call.changed else None
-        return Forward(headers=sent, body=body_out, own_headers=not (call.changed or drops or self._named))
+        return Forward(headers=sent, body=body_out, own_headers=not (drops or self._named))
+
+    def _content_in(self, call: Call, body: bytes) -> Content | None:
+        if self._keeper is None:
+            return None
+        return self._keeper.request(call.body.encode() if call.changed and not self._keeper.full else body)
 
     def _check(self, head: RequestHead, body: bytes) -> Call:
         tools = self._tools
@@ -205,9 +222,11 @@ class Exchange:
             body=parsed,
             fields=[*parsed.fields(), *names],
             mapping=self._conversation(name, began_with),
-            size=len(body),
+            size=len(body) + head.kept_bytes,
+            policy=policy,
             would_refuse=unreadable,
             standing=self._standing,
+            toolbox=self._toolbox,
         )
         self._call = call
         reserving.find_limits(call, self._labels)
@@ -215,11 +234,14 @@ class Exchange:
         structured = tools.adapter.structured(parsed.value)
         grant.check(call)
         for guard_name, guard in REQUEST:
-            self._run(guard_name, guard, call)
+            try:
+                guard(call)
+            except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
+                self._refused_by(guard_name, error, call)
         grant.check_settled(call)
         self._rules = AnswerRules(
             policy=policy,
-            mapping=call.mapping if len(call.mapping) else None,
+            mapping=call.mapping if head.grows or len(call.mapping) else None,
             structured=structured,
             table=tools.adapter.table,
         )
@@ -228,9 +250,11 @@ class Exchange:
     def _read(self, head: RequestHead, body: bytes) -> Body:
         limits = self._tools.policy.limits
         if len(body) > limits.request_bytes:
-            raise _shape(Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes.")
+            raise withheld.shape(
+                Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes."
+            )
         if head.header("content-encoding") not in ("", "identity"):
-            raise _shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
+            raise withheld.shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
         table, route = self._tools.adapter.table, self._route
         if route is not None and route.upload is not None and uploads.is_file(head, route):
             return uploads.read_file(head, body, route.upload, table, max_depth=limits.json_depth)
@@ -238,19 +262,18 @@ class Exchange:
             return read_body(body, head.header("content-type"), table, max_depth=limits.json_depth)
         except (jsontext.Malformed, multipart.Malformed) as error:
             what = f"The request body can't be read: {error}"
-            raise _shape(Reason.SHAPE_MALFORMED, what, "Send a well-formed body.") from None
+            raise withheld.shape(Reason.SHAPE_MALFORMED, what, "Send a well-formed body.") from None
 
-    def _run(self, name: str, guard: Callable[[Call], None], call: Call) -> None:
-        try:
-            guard(call)
-        except Refused as error:
+    def _refused_by(self, name: str, error: Exception, call: Call) -> None:
+        """Raise what a guard said or how it broke; where the policy only observes, note it."""
+        if isinstance(error, Refused):
             if not call.policy.observes:
-                raise
+                raise error
             call.would_refuse.append(error.reason)
-        except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
-            if not call.policy.observes or call.standing is not None:
-                raise _broken(f"the guard {name}", error) from None
-            call.would_refuse.append(Reason.GUARD_ERROR)
+            return
+        if not call.policy.observes or call.standing is not None:
+            raise withheld.broken(f"the guard {name}", error) from None
+        call.would_refuse.append(Reason.GUARD_ERROR)
 
     def _admit(self, call: Call) -> None:
         """Count the call in the runs around it (THREATS B.9)."""
@@ -303,13 +326,22 @@ class Exchange:
         try:
             self._decoder = Decoder(named.get("content-encoding", ""), policy.limits.response_bytes)
         except Undecodable as error:
-            raise self._fail(Reason.SHAPE_ENCODING, f"The answer came in {error}") from None
+            raise self._withheld(withheld.unread(Reason.SHAPE_ENCODING, f"The answer came in {error}")) from None
         self._form = self._form_of(self._content_type, status)
         if self._form is Form.EVENTS:
             self._events = self._event_stream()
+        gate = self._gate()
+        self.waits = gate is not None and gate.may_wait and self._form is not Form.BYTES
         if (self._form is not Form.BYTES or self._decoder.changes) and not _STALE.isdisjoint(named):
-            headers = tuple((name, value) for name, value in headers if name.lower() not in _STALE)
+            headers = tuple([(name, value) for name, value in headers if name.lower() not in _STALE])
         return Answer(form=self._form, headers=headers)
+
+    def may_wait_for(self, data: bytes) -> bool:
+        """Return whether `feed` with these bytes may take waiting for a person or the disk; asked for each of them in turn."""
+        events = self._events
+        if not self.waits or events is None or events.hold is None:
+            return False
+        return self._decoder.changes or events.hold.may_judge(data)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the answer's body; return the bytes that the program may have by now.
@@ -321,26 +353,21 @@ class Exchange:
             self._expect(State.ANSWERING)
         try:
             out = self._decoder.feed(data)
-            if self._events is not None:
-                out = self._events.feed(out)
+            if self._keeper is not None and not self._keeper.full:
+                self._keeper.add(out)
+            events = self._events
+            if events is not None:
+                out = events.feed(out)
+                self.cut_off = events.cut or events.stops
             elif self._form is Form.WHOLE:
                 self._collected.append(out)
                 return b""
-        except (TooLarge, sse.TooLong):
-            raise self._fail(Reason.SHAPE_LIMIT, "The answer is larger than the limit") from None
-        except (Undecodable, jsontext.Malformed) as error:
-            raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
-        except OutputOver:
-            raise self._ran_over() from None
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
-            raise self._broke(error) from None
+            raise self._withheld(error) from None
         self._digest_out.add(out)
+        if self._keeper is not None and self._keeper.full:
+            self._keeper.add(out)
         return out
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether the stream was ended here: nothing more is to be read."""
-        return self._events is not None and self._events.cut
 
     def cut(self, error: Refused) -> None:
         """Note why the rest of the answer is withheld, for the record: the call may go on no longer."""
@@ -362,11 +389,11 @@ class Exchange:
         try:
             self._decoder.finish()
             out = self._events.finish() if self._events is not None else self._whole()
-        except (Undecodable, jsontext.Malformed) as error:
-            raise self._fail(Reason.SHAPE_MALFORMED, f"The answer can't be read: {error}") from None
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
-            raise self._broke(error) from None
+            raise self._withheld(error) from None
         self._digest_out.add(out)
+        if self._keeper is not None and self._keeper.full:
+            self._keeper.add(out)
         return out
 
     def _form_of(self, content_type: str, status: int) -> Form:
@@ -384,8 +411,10 @@ class Exchange:
         adapter, limits = self._tools.adapter, self._tools.policy.limits
         # By what was asked for, not by what the answer calls itself: the SDKs that ask for an array read one (E.9).
         framing = (
-            sse.SSEFraming(limit_bytes=limits.event_bytes, fields_only=route.streams)
-            if not route.streams or "alt=sse" in call.head.query
+            sse.SSEFraming(limits.event_bytes)
+            if not route.streams
+            else sse.FieldsFraming(limits.event_bytes)
+            if "alt=sse" in call.head.query
             else ArrayFraming(limit_bytes=limits.event_bytes)
         )
         return EventStream(
@@ -396,6 +425,7 @@ class Exchange:
             max_depth=limits.json_depth,
             framing=framing,
             meter=self._meter(call),
+            hold=None if call.gate is None else hold.Hold(gate=call.gate, framing=framing, max_depth=limits.json_depth),
         )
 
     def _meter(self, call: Call) -> Meter | None:
@@ -422,9 +452,19 @@ class Exchange:
                 raise
             # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
             depth = self._tools.policy.limits.json_depth
-            return rules.lines(data, max_depth=depth, download=route.binary) if _is_utf8(data) else data
+            out = rules.lines(data, max_depth=depth, download=route.binary) if _is_utf8(data) else data
+            if (gate := self._gate()) is not None:
+                hold.lines(out, gate, max_depth=depth)
+            return out
         self._tools.adapter.observe(value, self._seen)
-        return jsontext.dumps(value) if rules.may_change(data) and rules.document(value) else data
+        changed = rules.may_change(data) and rules.document(value)
+        if (gate := self._gate()) is not None:
+            hold.whole(value, gate)
+        return jsontext.dumps(value) if changed else data
+
+    def _gate(self) -> Gate | None:
+        """Return who judges the tool calls of this answer; nobody for an error."""
+        return None if self._call is None or self._status >= _ERROR else self._call.gate
 
     # -- afterwards -----------------------------------------------------------------------------------------------------
 
@@ -444,6 +484,8 @@ class Exchange:
             failure = None  # programs stop reading at the end mark; the stream was whole
         if self._seen.id is not None and len(call.mapping) and self._tools.adapter.keeps_conversation(route):
             self._remember(self._seen.id, call.mapping)
+        if call.gate is not None and self._seen.id is not None:
+            call.gate.keep(self._seen.id)
         charged: Amounts | None = None
         try:
             if not sent:
@@ -451,43 +493,21 @@ class Exchange:
                     self._breaker.drop(self.call_id)
                 yield Release(id=self.call_id)
             else:
+                cut = self._events is not None and self._events.cut
+                bill = billed(call, self._seen, self._status, self._events.cut_tokens if cut and self._events else None)
                 if self._breaker is not None:
-                    self._breaker.settle(self.call_id, self._billed(call))
-                charged = yield Settle(id=self.call_id, amounts=self._billed(call), model=self._seen.model)
+                    self._breaker.settle(self.call_id, bill)
+                charged = yield Settle(id=self.call_id, amounts=bill, model=self._seen.model)
             fields = recording.outcome(
                 call, call_id=self.call_id, status=self._status, seen=self._seen, counts=rules.counts, refused=self._error,
                 failure=failure, charged=charged, digest=self._digest_out.hex(),
             )  # fmt: skip
-            yield Record(event="call.outcome", fields=fields)
+            yield Record(
+                event="call.outcome", fields=fields, content=None if self._keeper is None else self._keeper.answer()
+            )
         except Refused as error:
             error.sent = sent
             raise
-
-    def _billed(self, call: Call) -> Amounts | None:
-        """Return what the provider says it bills; None charges the whole reservation (THREATS B.3)."""
-        if self._events is not None and self._events.cut:
-            return self._billed_until_cut(call, self._events.cut_tokens)
-        if self._status >= _ERROR:  # an error answer is not billed
-            return Amounts(input_tokens=0, output_tokens=0, micro_usd=0, requests=1)
-        usage = self._seen.usage
-        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
-            return None
-        provider = self._tools.adapter.provider_of(call.head.origin)
-        counts = (usage.input_tokens, usage.output_tokens, usage.cached_input_tokens or 0)
-        cost = self._tools.prices.price(provider, self._seen.model or call.model, *counts, call.service_tier)
-        if cost is None and self._seen.model not in (None, call.model):
-            cost = self._tools.prices.price(provider, call.model, *counts, call.service_tier)
-        return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
-
-    def _billed_until_cut(self, call: Call, tokens: int) -> Amounts:
-        # What the provider says at the end isn't known: all that was held, and what came besides.
-        usage = self._seen.usage
-        given = None if usage is None else usage.input_tokens
-        given = call.amounts.input_tokens if given is None else given
-        output = max(tokens, call.amounts.output_tokens)
-        provider = self._tools.adapter.provider_of(call.head.origin)
-        cost = self._tools.prices.bound(provider, call.model, given, output)
-        return Amounts(input_tokens=given, output_tokens=output, micro_usd=cost, requests=1)
 
     # -- small ----------------------------------------------------------------------------------------------------------
 
@@ -502,22 +522,9 @@ class Exchange:
             raise ProtocolMisuse("the request was not accepted")
         return self._call, self._rules, self._route
 
-    def _fail(self, reason: Reason, what: str) -> Refused:
-        self._error = Refused(
-            what, guard="answer", reason=reason, remedy="Ask again; if it persists, the server is at fault.",
-            status=400, sent=True,
-        )  # fmt: skip
-        return self._error
-
-    def _ran_over(self) -> Refused:
-        self._error = Refused(
-            "The answer has more output than its budget holds", guard="budget", reason=Reason.BUDGET_EXCEEDED,
-            remedy="Ask for a shorter answer; this server doesn't keep to the ceiling of the request.", status=429, sent=True,
-        )  # fmt: skip
-        return self._error
-
-    def _broke(self, error: Exception) -> Refused:
-        self._error = _broken("a guard of the answer", error, sent=True)
+    def _withheld(self, error: Exception) -> Refused:
+        """Note why the answer is withheld, and return what the program is told."""
+        self._error = withheld.refusal_of(error)
         return self._error
 
 
@@ -534,28 +541,3 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _broken(what: str, error: Exception, *, sent: bool = False) -> GuardFailure:
-    return GuardFailure(
-        f"{what[0].upper()}{what[1:]} broke ({type(error).__name__})",
-        guard="exchange",
-        reason=Reason.GUARD_ERROR,
-        remedy="This is a defect of safellm: please report it with the type of error and the endpoint.",
-        sent=sent,
-    )
-
-
-def _shape(reason: Reason, what: str, remedy: str) -> Refused:
-    return Refused(what, guard="shape", reason=reason, remedy=remedy, status=400)
-
-
-def _request_headers(
-    head: RequestHead, named: dict[str, str], drops: frozenset[str], *, changed: bool
-) -> tuple[tuple[str, str], ...]:
-    """Ask for an answer that needs no decoding; describe the body that is sent."""
-    if not (changed or drops or named):
-        return (*[item for item in head.headers if item[0] != "accept-encoding"], ("accept-encoding", "identity"))
-    dropped = {"accept-encoding", *drops} | ({"content-length", "transfer-encoding"} if changed else set())
-    kept = tuple((name, named.get(name, value)) for name, value in head.headers if name not in dropped)
-    return (*kept, ("accept-encoding", "identity"))

@@ -177,9 +177,15 @@ def read(value: JSON, table: Table, *, trust: Trust = Trust.UNTRUSTED) -> Docume
     else:
         _walk(value, table, trust, (), "", "", fields, None)
         # Keys last: a renamed key must not leave a value's field pointing at the old name.
-        if any(one.is_key for one in fields):
-            fields.sort(key=lambda one: one.is_key)
+        for one in fields:
+            if one.is_key:
+                fields.sort(key=_is_key)
+                break
     return Document(value, fields)
+
+
+def _is_key(one: Field) -> bool:
+    return one.is_key
 
 
 def open_arguments(document: Document, *, max_depth: int) -> None:
@@ -225,7 +231,8 @@ def _walk(  # noqa: C901, PLR0913 - the path of one recursion, spelled out
                 )  # fmt: skip
             made = type(child)
             if made is str:
-                kind = _kind(table, child_key, key, child, typed)
+                known = table._kind.get((child_key, key)) if typed is None else None  # noqa: SLF001 - the same module
+                kind = known if known is _TEXT or known is _IDENTIFIER else _kind(table, child_key, key, child, typed)
                 if kind is _IDENTIFIER and child in _WORDS:
                     continue
                 fields.append(

@@ -67,3 +67,14 @@ def _is_programs(name: str) -> bool:
     if name in _OWN or name.startswith(_OWN_PREFIXES):
         return False
     return name.endswith(_IDEMPOTENCY) or _CREDENTIAL_WORDS.isdisjoint(_WORDS.split(name))
+
+
+def sent_headers(
+    head: RequestHead, named: dict[str, str], drops: frozenset[str], *, changed: bool
+) -> tuple[tuple[str, str], ...]:
+    """Ask for an answer that needs no decoding; describe the body that is sent."""
+    if not (changed or drops or named):
+        return (*[item for item in head.headers if item[0] != "accept-encoding"], ("accept-encoding", "identity"))
+    dropped = {"accept-encoding", *drops} | ({"content-length", "transfer-encoding"} if changed else set())
+    kept = tuple((name, named.get(name, value)) for name, value in head.headers if name not in dropped)
+    return (*kept, ("accept-encoding", "identity"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from safellm._core.jsontext import Malformed
 from safellm._core.sse import TooLong
@@ -27,6 +28,8 @@ class ArrayFraming:
     Args:
         limit_bytes: Largest element.
     """
+
+    as_they_are: ClassVar[bool] = False
 
     limit_bytes: int
     _buffer: bytearray = field(default_factory=bytearray, repr=False)

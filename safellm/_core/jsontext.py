@@ -50,7 +50,9 @@ def loads(data: bytes, *, max_depth: int) -> JSON:
     except orjson.JSONDecodeError:
         return _exact(data, max_depth)
     names = _survey(value, max_depth)
-    return value if names is not None and _are_all(names, data, value) else _exact(data, max_depth)
+    if names is not None and ((len(data) <= _LARGE and data.count(b":") == names) or _are_all(names, data, value)):
+        return value  # type: ignore[no-any-return]  # orjson.loads is typed Any
+    return _exact(data, max_depth)
 
 
 def dumps(value: JSON) -> bytes:
@@ -105,10 +107,9 @@ def _are_all(names: int, data: bytes, value: Any) -> bool:
     """Return whether `names` is as many as stand in the text, so that none stands twice in one object.
 
     Each name ends in a quotation mark and a colon. Counting these can count too many, inside strings, but never too few:
-    equal numbers are a proof, others are none. A text that is written again byte for byte is one as well.
+    equal numbers are a proof, others are none: for a small text, `loads` counts all colons first. A text that is written again byte
+    for byte is one as well.
     """
-    if len(data) <= _LARGE and data.count(b":") == names:
-        return True
     if data[1:2] not in b" \r\n\t" and _written(value) == data:
         return True
     without = _ESCAPE.sub(b"", data) if b"\\" in data else data  # no quotation mark is left inside a string

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -129,6 +128,8 @@ def _end(data: bytes, at: int) -> int:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < _CONTINUES:
+        return data[at], at + 1  # as nearly all are
     value = 0
     for place in range(_VARINT_BYTES):
         if at + place >= len(data):
@@ -158,4 +159,4 @@ def _chain(root: bytes, identifier: bytes, caveats: tuple[bytes, ...]) -> bytes:
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.digest(key, message, hashlib.sha256)
+    return hmac.digest(key, message, "sha256")

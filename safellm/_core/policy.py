@@ -30,6 +30,7 @@ from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
 from safellm._core.limits import KNOWN, Rule, base_account
 from safellm._core.neutral.addresses import Judge, parse_allowed
+from safellm._core.tools.rules import ToolCalls, ToolRule
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -92,6 +93,26 @@ class Input(_Part):
 
     hidden_characters: Literal["remove", "pass"] = Field(
         "remove", description="Invisible characters in text that the program did not write itself."
+    )
+
+
+class Untrusted(_Part):
+    """Text that neither the program nor its user wrote: results of tools, documents, files, what `safellm.untrusted` marked."""
+
+    score: Literal["untrusted", "all", "off"] = Field(
+        "untrusted",
+        description="Which text is scored for orders to the model (prompt injection); the score is recorded. all: the user's too.",
+    )
+    block_at: Annotated[Decimal, Field(gt=0, le=1)] | None = Field(
+        None, description="Score from which on a call is refused; 0.9 is reached by few honest texts. Default: never."
+    )
+    delimiters: Literal["defuse", "pass"] = Field(
+        "defuse", description="Special tokens of chat formats in such text, such as <|im_start|>, are made plain text."
+    )
+    spotlight: Literal["off", "delimit", "mark", "encode"] = Field(
+        "off",
+        description="How the model is shown where such text begins and ends. delimit: fences that the text can't forge; mark: its "
+        "words are joined by a sign as well; encode: it is base64, for models that read it.",
     )
 
 
@@ -242,6 +263,11 @@ class Budgets(_Part):
         description="Address of a ledger for many machines: redis://, rediss:// or postgresql://. Default: a file.",
     )
     allow_volatile: bool = Field(False, description="Use a server that may forget: Redis without append-only file.")
+    webhook: str | None = Field(
+        None,
+        description="Send budget warnings as JSON to this URL, in the background. Its origin must be in egress.origins, or "
+        "loopback.",
+    )
     on_outage: Literal["refuse", "fallback"] = Field(
         "refuse", description="When a shared ledger can't be reached: refuse, or let each process spend fallback_share."
     )
@@ -298,6 +324,11 @@ class Audit(_Part):
         "required", description="required: a call that can't be recorded is refused."
     )
     directory: str | None = Field(None, description="Folder of the trail; default: the user's state folder.")
+    users: Literal["pseudonym", "plain", "off"] = Field(
+        "pseudonym",
+        description="How records name the user of a call: by a keyed pseudonym, which only this installation can make, by the "
+        "name itself, or not.",
+    )
     sync: Literal["each", "group", "none"] = Field(
         "group",
         description="When the disk has a record. group: it is in the file, and outlives a crash or kill of the program, before "
@@ -317,14 +348,25 @@ class Audit(_Part):
         None,
         description="Send events as JSON to this URL, in the background. Its origin must be in egress.origins, or loopback.",
     )
+    content: Literal["off", "redacted", "full"] = Field(
+        "off",
+        description="Keep requests and answers beside the trail, encrypted to `content_key`. redacted: as the provider saw "
+        "them, with placeholders; full: as the program did.",
+    )
+    content_key: str | None = Field(
+        None,
+        description="Public key that content is encrypted to, as `safellm audit content-key` printed it; only the private key, "
+        "best on another machine, reads it.",
+    )
+    content_bytes: int = Field(MiB, gt=0, le=64 * MiB, description="Bytes kept of a request or an answer.")
     checkpoint_records: int = Field(1000, gt=0, description="Records of a process after which the trail is signed.")
     checkpoint_seconds: int = Field(
         300, gt=0, description="Seconds after which a record is signed at the latest; it is when the program ends, too."
     )
     checkpoint_to: tuple[str, ...] = Field(
         (),
-        description="Where copies of checkpoints go: absolute files, best on another machine's disk, 'syslog', 'logging'. "
-        "A copy that was kept proves every record before it.",
+        description="Where copies of checkpoints go: absolute files, best on another machine's disk, 'syslog', 'logging', "
+        "'otel', a table by postgresql://, a bucket by s3://. A copy that was kept proves every record before it.",
     )
 
 
@@ -469,11 +511,22 @@ class Policy(_Part):
     """Everything the guards need to know; frozen, comparable, and identified by its digest."""
 
     mode: Mode = Field(Mode.GUARD, description="observe: change and refuse nothing; guard; strict.")
+    metrics: Annotated[str, StringConstraints(pattern=r"^(auto|on|off|prometheus(:[1-9][0-9]{0,4})?)$")] = Field(
+        "auto",
+        description="Numbers of calls through OpenTelemetry. auto: once the program has a meter provider; on: to the one that "
+        "OpenTelemetry's variables name; prometheus[:port]: served on 127.0.0.1, port 9464, for Prometheus; off.",
+    )
     unknown_endpoints: Literal["walk", "deny"] = Field("walk", description="Paths that the adapter does not know.")
     redaction: Redaction = Redaction()
     input: Input = Input()
+    untrusted: Untrusted = Untrusted()
     output: Output = Output()
     content: Content = Content()
+    tools: dict[str, ToolRule] = Field(
+        default_factory=dict,
+        description='What a tool may do, by its name: [tools.search]; [tools."github_*"] for a family, [tools."*"] for all others.',
+    )
+    tool_calls: ToolCalls = ToolCalls()
     budget: Budgets = Budgets()
     prices: dict[str, Price] = Field(
         default_factory=dict, description='Prices of models, which stand before the list\'s: [prices."my-model"].'

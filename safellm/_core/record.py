@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring
-from typing import Final, NoReturn, cast
+from typing import Final, NamedTuple, NoReturn, cast
 
 import orjson
 
@@ -47,7 +47,9 @@ _MAX_NUMBER_CHARACTERS = 17  # a sign and the 16 digits of 2^53
 # it sorts by code point, which for ASCII is the order by UTF-16 code unit; it escapes what JCS escapes, in the same form; it
 # refuses lone surrogates. A test compares it with an independent implementation. All other values take the slow lane.
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
+_NESTED: Final = frozenset({str, int, bool, type(None), dict, list})
 _JCS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_JCS_LINE: Final = _JCS | orjson.OPT_APPEND_NEWLINE
 # In a JSON text this can only be the member `hash` itself: inside a string the quotation marks would be escaped.
 _HASH_MEMBER: Final = b',"hash":"%s"' % GENESIS.encode("ascii")
 
@@ -72,9 +74,11 @@ class Sealed:
     hash: str  # lower-case hex SHA-256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsealed:
-    """A line whose bytes and hash were checked; its place in a chain was not."""
+class Unsealed(NamedTuple):
+    """A line whose bytes and hash were checked; its place in a chain was not.
+
+    A tuple: a report makes one for each of a million records, in a third of the time of a frozen dataclass.
+    """
 
     chain_uid: str
     seq: int
@@ -184,17 +188,19 @@ def unseal(line: bytes) -> Unsealed:
         raise BadRecord(f"longer than {MAX_LINE_BYTES} bytes")
     if not line.endswith(b"\n"):
         raise BadRecord("the line is not finished")
-    found = _parse_fast(line)
-    record, around = found or (_parse(line[:-1]), None)
+    fast = _unseal_fast(line)
+    if fast is not None:
+        return fast
+    record = _parse(line[:-1])
     claimed = record.get("seq")
     seq = claimed if type(claimed) is int and 0 < claimed <= MAX_INT else None
     try:
-        return _checked(line, record, around)
+        return _checked(line, record)
     except BadRecord as error:
         raise BadRecord(str(error), seq=seq) from None
 
 
-def _checked(line: bytes, record: dict[str, JSON], around: tuple[bytes, bytes] | None) -> Unsealed:
+def _checked(line: bytes, record: dict[str, JSON]) -> Unsealed:
     missing = CHAIN_NAMES - record.keys()
     if missing:
         raise BadRecord(f"without {', '.join(sorted(missing))}")
@@ -209,14 +215,14 @@ def _checked(line: bytes, record: dict[str, JSON], around: tuple[bytes, bytes] |
     prev, digest = _matching(record, "prev", _HASH), _matching(record, "hash", _HASH)
     _matching(record, "time_ns", _DIGITS)
     try:
-        before, after = around or _around_hash({name: value for name, value in record.items() if name != "hash"})
+        before, after = _around_hash({name: value for name, value in record.items() if name != "hash"})
     except ValueError as error:
         raise BadRecord(str(error)) from None
     if line != b'%s,"hash":"%s",%s\n' % (before, digest.encode("ascii"), after):
         raise BadRecord("not written in the canonical form")
     if hashlib.sha256(before + b"," + after).hexdigest() != digest:
         raise BadRecord("changed after it was written: its hash doesn't fit")
-    return Unsealed(chain_uid=uid, seq=seq, prev=prev, hash=digest, event=event, event_id=event_id, fields=record)
+    return Unsealed(uid, seq, prev, digest, event, event_id, record)
 
 
 def _matching(record: Mapping[str, JSON], name: str, pattern: re.Pattern[str]) -> str:
@@ -264,21 +270,57 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _parse_fast(line: bytes) -> tuple[dict[str, JSON], tuple[bytes, bytes]] | None:
-    """Return a record and its canonical text around the hash, in a fifth of the time; None where the slow lane must decide.
+def _unseal_fast(line: bytes) -> Unsealed | None:
+    """Return what a good line of ASCII says, in a third of the time; None where the slow lane must decide, and say why.
 
-    What orjson forgives (a key that stands twice) can't pass: the line is compared with what is written from the value.
+    What orjson forgives (a key that stands twice) can't pass: the line is what would be written from the value.
     """
     try:
         record = orjson.loads(line)
-    except ValueError:
+        if not _is_plain_ascii(line, record) or orjson.dumps(record, option=_JCS_LINE) != line:
+            return None
+        digest, seq, prev, uid = record["hash"], record["seq"], record["prev"], record["chain.uid"]
+        event, event_id = record["event.name"], record["event.id"]
+        member = b',"hash":"%s",' % digest.encode("ascii")
+        place = line.find(member)
+        good = (
+            place > 0
+            and hashlib.sha256(b"%s,%s" % (line[:place], line[place + len(member) : -1])).hexdigest() == digest
+            and type(record["v"]) is int
+            and record["v"] == VERSION
+            and type(seq) is int
+            and 0 < seq <= MAX_INT
+            and _is_uid(uid)
+            and _HASH.fullmatch(prev)
+            and _DIGITS.fullmatch(record["time_ns"])
+            and type(event) is str
+            and type(event_id) is str
+            and type(record["time"]) is str
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if type(record) is not dict or "hash" not in record:
-        return None
-    digest = record["hash"]
-    around = _around_hash_fast(record, record)
-    record["hash"] = digest
-    return None if around is None else (record, around)
+    return Unsealed(uid, seq, prev, digest, event, event_id, record) if good else None
+
+
+def _is_plain_ascii(line: bytes, record: dict[str, JSON]) -> bool:
+    kinds = set(map(type, record.values()))
+    if not line.isascii() or not kinds <= _NESTED:
+        return False
+    if kinds <= _PLAIN:
+        return True
+    for value in record.values():
+        kind = type(value)
+        if kind is dict:
+            if not _PLAIN.issuperset(map(type, cast("dict[str, JSON]", value).values())):
+                return False
+        elif kind is list and not _PLAIN.issuperset(map(type, cast("list[JSON]", value))):
+            return False
+    return True
+
+
+@lru_cache(maxsize=8)
+def _is_uid(text: str) -> bool:
+    return _UID.fullmatch(text) is not None
 
 
 def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:

@@ -6,13 +6,17 @@ from __future__ import annotations
 from safellm._core.adapter import Seen
 from safellm._core.answer import Counts
 from safellm._core.call import Bounds, Call, RequestHead, Tools
+from safellm._core.digest import keyed_digest
 from safellm._core.effects import JSON, Amounts
 from safellm._core.record import MAX_INT
 from safellm._core.standing import Standing
+from safellm._core.tools.gate import Gate
+from safellm._core.who import fields_of
 from safellm.errors import Refused
 
 FIRST_ERROR = 400  # HTTP statuses from here on are errors
 _LONGEST_NAME = 256  # characters of a model, an id or a finish reason; longer ones are cut in the record
+_MOST_SOURCES = 16  # sources of untrusted text in one record
 _MOST_REASONS = 64  # finish reasons in one record; `n` is at most 128 at OpenAI, and they say the same
 _KEY_HEADERS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 
@@ -30,26 +34,47 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     fields = _common(call.tools, head, call.route.operation)
     if call.standing is not None:
         fields.update(credential(call.standing))
+    fields.update(fields_of(call.tools, call.said))
     fields["event.id"] = call_id
     fields["decision"] = "modify" if call.changed else "allow"
     fields["gen_ai.request.stream"] = call.streams
     fields["safellm.request.bytes"] = call.size
     fields["safellm.content.hmac_in"] = digest
     fields["safellm.budget.reserved"] = _amounts(call.amounts)
-    optional: tuple[tuple[str, JSON], ...] = (
-        ("safellm.key.ref", _key_ref(head, bounds)),
-        ("gen_ai.request.model", _plain(call.model)),
-        ("gen_ai.request.max_tokens", _most_tokens(call)),
-        ("safellm.redaction.counts", dict(sorted(call.findings.items())) if call.findings else None),
-        ("safellm.input.hidden_removed", call.hidden_removed),
-        ("safellm.would_refuse", [str(reason) for reason in call.would_refuse] if call.would_refuse else None),
-        ("safellm.content.binary_bytes", call.body.binary_bytes),
-        ("http.request.resend_count", _resend_count(head)),
-    )
-    for name, value in optional:
-        if value:
-            fields[name] = value
+    if ref := _key_ref(head, bounds):
+        fields["safellm.key.ref"] = ref
+    if model := call.model:
+        fields["gen_ai.request.model"] = _plain(model)
+    if most := _most_tokens(call):
+        fields["gen_ai.request.max_tokens"] = most
+    if binary := call.body.binary_bytes:
+        fields["safellm.content.binary_bytes"] = binary
+    if resent := _resend_count(head):
+        fields["http.request.resend_count"] = resent
+    if (
+        call.findings or call.would_refuse or call.hidden_removed
+        or call.untrusted_sources or call.injection_score or call.injection_signals
+    ):  # fmt: skip
+        _add_found(fields, call)
     return fields
+
+
+def _add_found(fields: dict[str, JSON], call: Call) -> None:
+    """Add what the guards found in a request; in most they find nothing."""
+    optional: tuple[tuple[str, JSON], ...] = (
+        ("safellm.redaction.counts", dict(sorted(call.findings.items()))),
+        ("safellm.input.hidden_removed", call.hidden_removed),
+        ("safellm.untrusted.sources", _sources(call.untrusted_sources)),
+        ("safellm.injection.score", call.injection_score),
+        ("safellm.injection.signals", list[JSON](sorted(call.injection_signals))),
+        ("safellm.would_refuse", [str(reason) for reason in call.would_refuse]),
+    )
+    fields.update({name: value for name, value in optional if value})
+
+
+def _sources(sources: tuple[str, ...]) -> list[JSON]:
+    """Return where text of others came from: names that a program or a model chose, so they are cut."""
+    return [_plain(one) for one in sources[:_MOST_SOURCES]]
 
 
 def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
@@ -80,6 +105,7 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
     fields = _common(call.tools, call.head, call.route.operation)
     if call.standing is not None:
         fields.update(credential(call.standing))
+    fields.update(fields_of(call.tools, call.said))
     fields["event.parent"] = call_id
     fields["decision"] = "deny" if refused is not None else "modify" if counts.changed else "allow"
     fields["safellm.content.hmac_out"] = digest
@@ -93,6 +119,7 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
         ("gen_ai.response.model", _plain(seen.model)),
         ("gen_ai.response.finish_reasons", [_plain(one) for one in reasons[:_MOST_REASONS]] if reasons else None),
         ("safellm.output.actions", counts.as_record()),
+        *(() if call.gate is None else _tool_calls(call, call.gate)),
     )
     for name, value in optional:
         if value:
@@ -112,6 +139,17 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
     if charged is not None:
         fields["safellm.budget.charged"] = _amounts(charged)
     return fields
+
+
+def _tool_calls(call: Call, gate: Gate) -> tuple[tuple[str, JSON], ...]:
+    """Return what is said of the answer's tool calls; of what the model made up, no name is."""
+    approved = [keyed_digest(call.tools.key, b"tool", digest.encode()) for digest in gate.approved]
+    return (
+        ("gen_ai.tool.name", _plain(gate.refused_tool) if gate.refused_tool in gate.declared else None),
+        ("safellm.tools.passed", gate.passed),
+        ("safellm.tools.approved", list(approved[:_MOST_REASONS])),
+        ("safellm.would_refuse", list(gate.noted[:_MOST_REASONS])),
+    )
 
 
 def denial(  # noqa: PLR0913 - everything that is known of a call that isn't made

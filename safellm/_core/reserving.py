@@ -16,6 +16,7 @@ from safellm._core.counting import look_closer
 from safellm._core.effects import JSON, Effect, Limit, OnLimit, OverLimit, Pause, Record, Reserve, Watch, Window
 from safellm._core.guards.ceiling import clamp
 from safellm._core.limits import resolve
+from safellm._core.who import account_shown
 from safellm.errors import Reason
 
 _MOST_TRIES: Final = 16  # clamps and waits of one call; others may take the room again and again
@@ -30,7 +31,7 @@ def find_limits(call: Call, given: Mapping[str, str]) -> None:
         "model": call.model,
         "operation": call.route.operation,
     }
-    call.labels = known
+    call.labels, call.said = known, given
     if call.policy.budget.rules:
         key = next((key.ref for key in call.bounds.managed if call.head.carries(key.placeholder)), "code")
         grant = "" if standing is None or standing.grant is None else standing.grant.id
@@ -43,8 +44,10 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
     Raises:
         Refused: `budget.exceeded`; nothing is held then.
     """
-    yield from _hold_alone(call)
-    counted = tuple(limit for limit in call.limits if limit.window is not Window.CALL)
+    counted: tuple[Limit, ...] = ()
+    if call.limits:
+        yield from _hold_alone(call)
+        counted = tuple(limit for limit in call.limits if limit.window is not Window.CALL)
     waited_ns = 0
     for _ in range(_MOST_TRIES):
         over = yield Reserve(
@@ -66,12 +69,19 @@ def hold(call: Call, call_id: str) -> Generator[Effect, Any, None]:
         if limit.action is OnLimit.CLAMP and clamp(call, over):
             continue
         if limit.action is OnLimit.WAIT and over.resets_at_ns is not None:
-            slept = yield Pause(until_ns=over.resets_at_ns, most_ns=limit.wait_s * _SECOND_NS - waited_ns)
+            slept = yield Pause(until_ns=over.resets_at_ns, most_ns=_longest_wait_ns(call, limit) - waited_ns)
             if slept is not None:
                 waited_ns += slept
                 continue
         raise describe_over_limit(over)
     raise describe_over_limit(over)
+
+
+def _longest_wait_ns(call: Call, limit: Limit) -> int:
+    """Return how long a call may wait for a rate: never longer than its program would wait for an answer."""
+    patience_s = call.head.timeout_s
+    allowed_s = limit.wait_s if patience_s is None else min(limit.wait_s, max(0.0, patience_s))
+    return int(allowed_s * _SECOND_NS)
 
 
 def _hold_alone(call: Call) -> Generator[Effect, Any, None]:
@@ -100,14 +110,14 @@ def tell(call: Call, call_id: str) -> Generator[Effect, Any, None]:
     watched = tuple(limit for limit in call.limits if limit.warn_at is not None and limit.window is not Window.CALL)
     if watched:
         for over in (yield Watch(limits=watched)):
-            yield Record(event="budget.warning", fields=_warning(over, call_id))
+            yield Record(event="budget.warning", fields=_warning(call, over, call_id))
 
 
-def _warning(over: OverLimit, call_id: str) -> dict[str, JSON]:
+def _warning(call: Call, over: OverLimit, call_id: str) -> dict[str, JSON]:
     limit = over.limit
     return {
         "event.parent": call_id,
-        "safellm.budget.name": limit.name,
+        "safellm.budget.name": account_shown(call, limit.name),
         "safellm.budget.unit": limit.unit.value,
         "safellm.budget.window": limit.window.value,
         "safellm.budget.limit": limit.limit,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 # Atomic groups: CR LF is never read as two line ends.
 _BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -68,29 +69,15 @@ class Splitter:
         return rest
 
 
-@dataclass(slots=True, kw_only=True)
-class SSEFraming:
+@dataclass(slots=True)
+class SSEFraming(Splitter):
     """Server-sent events as a framing of streams: what `EventStream` needs to cut and to write them."""
 
-    limit_bytes: int
-    fields_only: bool = False  # some SDKs read a line that is no field as JSON: it is taken out, as the standard says
-    _splitter: Splitter = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._splitter = Splitter(self.limit_bytes)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that are complete by now.
-
-        Raises:
-            TooLong: the event under way is larger than the limit.
-        """
-        events = self._splitter.feed(data)
-        return [_fields_of(event) for event in events] if self.fields_only else events
+    as_they_are: ClassVar[bool] = True
 
     def rest(self) -> bytes:
         """Return the event that ended without its blank line, or nothing."""
-        return self._splitter.finish()
+        return self.finish()
 
     def data_of(self, event: bytes) -> bytes | None:
         """Return the event's data."""
@@ -106,11 +93,24 @@ class SSEFraming:
 
     def close(self) -> None:
         """Drop what came and is no whole event yet: nothing more is read."""
-        self._splitter.finish()
+        self.finish()
 
     def write(self, events: list[bytes], *, last: bool = False) -> bytes:  # noqa: ARG002 - other framings have an end
         """Return the bytes of the next events."""
         return b"".join(events)
+
+
+@dataclass(slots=True)
+class FieldsFraming(SSEFraming):
+    """The same for SDKs that read a line that is no field as JSON: it is taken out, as the standard says."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that are complete by now, without lines that are no fields.
+
+        Raises:
+            TooLong: the event under way is larger than the limit.
+        """
+        return [_fields_of(event) for event in Splitter.feed(self, data)]
 
 
 def _fields_of(event: bytes) -> bytes:

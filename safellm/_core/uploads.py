@@ -42,7 +42,9 @@ def read_file(head: RequestHead, body: bytes, upload: Upload, table: Table, *, m
 
 def header_fields(head: RequestHead, route: Route) -> tuple[dict[str, str], list[Field]]:
     """Return the headers that hold names, and a field for each; the fields write into the returned headers."""
-    names = route.upload.names if route.upload is not None else ()
+    if route.upload is None:
+        return {}, []
+    names = route.upload.names
     held = {name: text for name in names if (text := head.header(name))}
     fields = [
         Field(container=held, key=name, text=text, kind=Kind.NAME, trust=Trust.UNTRUSTED, path=("headers", name))

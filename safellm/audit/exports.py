@@ -16,12 +16,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from safellm._core import alerts
 from safellm._core.effects import JSON
 from safellm._core.record import canonical
 from safellm._version import __version__
 from safellm.audit.query import COLUMNS
 from safellm.sinks import csv as csv_cell
-from safellm.stores.journal.events import escaped
+from safellm.stores.journal.events import escaped, is_warning
 
 OCSF_VERSION: Final = "1.9.0"
 _PRODUCT: Final[dict[str, JSON]] = {"name": "safellm", "vendor_name": "safellm", "version": __version__}
@@ -29,7 +30,7 @@ _CREATE, _UPDATE, _DELETE, _OTHER = 1, 3, 4, 99
 _ACTIVITIES: Final = {
     "call.intent": _CREATE, "call.outcome": _CREATE, "policy.deny": _CREATE, "key.bind": _CREATE, "grant.issue": _CREATE,
     "key.rotate": _UPDATE, "key.rename": _UPDATE, "key.migrate": _UPDATE, "budget.rearm": _UPDATE, "key.remove": _DELETE,
-    "grant.revoke": _DELETE,
+    "grant.revoke": _DELETE, "content.erase": _DELETE, "audit.prune": _DELETE,
 }  # fmt: skip
 _INFORMATIONAL, _LOW, _MEDIUM = 1, 2, 3
 _SUCCESS, _FAILURE = 1, 2
@@ -69,7 +70,7 @@ def as_otlp(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def otlp_log(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as an OTLP/JSON log record."""
-    warns = record.get("decision") == "deny" or "error.type" in record
+    warns = is_warning(record)
     return {
         "timeUnixNano": str(record.get("time_ns", "0")),
         "severityNumber": _WARN if warns else _INFO,
@@ -124,7 +125,7 @@ def ocsf_event(record: Mapping[str, Any]) -> dict[str, JSON]:
         "class_name": "API Activity",
         "activity_id": activity,
         "type_uid": 600_300 + activity,
-        "severity_id": _MEDIUM if denied else _LOW if failed else _INFORMATIONAL,
+        "severity_id": _MEDIUM if denied or name == alerts.EVENT else _LOW if failed else _INFORMATIONAL,
         "status_id": _FAILURE if denied or failed else _SUCCESS,
         "time": time_ms,
         "message": name,

@@ -82,19 +82,19 @@ def report_page(directory: str | Path | None = None) -> Report:
     return render(found, integrity, title=str(chosen), now_s=int(time.time()))
 
 
-def render(found: Summary, integrity: Integrity, *, title: str, now_s: int) -> Report:
+def render(found: Summary, integrity: Integrity | None, *, title: str, now_s: int) -> Report:
     """Return the page of a summary.
 
     Args:
         found: The sums.
-        integrity: What is known of the trail's wholeness.
+        integrity: What is known of the trail's wholeness; None where it isn't asked.
         title: Which trail.
         now_s: Seconds since 1970.
     """
     style = (files("safellm.audit") / "page.css").read_text("utf-8")
     first = now_s if found.first_s is None else found.first_s
     axis = make_axis(first, max(first, found.last_s))
-    body = [_header(found, title, now_s, first), _verdict(integrity), _tiles(found)]
+    body = [_header(found, title, now_s, first), "" if integrity is None else _verdict(integrity), _tiles(found)]
     if found.records:
         body += [_over_time(found, axis), _tables(found)]
     else:
@@ -143,7 +143,7 @@ def _tiles(found: Summary) -> str:
     middle, slow = found.latency_ms(0.5), found.latency_ms(0.95)
     share = f"{100 * found.refused / max(1, total.calls + found.refused):.1f}% of all"
     tiles = (
-        ("Calls", f"{total.calls:,}", f"{len(found.by_name(found.models))} models"),
+        ("Calls", f"{total.calls:,}", _several(len(found.by_name(found.models)), "model")),
         ("Cost", dollars(total.micro_usd), "where prices are known"),
         (
             "Tokens",
@@ -151,7 +151,7 @@ def _tiles(found: Summary) -> str:
             f"{short_number(found.input_tokens)} in, {short_number(found.output_tokens)} out",
         ),
         ("Refused", f"{found.refused:,}", share),
-        ("Values hidden", f"{sum(found.findings.values()):,}", f"{len(found.findings)} kinds"),
+        ("Values hidden", f"{sum(found.findings.values()):,}", _several(len(found.findings), "kind")),
         ("Latency", _ms(middle), f"95% within {_ms(slow)}"),
         ("Failed", f"{sum(found.errors.values()):,}", "errors and early ends"),
         ("Without outcome", f"{len(found.intents):,}", "under way, or the program died"),
@@ -160,6 +160,10 @@ def _tiles(found: Summary) -> str:
         f"<div><dt>{html(name)}</dt><dd>{html(value)}</dd><p>{html(note)}</p></div>" for name, value, note in tiles
     )
     return f'<dl class="tiles">{"".join(cells)}</dl>'
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _over_time(found: Summary, axis: Axis) -> str:
@@ -187,7 +191,8 @@ def _tables(found: Summary) -> str:
     models, users = found.by_name(found.models), found.by_name(found.users)
     return "".join(
         [
-            '<div class="grid">',
+            '<div class="tables">',
+            _card("Alerts", _bars(found.alerts)) if found.alerts else "",
             _card("Top spenders", _spenders(users)),
             _card("Models", _spenders(models)),
             _card("Findings by kind", _bars(found.findings)),

@@ -136,6 +136,18 @@ def select(found: Iterable[dict[str, Any]], query: Query) -> Iterator[dict[str, 
     return (record for record in found if query.matches(record))
 
 
+_NUMBERS: Final = frozenset({"seq", "status", "input_tokens", "output_tokens", "time_ns", "micro_usd"})
+KINDS: Final[dict[str, type[str | int]]] = {
+    name: int if name in _NUMBERS else str for name in (*COLUMNS, "time_ns", "micro_usd", "findings", "record")
+}  # columns of a table of records, with their types
+
+
+def row(record: Mapping[str, Any]) -> dict[str, str | int | None]:
+    """Return a record as a row of such a table; what has another form than ours is left out there and stands in `record`."""
+    values = zip(KINDS, _row(record), strict=True)
+    return {name: value if type(value) is KINDS[name] else None for name, value in values}
+
+
 def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     charged = record.get("safellm.budget.charged")
     counts = record.get("safellm.redaction.counts")

@@ -10,10 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.files import find, lines, open_trail, snapshot
+from safellm.stores.journal.watching import parsed
 
 _NAP_S: Final = 0.25
 
@@ -28,7 +27,7 @@ def records(directory: Path) -> Iterator[dict[str, Any]]:
         with ExitStack() as stack:
             for _, stream, size in snapshot(directory, stack):
                 for line in lines(stream, size=size):
-                    record = _record(line)
+                    record = parsed(line)
                     if record is not None:
                         yield record
     except OSError as error:
@@ -62,15 +61,7 @@ def follow(directory: Path, *, nap: Callable[[], None] = lambda: time.sleep(_NAP
                     if not line.endswith(b"\n"):
                         break  # being written
                     at += len(line)
-                    record = _record(line)
+                    record = parsed(line)
                     if record is not None:
                         yield record
         nap()
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("event.name"), str) else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from safellm._core import alerts
 from safellm._core.record import Unsealed
 
 HOUR_S: Final = 3600
@@ -52,11 +53,21 @@ class Summary:
     findings: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    alerts: Counter[str] = field(default_factory=Counter)  # by name
     latency: Counter[int] = field(default_factory=Counter)  # by class; see `latency_ms`
     intents: dict[str, tuple[int, str]] = field(default_factory=dict)  # without outcome yet: time in ns, who
     loose: list[tuple[str, int, str, Spent]] = field(
         default_factory=list
     )  # outcomes whose intent is in an earlier part
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Columns: a year has a hundred thousand sums by hour, which travel between processes in a tenth of the time so.
+        whole = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**whole, "models": _columns(self.models), "users": _columns(self.users)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, _table(*value) if name in {"models", "users"} else value)
 
     def add(self, record: Unsealed) -> None:
         """Count one record; one whose values have other forms than ours counts as odd."""
@@ -82,6 +93,8 @@ class Summary:
             self.refused += 1
             self.refusals[seconds // HOUR_S] += 1
             self.reasons[str(fields.get("reason"))] += 1
+        elif event == alerts.EVENT:
+            self.alerts[str(fields.get("safellm.alert.name"))] += 1
 
     def join(self, later: Summary) -> None:
         """Add the sum of the part that follows this one."""
@@ -96,10 +109,11 @@ class Summary:
         for mine, theirs in ((self.models, later.models), (self.users, later.users)):
             for key, spent in theirs.items():
                 mine.setdefault(key, Spent()).add(spent)
-        for name in ("refusals", "reasons", "findings", "actions", "errors", "latency"):
+        for name in ("refusals", "reasons", "findings", "actions", "errors", "alerts", "latency"):
             getattr(self, name).update(getattr(later, name))
         for parent, time_ns, who, spent in later.loose:
-            self._pay(parent, time_ns, who, spent)
+            if not self._pay(parent, time_ns, spent.tokens, spent.micro_usd):
+                self.loose.append((parent, time_ns, who, spent))
         self.intents.update(later.intents)
 
     def by_name(self, table: Mapping[tuple[int, str], Spent]) -> dict[str, Spent]:
@@ -130,13 +144,12 @@ class Summary:
         who = _who(fields)
         self.intents[event_id] = (time_ns, who)
         hour = seconds // HOUR_S
-        for table, name in ((self.models, str(fields.get("gen_ai.request.model", UNKNOWN))), (self.users, who)):
-            spent = table.get((hour, name))
-            if spent is None:
-                spent = table[hour, name] = Spent()
-            spent.calls += 1
-        for kind, count in (fields.get("safellm.redaction.counts") or {}).items():
-            self.findings[kind] += count
+        _of(self.models, hour, str(fields.get("gen_ai.request.model", UNKNOWN))).calls += 1
+        _of(self.users, hour, who).calls += 1
+        found = fields.get("safellm.redaction.counts")
+        if found:
+            for kind, count in found.items():
+                self.findings[kind] += count
 
     def _outcome(self, fields: Mapping[str, Any], time_ns: int) -> None:
         charged = fields.get("safellm.budget.charged") or {}
@@ -144,10 +157,14 @@ class Summary:
         out = fields.get("gen_ai.usage.output_tokens", charged.get("output_tokens", 0))
         self.input_tokens += into
         self.output_tokens += out
-        used = Spent(0, into + out, charged.get("micro_usd", 0))
+        used, money = into + out, charged.get("micro_usd", 0)
         hour = time_ns // 1_000_000_000 // HOUR_S
-        self.models.setdefault((hour, str(fields.get("gen_ai.request.model", UNKNOWN))), Spent()).add(used)
-        self._pay(str(fields.get("event.parent")), time_ns, _who(fields), used)
+        spent = _of(self.models, hour, str(fields.get("gen_ai.request.model", UNKNOWN)))
+        spent.tokens += used
+        spent.micro_usd += money
+        parent = str(fields.get("event.parent"))
+        if not self._pay(parent, time_ns, used, money):
+            self.loose.append((parent, time_ns, _who(fields), Spent(0, used, money)))
         if fields.get("decision") == "deny":
             self.refused += 1
             self.refusals[hour] += 1
@@ -157,18 +174,35 @@ class Summary:
         for kind, count in (fields.get("safellm.output.actions") or {}).items():
             self.actions[kind] += count
 
-    def _pay(self, parent: str, time_ns: int, who: str, used: Spent) -> None:
+    def _pay(self, parent: str, time_ns: int, tokens: int, micro_usd: int) -> bool:
+        """Book what a call used on who made it; False where its intent isn't known."""
         intent = self.intents.pop(parent, None)
         if intent is None:
-            self.loose.append((parent, time_ns, who, used))
-            return
-        began, known = intent
-        hour = time_ns // 1_000_000_000 // HOUR_S
-        spent = self.users.get((hour, known))
-        if spent is None:
-            spent = self.users[hour, known] = Spent()
-        spent.add(used)
+            return False
+        began, who = intent
+        spent = _of(self.users, time_ns // 1_000_000_000 // HOUR_S, who)
+        spent.tokens += tokens
+        spent.micro_usd += micro_usd
         self.latency[_class(max(0, time_ns - began) // 1_000_000)] += 1
+        return True
+
+
+def _of(table: dict[tuple[int, str], Spent], hour: int, name: str) -> Spent:
+    spent = table.get((hour, name))
+    if spent is None:
+        spent = table[hour, name] = Spent()
+    return spent
+
+
+def _columns(table: Mapping[tuple[int, str], Spent]) -> tuple[list[tuple[int, str]], list[int], list[int], list[int]]:
+    sums = table.values()
+    return list(table), [one.calls for one in sums], [one.tokens for one in sums], [one.micro_usd for one in sums]
+
+
+def _table(
+    keys: list[tuple[int, str]], calls: list[int], tokens: list[int], micro_usd: list[int]
+) -> dict[tuple[int, str], Spent]:
+    return dict(zip(keys, map(Spent, calls, tokens, micro_usd), strict=True))
 
 
 def class_ms(step: int) -> int:

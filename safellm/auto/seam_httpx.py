@@ -20,6 +20,7 @@ from safellm.auto.targets import Target
 from safellm.errors import ConfigurationError, Reason, Refused
 
 _GOOGLE_SDK = "google-genai-sdk/"
+_LINES = "_safellm_lines"  # attribute of a transport: its own transports for strict mode, by driver
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -30,6 +31,10 @@ def patch(module: ModuleType, patches: Patches) -> None:
     patches.replace(
         module.AsyncHTTPTransport, "handle_async_request", lambda original: _async(original, module, library)
     )
+    for name in ("close", "__exit__"):  # a client ends its transport by the one or the other
+        patches.replace(module.HTTPTransport, name, _close)
+    for name in ("aclose", "__aexit__"):
+        patches.replace(module.AsyncHTTPTransport, name, _aclose)
 
 
 def patch_aiohttp_transport(module: ModuleType, patches: Patches) -> None:
@@ -39,6 +44,8 @@ def patch_aiohttp_transport(module: ModuleType, patches: Patches) -> None:
             family = _family(one)
             if family is not None:
                 patches.replace(one, "handle_async_request", partial(_async, module=family, library="aiohttp"))
+                if "aclose" in vars(one):
+                    patches.replace(one, "aclose", _aclose)
 
 
 def _family(transport: type) -> ModuleType | None:
@@ -63,7 +70,9 @@ def _sync(original: Any, module: ModuleType, library: str) -> Any:
             if target.dialect.raises and _is_sdk(request):
                 raise gate.native_of(target, error, _refused(module, request, error)) from None
             return _refused(module, request, error)
-        inner = Inner(module, driver, target.origin, lambda copied: original(self, copied))
+        line = _line(self, module.Client, module, driver)
+        send = (lambda copied: original(self, copied)) if line is None else line.handle_request
+        inner = Inner(module, driver, target.origin, send)
         return guard_transport(module, inner, driver).handle_request(request)
 
     return handle_request
@@ -86,10 +95,48 @@ def _async(original: Any, module: ModuleType, library: str) -> Any:
             if target.dialect.raises and _is_sdk(request):
                 raise gate.native_of(target, error, _refused(module, request, error)) from None
             return _refused(module, request, error)
-        inner = AsyncInner(module, driver, target.origin, lambda copied: original(self, copied))
+        line = _line(self, module.AsyncClient, module, driver)
+        send = (lambda copied: original(self, copied)) if line is None else line.handle_async_request
+        inner = AsyncInner(module, driver, target.origin, send)
         return await guard_transport(module, inner, driver).handle_async_request(request)
 
     return handle_async_request
+
+
+def _line(transport: Any, kind: Any, module: ModuleType, driver: Any) -> Any:
+    """Return the transport of ours that a call goes through in strict mode, else None: then it is the program's own.
+
+    Its connections are checked when they are opened, with the policy's authorities and proxy (THREATS E.6-E.8). It lives as long as
+    the program's transport does.
+    """
+    if not driver.tools.policy.is_strict:
+        return None
+    from safellm.transports.own import secure_client  # noqa: PLC0415 - for strict mode only
+
+    lines = transport.__dict__.setdefault(_LINES, {})
+    if id(driver) not in lines:
+        client = kind(trust_env=False, limits=module.Limits(max_connections=None, max_keepalive_connections=100))
+        secure_client(module, client, driver)
+        lines[id(driver)] = (driver, client._transport)  # noqa: SLF001 - what secures it keeps it there
+    return lines[id(driver)][1]
+
+
+def _close(original: Any) -> Any:
+    def close(self: Any, *how: Any) -> None:
+        original(self, *how)
+        for _, line in self.__dict__.pop(_LINES, {}).values():
+            line.close()
+
+    return close
+
+
+def _aclose(original: Any) -> Any:
+    async def aclose(self: Any, *how: Any) -> None:
+        await original(self, *how)
+        for _, line in self.__dict__.pop(_LINES, {}).values():
+            await line.aclose()
+
+    return aclose
 
 
 class Inner:

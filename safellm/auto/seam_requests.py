@@ -15,6 +15,7 @@ from safellm.errors import Refused
 
 _POSITIONS = ("stream", "timeout", "verify", "cert", "proxies")
 _LIBRARY = "requests"
+_CHECKED = "_safellm_checked"  # attribute of an adapter: its own adapters for strict mode, by driver
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -34,14 +35,36 @@ def patch(module: ModuleType, patches: Patches) -> None:
             try:
                 driver = gate.driver_of(target, native=False, library=_LIBRARY)
                 check_strict(driver, request)
-                inner: Any = _Inner(self, original, driver, target.origin)
+                inner: Any = _Inner(self, _way(self, original, driver), driver, target.origin)
                 return GuardAdapter(inner, driver).send(request, **named)
             except Refused as error:
                 return refusal_response(error, request, error_body(error))
 
         return guarded
 
+    def close(original: Any) -> Any:
+        def closed(self: Any) -> None:
+            original(self)
+            for _, checked in self.__dict__.pop(_CHECKED, {}).values():
+                checked.close()
+
+        return closed
+
     patches.replace(module.HTTPAdapter, "send", send)
+    patches.replace(module.HTTPAdapter, "close", close)
+
+
+def _way(adapter: Any, send: Any, driver: Any) -> Any:
+    """Return what sends: the adapter itself, in strict mode one of ours, which lives as long as the adapter does."""
+    if not driver.tools.policy.is_strict:
+        return send
+    from safellm.transports.checked_requests import CheckedAdapter  # noqa: PLC0415 - for strict mode only
+
+    known = adapter.__dict__.setdefault(_CHECKED, {})
+    if id(driver) not in known:
+        known[id(driver)] = (driver, CheckedAdapter(driver))
+    checked = known[id(driver)][1]
+    return lambda _, request, **options: checked.send(request, **options)
 
 
 class _Inner:

@@ -21,7 +21,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
     def init(original: Any) -> Any:
         def start(self: Any, uri: Any, *arguments: Any, **named: Any) -> None:
-            _check("wss" if uri.secure else "ws", uri.host, uri.port, uri.path, "websockets")
+            _check("wss" if uri.secure else "ws", uri.host, uri.port, uri.path, "websockets", maker=named.get("logger"))
             original(self, uri, *arguments, **named)
 
         return start
@@ -36,7 +36,8 @@ def patch_connect(module: ModuleType, patches: Patches) -> None:
         def guarded(*arguments: Any, **named: Any) -> Any:
             uri = named.get("uri") or next((one for one in arguments if isinstance(one, str)), "")
             parts = urlsplit(uri)
-            _check(parts.scheme, parts.hostname or "", parts.port, parts.path, "websockets")
+            maker = named.get("create_connection")
+            _check(parts.scheme, parts.hostname or "", parts.port, parts.path, "websockets", maker=maker)
             return original(*arguments, **named)
 
         return guarded
@@ -74,9 +75,32 @@ def patch_websocket_client(module: ModuleType, patches: Patches) -> None:
     patches.replace(module.WebSocket, "connect", connect)
 
 
-def _check(scheme: str, host: str, port: int | None, path: str, library: str) -> None:
+def _check(  # noqa: PLR0913 - the parts of an address
+    scheme: str, host: str, port: int | None, path: str, library: str, *, maker: object = None
+) -> None:
+    """Refuse a connection to a language model, unless it is one that a guarded client makes.
+
+    Args:
+        scheme: `ws` or `wss`.
+        host: As the library will connect to.
+        port: None for the scheme's own.
+        path: Of the address.
+        library: Through which it goes, for reports.
+        maker: What the library was given to make the connection with, by which our own are known.
+
+    Raises:
+        Refused: it is not guarded.
+    """
     target = gate.find(scheme, host, port, path, library=library, sdk=_calling_sdk())
-    gate.check(target, library, WAY_OUT)
+    if target is not None and not _is_ours(host, maker):
+        gate.check(target, library, WAY_OUT)
+
+
+def _is_ours(host: str, maker: object) -> bool:
+    """Return whether a connection is guarded: its address stands for one, or our own shell makes it."""
+    from safellm.transports.websocket_library import GUARDED, NOWHERE  # noqa: PLC0415 - only for connections to models
+
+    return host.endswith(NOWHERE) or getattr(maker, GUARDED, False) is True
 
 
 def _calling_sdk() -> str:

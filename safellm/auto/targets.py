@@ -12,8 +12,13 @@ from safellm._core.origin import Origin
 from safellm.auto.table import DIALECTS, Dialect
 
 if TYPE_CHECKING:
+    from safellm._core.adapter import Adapter
     from safellm.profiles import Profile
 
+_ADDRESSLESS = frozenset({"azure", "anthropic-foundry"})  # each customer has an address of his own
+# Keys of an SDK that `install()` lends no placeholders for: (their name, the dialect's).
+_MORE_KEYS = {"openai-admin": "openai", "anthropic-auth-token": "anthropic", "anthropic-foundry": "anthropic"}
+_NOWHERE = Origin("https", "safellm.invalid", 443)
 _LLM_PATH = re.compile(
     r"/(?:chat/completions|responses|completions|embeddings|messages|api/(?:chat|generate|embed))/?$"
     r"|:(?:streamGenerateContent|generateContent|predict|rawPredict|streamRawPredict|embedContent)$"
@@ -48,6 +53,50 @@ def find_target(origin: Origin, path: str) -> Target | None:
     return None
 
 
+def target_named(provider: str, origin: Origin) -> Target:
+    """Return who guards calls with a provider's key, wherever they go: by the provider's name, then by the address.
+
+    Args:
+        provider: As it stands with a key: a profile, a dialect, or one of the names that a dialect's keys have.
+        origin: Where the call goes.
+    """
+    from safellm.profiles import profiles  # noqa: PLC0415 - see below
+
+    profile = profiles().get(provider)
+    if profile is not None:
+        return Target(origin=origin, dialect=dialect_named("openai"), profile=profile)
+    dialect = _dialect_of_key(provider)
+    if dialect is not None:
+        return Target(origin=origin, dialect=dialect)
+    return find_target(origin, "/") or Target(origin=origin, dialect=dialect_named("openai"))
+
+
+def is_provider(name: str) -> bool:
+    """Return whether a name is a profile's, a dialect's, or that of one of a dialect's keys."""
+    from safellm.profiles import profiles  # noqa: PLC0415 - see below
+
+    return name in profiles() or _dialect_of_key(name) is not None
+
+
+def own_origins(provider: str) -> tuple[Origin, ...]:
+    """Return where keys of a provider may go unless somebody says otherwise; empty where nobody can know.
+
+    Args:
+        provider: A profile, a dialect, or one of the names that a dialect's keys have.
+    """
+    from safellm.auto.gate import load_adapter  # noqa: PLC0415 - it imports this module
+    from safellm.profiles import profiles  # noqa: PLC0415 - see below
+
+    profile = profiles().get(provider)
+    if profile is not None:
+        return profile.origins
+    dialect = _dialect_of_key(provider)
+    if dialect is None or provider in _ADDRESSLESS:
+        return ()
+    adapter: Adapter = load_adapter(Target(origin=_NOWHERE, dialect=dialect))
+    return adapter.origins
+
+
 def looks_like_llm(path: str) -> bool:
     """Return whether a path is one that language models answer, whatever the host; for reports, never for guarding."""
     return _LLM_PATH.search(path) is not None
@@ -56,6 +105,12 @@ def looks_like_llm(path: str) -> bool:
 def dialect_named(name: str) -> Dialect:
     """Return a dialect by its name."""
     return next(one for one in DIALECTS if one.name == name)
+
+
+def _dialect_of_key(name: str) -> Dialect | None:
+    name = _MORE_KEYS.get(name, name)
+    known = (one for one in DIALECTS if one.adapter and one.keys)
+    return next((one for one in known if name == one.name or any(name == key for key, _ in one.keys)), None)
 
 
 @lru_cache(maxsize=1024)

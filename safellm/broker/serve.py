@@ -26,6 +26,7 @@ from safellm.stores.places import find_places
 _GRACE_S = 10.0
 _LONGEST_PATH = 100  # of a Unix socket: 104 bytes on macOS, 108 on Linux
 _BACKLOG = 1024
+HAS_SOCKETS = hasattr(socket, "AF_UNIX")  # Python on Windows has none; named pipes are not spoken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +88,8 @@ async def serve(  # noqa: C901 - the order of a life, read from top to bottom
             "policy_problem": upstream.problem,
             "mode": str(upstream.policy.mode),
             "hardened": hardened,
-            "open": sum(one.busy for one in live),
-            "connections": len(live),
+            "open": sum(one.busy for one in live) - 1,  # without the question itself
+            "connections": len(live) - 1,
             **counts,
         }
 
@@ -96,13 +97,19 @@ async def serve(  # noqa: C901 - the order of a life, read from top to bottom
         welcome = _welcome(frozenset({os.geteuid(), *options.users}))
         return Connection(upstream=upstream, welcome=welcome, hosts=None, control=control, live=live, counts=counts)
 
-    listener = _unix_listener(options)
-    servers = [await loop.create_unix_server(local, sock=listener, backlog=_BACKLOG)]
-    identity = options.path.stat().st_ino
-    addresses = [str(options.path)]
+    servers: list[asyncio.Server] = []
+    addresses: list[str] = []
+    identity, port = 0, options.port
     try:
-        if options.port is not None:
-            tcp = _tcp_listener(options.port)
+        if HAS_SOCKETS:
+            listener = _unix_listener(options)
+            servers.append(await loop.create_unix_server(local, sock=listener, backlog=_BACKLOG))
+            identity = options.path.stat().st_ino
+            addresses.append(str(options.path))
+        elif port is None:
+            port = 0  # the one way in that is left, and it needs a grant for every call
+        if port is not None:
+            tcp = _tcp_listener(port)
             port = tcp.getsockname()[1]
             hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
 
@@ -122,7 +129,7 @@ async def serve(  # noqa: C901 - the order of a life, read from top to bottom
         for server in servers:
             server.close()
         with contextlib.suppress(OSError):
-            if options.path.stat().st_ino == identity:
+            if identity and options.path.stat().st_ino == identity:
                 options.path.unlink()
         for one in list(live):
             one.leave()
@@ -147,10 +154,6 @@ def _anybody(_: Any) -> tuple[int | None, str]:
 
 def _unix_listener(options: Options) -> socket.socket:
     path = options.path
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConfigurationError(
-            "This system has no Unix sockets for Python", remedy="Run the broker on Linux or macOS."
-        )
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise ConfigurationError(
             "The socket's path is too long", remedy="Give a shorter one: --socket.", where=str(path)
@@ -158,6 +161,8 @@ def _unix_listener(options: Options) -> socket.socket:
     try:
         durable.private_folder(path.parent)
         _remove_stale(path)
+        if options.users:
+            _check_open(path)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)  # the socket is 0600 from its first moment
         try:
@@ -171,6 +176,17 @@ def _unix_listener(options: Options) -> socket.socket:
             f"The socket can't be made ({error.strerror})", remedy="Give another place: --socket.", where=str(path)
         ) from None
     return made
+
+
+def _check_open(path: Path) -> None:
+    """See to it that users who are let in can get to the socket at all."""
+    closed = next((one for one in path.parents if not one.stat().st_mode & stat.S_IXOTH), None)
+    if closed is not None:
+        raise ConfigurationError(
+            f"Other users can't get to the socket: {closed} is closed to them",
+            remedy="Give a place that they may pass, such as --socket /run/safellm/broker.sock.",
+            where=str(path),
+        )
 
 
 def _remove_stale(path: Path) -> None:

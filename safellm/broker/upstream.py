@@ -8,12 +8,13 @@ the program asks for (promise P1).
 from __future__ import annotations
 
 import asyncio
-import importlib
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,16 @@ from safellm._core.origin import Origin, parse_origin
 from safellm._version import __version__
 from safellm.auto.gate import load_adapter
 from safellm.auto.table import DIALECTS
-from safellm.auto.targets import Target, dialect_named, find_target
+from safellm.auto.targets import Target, dialect_named, find_target, own_origins
+from safellm.broker.direct import direct_transport
 from safellm.client import Setup, open_journal
 from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused
-from safellm.profiles import profiles
 from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.places import find_places
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_granted
 from safellm.transports.http import guard_transport
+from safellm.transports.network import http_module
 from safellm.transports.own import secure_client
 from safellm.transports.relay import DIALECT_HEADER, ORIGIN_HEADER
 
@@ -67,12 +69,15 @@ class Upstream:
 
     def __init__(self, environ: Mapping[str, str], module: Any | None = None) -> None:
         self._environ = dict(environ)
-        self.module = module or _http_module()
+        self.module = module or http_module()
         self._grants = Grants(find_places(environ).state)
         self._ways: OrderedDict[tuple[str, str, str, int | None], Way] = OrderedDict()
-        self._clients: dict[Origin, Any] = {}
+        self._lines: dict[Origin, Any] = {}
         self._retired: list[Any] = []
         self._making = asyncio.Lock()
+        self._url = lru_cache(maxsize=256)(self.module.URL)
+        named = self._environ.get("SAFELLM_POLICY", "").strip()
+        self._file = Path(named) if named else find_places(self._environ).config / "policy.toml"
         self.problem = ""
         self._load()
 
@@ -84,8 +89,8 @@ class Upstream:
             self.problem = error.problem
             return
         self._ways.clear()
-        self._retired += self._clients.values()  # streams still use them: closed when the broker ends
-        self._clients = {}
+        self._retired += self._lines.values()  # streams still use them: closed when the broker ends
+        self._lines = {}
 
     def refresh(self) -> None:
         """Reload if the policy's file changed."""
@@ -97,7 +102,7 @@ class Upstream:
         sent = [(name, value) for name, value in headers if name not in _OWN and not name.startswith("safellm-")]
         grant = credential(headers)
         sent = [(name, value.replace(grant, way.placeholder) if grant else value) for name, value in sent]
-        url = f"{way.origin}{target}"
+        url = self._url(f"{way.origin}{target}")
         return self.module.Request(method, url, headers=sent, content=body, extensions={"timeout": _TIMEOUT})
 
     async def way(self, headers: list[tuple[str, str]], path: str, uid: int | None) -> Way:
@@ -148,8 +153,8 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close the connections to providers."""
-        for client in (*self._clients.values(), *self._retired):
-            await client.aclose()
+        for line in (*self._lines.values(), *self._retired):
+            await line.aclose()
 
     def refusal_body(self, error: Refused, headers: list[tuple[str, str]]) -> bytes:
         """Return an error as the program's SDK reads it."""
@@ -167,9 +172,8 @@ class Upstream:
         self.problem = ""
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        named = self._environ.get("SAFELLM_POLICY", "").strip()
         try:
-            found = (Path(named) if named else find_places(self._environ).config / "policy.toml").stat()
+            found = os.stat(self._file)  # noqa: PTH116 - once for each call
         except OSError:
             return None
         return (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -188,7 +192,7 @@ class Upstream:
         name = str(names.pop())
         try:
             stored = resolve_granted(
-                self.policy, name=name, provider="", default_origins=_origins_of(name), environ=self._environ
+                self.policy, name=name, provider="", default_origins=own_origins(name), environ=self._environ
             )
             if stored is None:
                 raise ConfigurationError(
@@ -207,23 +211,26 @@ class Upstream:
             driver = setup.driver(origin, in_code=False, native=lambda error, _: error)
         except ConfigurationError as error:
             raise _failed(error) from None
-        inner = self._client(origin, driver)._transport  # noqa: SLF001 - what secures it keeps it there
         return Way(
-            transport=guard_transport(self.module, inner, driver),
+            transport=guard_transport(self.module, self._line(origin, driver), driver),
             grant_id=grant.id,
             origin=origin,
             placeholder=placeholder,
             made_s=time.monotonic(),
         )
 
-    def _client(self, origin: Origin, driver: Any) -> Any:
-        client = self._clients.get(origin)
-        if client is None:
+    def _line(self, origin: Origin, driver: Any) -> Any:
+        """Return what sends to an origin, one for all ways there: the pool's own transport where a proxy stands between."""
+        found = self._lines.get(origin)
+        if found is None:
             limits = self.module.Limits(max_connections=None, max_keepalive_connections=200)
             client = self.module.AsyncClient(trust_env=False, limits=limits)
             secure_client(self.module, client, driver)
-            self._clients[origin] = client
-        return client
+            found = client._transport  # noqa: SLF001 - what secures it keeps it there
+            if self.policy.egress.proxy is None:
+                found = direct_transport(self.module, found._pool, origin)  # noqa: SLF001
+            self._lines[origin] = found
+        return found
 
 
 _NOWHERE = Origin("https", "safellm.invalid", 443)
@@ -280,22 +287,3 @@ def _dialect_of(named: Mapping[str, str]) -> str:
 def _dialect(name: str) -> Any:
     known = {one.name for one in DIALECTS if one.adapter}
     return dialect_named(name if name in known else "openai")
-
-
-def _origins_of(name: str) -> tuple[Origin, ...]:
-    """Return where a key from a file may go: by the name of its provider."""
-    profile = profiles().get(name)
-    if profile is not None:
-        return profile.origins
-    for one in DIALECTS:
-        if one.adapter and any(name == key for key, _ in one.keys):
-            adapter: Adapter = load_adapter(Target(origin=_NOWHERE, dialect=one))
-            return adapter.origins
-    return ()
-
-
-def _http_module() -> Any:
-    try:
-        return importlib.import_module("httpx2")
-    except ImportError:
-        return importlib.import_module("httpx")

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safellm.cli import audit_use
+from safellm.cli import audit_alerts, audit_content, audit_use
 from safellm.cli.audit_show import records_table
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say
 from safellm.cli.world import look
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from safellm._core.effects import JSON
     from safellm._core.note import VerifierKey
     from safellm._core.verify import KnownHead, Verification
+    from safellm.audit.contents import ContentCheck, Named
     from safellm.stores.journal.proof import Proof
 
 app = typer.Typer(help="Look at the audit trail and check that it is whole.", no_args_is_help=True)
@@ -68,7 +69,7 @@ def _follow(folder: Path, records: list[dict[str, JSON]], *, json: bool) -> None
 
 
 @app.command()
-def verify(
+def verify(  # noqa: PLR0913 - one for each thing to check against
     directory: Annotated[Path | None, typer.Argument(help="Folder of the trail; default: yours.")] = None,
     *,
     head: Annotated[
@@ -76,8 +77,13 @@ def verify(
         typer.Option(metavar="SEQ:HASH", help="Last record of an earlier check, that you kept elsewhere."),
     ] = None,
     checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Signed checkpoints that you kept elsewhere; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Signed checkpoints that you kept elsewhere, or postgresql://…; may be repeated."
+        ),
+    ] = None,
+    words: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="A checkpoint as words; may be repeated.")
     ] = None,
     public_key: Annotated[
         str | None,
@@ -92,15 +98,19 @@ def verify(
     With checkpoints that were kept elsewhere, also that the whole trail was not written anew or cut off. Needs the files and
     the public key, nothing else. Exit code 1: the trail is broken.
     """
+    from safellm.audit.contents import Named
     from safellm.stores.journal.files import verify_directory
 
     folder = directory or look().trail
-    found = verify_directory(folder, known=_known(head))
+    named = Named()
+    found = verify_directory(folder, known=_known(head), each=lambda record: named.add(record.fields))
+    contents = _contents(folder, named)
     pruned = _pruned(folder, found, public_key)
-    proof = _proof(folder, found, checkpoint or [], public_key)
+    proof = _proof(folder, found, checkpoint or [], words or [], public_key)
     if json:
         checkpoints = None if proof is None else proof_as_json(proof)
-        print_json({**as_json(folder, found), "pruned": pruned or None, "checkpoints": checkpoints})
+        kept = None if contents is None else {**asdict(contents), "ok": contents.ok}
+        print_json({**as_json(folder, found), "pruned": pruned or None, "checkpoints": checkpoints, "content": kept})
     else:
         _print(folder, found)
         if pruned:
@@ -108,7 +118,9 @@ def verify(
         if proof is not None:
             style = "bold green" if proof.proof.ok else "bold red"
             make_console().print(cell(f"{proof.where}: {proof.proof.explain()}", style))
-    if not found.ok or (proof is not None and not proof.proof.ok):
+        if contents is not None:
+            make_console().print(cell(contents.explain(), "" if contents.ok else "bold red"))
+    if not found.ok or (proof is not None and not proof.proof.ok) or (contents is not None and not contents.ok):
         raise typer.Exit(PROBLEM)
 
 
@@ -119,8 +131,12 @@ def checkpoint(
         Path | None,
         typer.Option(metavar="FILE", help="Append the checkpoint to this file as well, best on another machine."),
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Print it as words, to be written down or read aloud.")
+    ] = False,
 ) -> None:
     """Sign what the trail is now, and print the note. Keep it elsewhere: it proves everything before it."""
+    from safellm._core.spoken import to_words
     from safellm.stores.journal.checkpoints import make_checkpoint, read_signed, signing_key, verifier_key
     from safellm.stores.journal.keepers import keep, kept_last
 
@@ -133,7 +149,7 @@ def checkpoint(
     for place in (*world.policy.audit.checkpoint_to, *(() if out is None else (str(out.absolute()),))):
         if kept_last(place) != made.note:
             keep(made.note, place)
-    typer.echo(made.note, nl=False)
+    typer.echo(to_words(made.checkpoint.size, made.checkpoint.root) if words else made.note, nl=words)
 
 
 @app.command()
@@ -178,6 +194,8 @@ def prune(
 
 
 audit_use.add_to(app)
+audit_content.add_to(app)
+app.command()(audit_alerts.alerts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,23 +214,30 @@ def proof_as_json(found: _Proved) -> dict[str, object]:
         "source": found.where,
         "lines": found.proof.lines,
         "proved": found.proof.proved,
+        "signed_at": found.proof.signed_at or None,
         "fits": [{"lines": one.size, "extra": list(one.extra), "fit": fit.value} for one, fit in found.proof.fits],
     }
 
 
-def _proof(folder: Path, found: Verification, kept: list[Path], public_key: str | None) -> _Proved | None:
+def _proof(
+    folder: Path, found: Verification, kept: list[str], words: list[str], public_key: str | None
+) -> _Proved | None:
     """Return what checkpoints prove; without any, those that stand beside the trail, if this machine signed them."""
-    from safellm._core.note import MalformedNote
-    from safellm.stores.journal.checkpoints import checkpoint_file, read_signed
-    from safellm.stores.journal.proof import prove, read_kept
+    from safellm._core.note import MalformedNote, VerifierKey
+    from safellm.stores.journal.checkpoints import checkpoint_file, origin_of, read_signed
+    from safellm.stores.journal.proof import prove, read_kept, read_words
 
-    if found.chain_uid is None or not (kept or checkpoint_file(folder, found.chain_uid).exists()):
+    if found.chain_uid is None or not (kept or words or checkpoint_file(folder, found.chain_uid).exists()):
         return None
-    verifier = _verifier(found.chain_uid, public_key)
+    if words and not kept and public_key is None:
+        verifier: VerifierKey | None = VerifierKey(name=origin_of(found.chain_uid), public=b"")  # words are not signed
+    else:
+        verifier = _verifier(found.chain_uid, public_key)
     if verifier is None:
         return None
-    if kept:
+    if kept or words:
         points = [point for path in kept for point in read_kept(path, verifier)]
+        points += [read_words(text, verifier) for text in words]
         return _Proved(
             proof=prove(folder, points), where=f"{len(points)} kept checkpoint{'' if len(points) == 1 else 's'}"
         )
@@ -250,6 +275,15 @@ def _pruned(folder: Path, found: Verification, public_key: str | None) -> str:
             where=str(folder),
         ) from None
     return f"{what}, and the note of that is signed."
+
+
+def _contents(folder: Path, named: Named) -> ContentCheck | None:
+    from safellm.audit.contents import compare
+    from safellm.stores.content.store import Standing, standing
+
+    if not named.parts:
+        return None
+    return compare(standing(folder) or Standing(kept={}, erased={}), named)
 
 
 def _verifier(uid: str, text: str | None) -> VerifierKey | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safellm._core import alerts
 from safellm.cli.show import cell, make_table
 from safellm.stores.journal.events import escaped
 
@@ -57,6 +58,10 @@ def what_of(record: Mapping[str, JSON]) -> str:
         parts.append(str(record["reason"]))
     if record.get("event.name") == "unreadable":
         parts.append("not a record")
+    if record.get("safellm.content.erased"):
+        parts.append(f"erased {record['safellm.content.erased']} kept requests or answers")
+    if record.get("event.name") == alerts.EVENT:
+        parts.append(f"{record.get('safellm.alert.name')}: {alerts.in_words(record)}")
     parts += [f"hid {kind} x{count}" for kind, count in _counts(record, "safellm.redaction.counts")]
     if record.get("safellm.input.hidden_removed"):
         parts.append(f"removed {record['safellm.input.hidden_removed']} hidden characters")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from safellm.audit.query import Query
 
+_PARQUET = "parquet"
 _Folder = Annotated[Path | None, typer.Argument(help="Folder of the trail; default: yours.")]
 _Since = Annotated[str | None, typer.Option(metavar="TIME", help="From then on: 2026-11-01, 2026-11-01T08:30, 2h, 7d.")]
 _Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before that.")]
@@ -86,7 +87,7 @@ def query(  # noqa: PLR0913 - one for each condition
 def export(  # noqa: PLR0913 - one for each condition
     directory: _Folder = None,
     *,
-    form: Annotated[str, typer.Option("--format", help="json, csv, otlp or ocsf.")] = "json",
+    form: Annotated[str, typer.Option("--format", help="json, csv, otlp, ocsf or parquet.")] = "json",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to this file, not to standard output.")
     ] = None,
@@ -104,9 +105,13 @@ def export(  # noqa: PLR0913 - one for each condition
     from safellm.audit.exports import FORMATS
 
     write = FORMATS.get(form)
-    if write is None:
-        raise ConfigurationError("There is no such format", remedy=f"Take one of {', '.join(FORMATS)}.", where=form)
+    if write is None and form != _PARQUET:
+        known = ", ".join((*FORMATS, _PARQUET))
+        raise ConfigurationError("There is no such format", remedy=f"Take one of {known}.", where=form)
     found = _found(directory, _query(since, until, event, model, user, grant, decision, finding, reason))
+    if write is None:
+        _export_table(found, out)
+        return
     if out is None:
         for line in write(found):
             typer.echo(line)
@@ -143,6 +148,15 @@ def report(
             f"The report can't be written: {error.strerror}", remedy="Give another file: --out FILE.", where=str(out)
         ) from None
     say(f"Wrote {path}: {found.records:,} records.")
+
+
+def _export_table(found: Iterator[dict[str, Any]], out: Path | None) -> None:
+    from safellm.audit.parquet import write_parquet
+    from safellm.audit.query import KINDS, row
+
+    if out is None:
+        raise ConfigurationError("Parquet is no text", remedy="Give a file: --out FILE.")
+    say(f"Wrote {write_parquet(out.absolute(), KINDS, map(row, found))}.")
 
 
 def _found(directory: Path | None, wanted: Query) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,13 @@ class _OverSocket(http.client.HTTPConnection):
 
 
 def _ask(path: Path, command: str) -> dict[str, Any] | None:
+    from safellm.broker.serve import HAS_SOCKETS
+
+    if not HAS_SOCKETS:
+        raise ConfigurationError(
+            "This system has no Unix sockets for Python, by which the broker could be asked",
+            remedy="It runs in its own window and ends with Ctrl-C.",
+        )
     connection = _OverSocket(path)
     try:
         connection.request("GET", f"/safellm/{command}")

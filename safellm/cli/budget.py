@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
 
 import typer
 
+from safellm.cli.budget_users import shares_text
 from safellm.cli.show import AsJson, amount, bar, cell, dollars, make_console, make_table, print_json, say, when
 from safellm.cli.world import look
 from safellm.errors import ConfigurationError
@@ -34,19 +36,41 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
     world = look()
     rules = [rule for rule in world.policy.budget.rules if rule.limit.window.value != "call"]
     balances: list[Balance] = []
+    users: list[list[tuple[str, int]]] = []
     if rules:
         ledger = world.open_ledger()
         try:
-            balances = ledger.balances(_accounts(rules, ledger), now_ns=time.time_ns())
+            balances, users = _look(world, rules, ledger)
         finally:
             ledger.close()
     if json:
-        print_json({"ledger": world.ledger_name, "limits": [_as_json(one) for one in balances]})
+        limits = [
+            {**_as_json(one), "used_by": [{"user": user, "percent": percent} for user, percent in who]}
+            for one, who in zip(balances, users, strict=True)
+        ]
+        print_json({"ledger": world.ledger_name, "limits": limits})
     elif balances:
-        make_console().print(balances_table(balances))
+        make_console().print(balances_table(balances, users))
     else:
         say("No limit is set; usage is counted all the same (safellm usage).")
         say("Set one with SAFELLM_BUDGET_USD=5/day or SAFELLM_BUDGET_TOKENS=100000/hour, or in the policy file.")
+
+
+def _look(world: World, rules: Sequence[Rule], ledger: Ledger) -> tuple[list[Balance], list[list[tuple[str, int]]]]:
+    """Return where the accounts stand, and who used most of each, as far as the trail says."""
+    from safellm.audit.reading import records
+    from safellm.cli.budget_users import began_ns, charged, shares
+    from safellm.cli.known_users import names_by_pseudonym
+    from safellm.stores.ledger.standings import rules_and_accounts
+
+    pairs = rules_and_accounts(rules, ledger)
+    balances = ledger.balances([limit for _, limit in pairs], now_ns=time.time_ns())
+    if not balances or not world.trail.is_dir():
+        return balances, [[] for _ in balances]
+    since_ns = min(began_ns(one) for one in balances)
+    found = charged(records(world.trail), names=names_by_pseudonym(world, ledger))
+    calls = [one for one in found if one.at_ns >= since_ns]
+    return balances, [shares(calls, rule, one) for (rule, _), one in zip(pairs, balances, strict=True)]
 
 
 @app.command()
@@ -71,20 +95,6 @@ def rearm(*, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = Fa
     say("There was no ledger." if aside is None else f"The old ledger now lies at {aside}.")
 
 
-def _accounts(rules: Sequence[Rule], ledger: Ledger) -> list[Limit]:
-    """Return the limits of each account there is: one that counts per something has one for each value."""
-    found: list[Limit] = []
-    for rule in rules:
-        if not rule.per:
-            found.append(rule.limit)
-            continue
-        for name in ledger.accounts(rule.limit.name):
-            labels = [part.partition("=")[0] for part in name.removeprefix(rule.limit.name).split("|")[1:]]
-            if labels == list(rule.per):
-                found.append(replace(rule.limit, name=name))
-    return found
-
-
 def _rearm_shared(world: World) -> None:
     from safellm.stores.ledger.address import open_shared
 
@@ -103,14 +113,15 @@ def _rearm_shared(world: World) -> None:
         ledger.close()
 
 
-def balances_table(balances: Sequence[Balance]) -> Table:
-    """Return where limits stand, with a bar for each."""
+def balances_table(balances: Sequence[Balance], users: Sequence[Sequence[tuple[str, int]]] = ()) -> Table:
+    """Return where limits stand, with a bar for each, and who used them where anybody did."""
     console = make_console()
     plain = not console.encoding.lower().startswith("utf")
-    table = make_table("limit", "used", "held", "left", "", "resets (UTC)", numbers=("used", "held", "left"))
+    titles = ("limit", "used", "held", "left", "", "resets (UTC)", *(("used by",) if any(users) else ()))
+    table = make_table(*titles, numbers=("used", "held", "left"))
     for column in table.columns:
-        column.no_wrap = column.header != "limit"
-    for one in balances:
+        column.no_wrap = column.header not in ("limit", "used by")
+    for one, who in zip(balances, users or [() for _ in balances], strict=True):
         limit, unit = one.limit, one.limit.unit.value
         left = max(0, limit.limit - one.used - one.held)
         table.add_row(
@@ -119,18 +130,36 @@ def balances_table(balances: Sequence[Balance]) -> Table:
             cell(_short(one.held, unit)),
             cell(_short(left, unit), "bold red" if left == 0 else ""),
             bar(one.used, one.held, limit.limit, width=12, ascii_only=plain),
-            cell("never" if one.resets_at_ns is None else when(one.resets_at_ns)[:16]),
+            cell(_resets(one)),
+            *((cell(shares_text(who)),) if any(users) else ()),
         )
     return table
 
 
+def _resets(one: Balance) -> str:
+    if one.limit.unit.value == "concurrency":
+        return "as calls end"
+    if one.limit.burst is not None:
+        return "all the time"
+    return "never" if one.resets_at_ns is None else when(one.resets_at_ns)[:16]
+
+
 def limit_text(limit: Limit) -> str:
     """Return a limit in words: `default $5.00/day`."""
+    name = account_text(limit.name)
     if limit.unit.value == "concurrency":
-        return f"{limit.name} {limit.limit:,} at a time"
+        return f"{name} {limit.limit:,} at a time"
     spread = "" if limit.burst is None else ", spread evenly"
     words = amount(limit.limit, limit.unit.value).replace("_", " ")
-    return f"{limit.name} {words}/{limit.window.value}{spread}"
+    return f"{name} {words}/{limit.window.value}{spread}"
+
+
+def account_text(name: str) -> str:
+    """Return the name of an account for people: `teams (team red, model gpt-4o*)` of `teams|model~gpt-4o%2A|team=red`."""
+    base, *parts = name.split("|")
+    pairs = (re.split("[~=]", part, maxsplit=1) for part in parts)
+    said = ", ".join(f"{label} {unquote(value) or '-'}" for label, value in (pair for pair in pairs if len(pair) > 1))
+    return f"{base} ({said})" if said else base
 
 
 def _short(number: int, unit: str) -> str:

@@ -49,5 +49,5 @@ def discover(
         for rule in {one.rule for one in shown if not one.guarded}:
             say(f"{rule}: {RULES[rule].about} {RULES[rule].remedy}", "dim")
         counts = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in report.counts.items())
-        say(f"{report.files} files searched: {counts}.")
+        say(f"{report.files} file{'' if report.files == 1 else 's'} searched: {counts}.")
     raise typer.Exit(0 if report.is_clean else PROBLEM)

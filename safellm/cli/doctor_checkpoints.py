@@ -21,7 +21,8 @@ def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
     """Yield the age of the last checkpoint, the tail that none proves, and copies that are missing."""
     from safellm._core.note import MalformedNote
     from safellm.stores.journal.checkpoints import KEY_NAME, signing_key, standing, verifier_key
-    from safellm.stores.journal.keepers import kept_last
+    from safellm.errors import ConfigurationError
+    from safellm.stores.journal.keepers import can_be_asked, kept_last
 
     if not (world.state / KEY_NAME).exists():
         what = "the trail was never signed: whoever can write it could write all of it anew"
@@ -49,13 +50,17 @@ def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
         remedy="Run: safellm audit checkpoint. It says what is in the way." if late else "",
     )
     for place in audit.checkpoint_to:
-        kept = kept_last(place)
+        try:
+            kept = kept_last(place)
+        except ConfigurationError as error:
+            yield Finding(area=area, level=Level.DANGER, what=f"{place}: {error.problem}", remedy=error.remedy)
+            continue
         if kept is not None and kept != found.last.note:
             what = f"the newest checkpoint is not in {place}"
             yield Finding(
                 area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint"
             )
-        elif kept is None and place not in {"syslog", "logging"}:
+        elif kept is None and can_be_asked(place):
             what = f"there is no copy of a checkpoint in {place}"
             yield Finding(
                 area=area, level=Level.DANGER, what=what, remedy="Mend the place, then: safellm audit checkpoint"

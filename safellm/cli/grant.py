@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say, tell, when
-from safellm.cli.world import look
+from safellm.cli.show import PROBLEM, AsJson, amount, cell, make_console, make_table, print_json, say, tell, when
+from safellm.cli.world import World, look
 from safellm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def new(  # noqa: PLR0913 - the caveats of a grant
     caveats |= _caveats(
         origin, max_tokens, calls, budget, tool, no_tools=no_tools, stream=stream, without=without, uid=uid
     )
+    _hint(world, key or "openai")
     made = _store().issue(caveats, note=note, now_s=int(time.time()))
     world.record(
         "grant.issue", {"safellm.grant.id": made.id, "safellm.grant.caveats": [name for name, _ in made.caveats]}
@@ -233,6 +234,16 @@ def _caveats(  # noqa: PLR0913 - see `new`
     return found
 
 
+def _hint(world: World, key: str) -> None:
+    """Say so when nothing was ever stored under this name: a secret file would do, and is looked for when the grant is used."""
+    from safellm.stores.vault.remembered import known_names
+    from safellm.stores.vault.sealed_file import FILE_NAME
+
+    names = known_names(world.state)
+    if names is not None and key not in names and not (world.state / FILE_NAME).exists():
+        tell(f"safellm: no key {key!r} was stored here yet. Unless a secret file has it: safellm keys set {key}")
+
+
 def _end(text: str) -> int:
     from safellm._core.caveats import parse_duration
 
@@ -259,5 +270,5 @@ def _plain(value: JSON) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{amount} {unit}" for unit, amount in value.items())
+        return ", ".join(amount(int(str(number)), unit) for unit, number in value.items())
     return str(value)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safellm._core.origin import Origin
 from safellm.cli.keys_import import import_
 from safellm.cli.keys_shared import (
     DAY_NS,
@@ -28,27 +27,28 @@ from safellm.cli.keys_shared import (
     may_replace,
     open_store,
     origins_of,
+    provider_of,
     read_key,
     store_key,
 )
+from safellm.cli.keys_try import try_
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say, when
 from safellm.cli.world import look
-from safellm.errors import ConfigurationError, Refused
+from safellm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from safellm.cli.world import World
+    from safellm.stores.grants import Issued
     from safellm.stores.vault.interface import StoredKey
 
 app = typer.Typer(help="Store provider keys in this system's key store.", no_args_is_help=True)
-
-OPENAI: Final = "openai"
-_TEST_S: Final = 15.0
 
 
 @app.command("set")
 def set_(  # noqa: PLR0913 - the parts of a key
     name: Name,
     *,
-    provider: Provider = OPENAI,
+    provider: Provider = None,
     origin: Origins = None,
     rotate_days: Days = None,
     store: Store = None,
@@ -57,6 +57,7 @@ def set_(  # noqa: PLR0913 - the parts of a key
 ) -> None:
     """Store a key. It is typed unseen, or read from a pipe with --stdin."""
     world = look()
+    provider = provider or provider_of(name)
     origins = origins_of(origin, provider)
     vault = open_store(world, store)
     may_replace(vault, name, yes=yes, can_ask=not stdin)
@@ -128,6 +129,7 @@ def show(name: Name, *, store: Store = None, json: AsJson = False) -> None:
         print_json({what.replace(" ", "_"): value for what, value in facts.items()})
         return
     table = make_table("", "")
+    table.show_header = False
     for what, value in facts.items():
         table.add_row(cell(what), cell(", ".join(value) if isinstance(value, list) else value))
     make_console().print(table)
@@ -165,6 +167,8 @@ def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")]
     vault.set(replace(key, name=new))
     vault.remove(name)
     say(f"Renamed {name!r} to {new!r} in {vault.label}.")
+    if any(dict(one.caveats).get("key") == name and one.revoked_s is None for one in _issued(world)):
+        say(f"Grants for {name!r} hold no more, unless another key gets this name.", "yellow")
 
 
 @app.command()
@@ -213,48 +217,13 @@ def remove(name: Name, *, store: Store = None) -> None:
     say(f"Removed {name!r} from {vault.label}.")
 
 
-@app.command("test")
-def try_(name: Name = OPENAI, *, json: AsJson = False) -> None:
-    """Ask the bound origin for its models with this key; costs nothing.
-
-    The call passes the guard and is recorded. Exit code 1: it failed.
-    """
-    key, _ = find_key(look(), name, None)
-    if key.provider != OPENAI:
-        raise ConfigurationError(
-            f"Keys of {key.provider!r} can't be tested yet", remedy="Only OpenAI-compatible servers can be asked."
-        )
-    results = [(str(origin), *_ask(name, origin)) for origin in key.origins]
-    if json:
-        print_json({"key": name, "results": [{"origin": one, "ok": ok, "what": what} for one, ok, what in results]})
-    else:
-        console = make_console()
-        for one, ok, what in results:
-            console.print(cell(f"{'works ' if ok else 'fails '} {one}: {what}", "" if ok else "red"), soft_wrap=True)
-    if not all(ok for _, ok, _ in results):
-        raise typer.Exit(PROBLEM)
+app.command("test")(try_)
 
 
-def _ask(name: str, origin: Origin) -> tuple[bool, str]:
-    """Return whether one origin took the key, and what it said in few words; never its own text."""
-    import openai
-    from safellm.openai import OpenAI as Guarded
+def _issued(world: World) -> list[Issued]:
+    from safellm.stores.grants import Grants
 
-    settings = {"keys": {"name": name, "environment": False}}
-    try:
-        with Guarded(base_url=f"{origin}/v1", max_retries=0, timeout=_TEST_S, safellm=settings) as client:
-            models = client.models.list()
-    except Refused as error:
-        return False, f"{error.what} [{error.reason}]"
-    except openai.AuthenticationError:
-        return False, "the server does not know this key (401)"
-    except openai.APIStatusError as error:
-        return False, f"the server answered {error.status_code}"
-    except openai.APITimeoutError:
-        return False, f"no answer within {_TEST_S:g} s"
-    except openai.APIConnectionError:
-        return False, "the server could not be reached"
-    return True, f"{len(models.data)} models"
+    return Grants(world.state).all()
 
 
 def _age(age_ns: int) -> str:

@@ -7,21 +7,24 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError
+from safellm.profiles import profiles
 
-# Variable -> (provider, name that the key gets)
-VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
-    "OPENAI_API_KEY": ("openai", "openai"),
-    "AZURE_OPENAI_API_KEY": ("openai", "openai"),  # has no origin of its own: each resource has another
-    "OPENAI_ADMIN_KEY": ("openai", "openai-admin"),
-    "ANTHROPIC_API_KEY": ("anthropic", "anthropic"),
-    "ANTHROPIC_AUTH_TOKEN": ("anthropic", "anthropic-token"),
-    "GOOGLE_API_KEY": ("google", "google"),
-    "GEMINI_API_KEY": ("google", "google"),
+# Variable -> name that the key gets, which is also whose it is. The profiles' are added below.
+_SDKS: Final[Mapping[str, str]] = {
+    "OPENAI_API_KEY": "openai",
+    "AZURE_OPENAI_API_KEY": "azure",  # has no origin of its own: each resource has another
+    "OPENAI_ADMIN_KEY": "openai-admin",
+    "ANTHROPIC_API_KEY": "anthropic",
+    "ANTHROPIC_AUTH_TOKEN": "anthropic-auth-token",
+    "ANTHROPIC_FOUNDRY_API_KEY": "anthropic-foundry",  # the same
+    "GOOGLE_API_KEY": "google",
+    "GEMINI_API_KEY": "google",
 }
 _PROFILES: Final = (
     ".profile", ".bash_profile", ".bashrc", ".zprofile", ".zshrc", ".zshenv", ".config/fish/config.fish",
@@ -31,6 +34,13 @@ _LINE: Final = re.compile(
     r"^\s*(?:export\s+|set\s+(?:-\w+\s+)*)?(?P<variable>[A-Z][A-Z0-9_]*)\s*[= ]\s*(?P<value>\S+)\s*(?:#.*)?$"
 )
 _REFERENCE: Final = re.compile(r"[$`<>{}()]")  # ${KEY}, $(pass show key), <your-key>: no key
+
+
+@cache
+def variables() -> Mapping[str, str]:
+    """Return the name of the key that each variable of an SDK or a profile holds."""
+    rest = {one.variable: name for name, one in profiles().items() if one.variable not in _SDKS}
+    return {**_SDKS, **rest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +73,13 @@ def find_keys(environ: Mapping[str, str], *, files: tuple[Path, ...] = ()) -> It
     Raises:
         ConfigurationError: a file is there and can't be read.
     """
-    for variable in VARIABLES:
+    for variable in variables():
         if value := environ.get(variable, "").strip():
             yield FoundKey(variable=variable, secret=Secret(value))
     for path in files:
         for number, line in enumerate(_lines(path), 1):
             found = _LINE.match(line)
-            if found and found["variable"] in VARIABLES:
+            if found and found["variable"] in variables():
                 value = found["value"].strip("\"'")
                 if value and not _REFERENCE.search(value):
                     yield FoundKey(variable=found["variable"], secret=Secret(value), path=path, line=number)

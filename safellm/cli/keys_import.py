@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from safellm.auto.targets import own_origins
 from safellm.cli import keys_found
 from safellm.cli.keys_shared import Origins, Store, Yes, may_replace, open_store, origins_of, store_key
-from safellm.cli.show import cell, make_console, make_table, say
+from safellm.cli.show import PROBLEM, cell, make_console, make_table, say
 from safellm.cli.world import World, look
 from safellm.errors import ConfigurationError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from safellm.stores.vault.interface import StoredKey, Vault
 
 _AZURE: Final = "AZURE_OPENAI_API_KEY"
+_SHOWN: Final = 4  # variables that an error names
 
 
 def import_(  # noqa: PLR0913 - what may be said about each key
@@ -43,32 +45,57 @@ def import_(  # noqa: PLR0913 - what may be said about each key
     """
     world = look()
     files = (*(file or ()), *(keys_found.usual_files(world.environ, Path.cwd()) if look_around else ()))
-    known = keys_found.VARIABLES
-    if variable is not None and variable not in known:
-        raise ConfigurationError(f"{variable} is not a variable of a provider", remedy=f"Known are {', '.join(known)}.")
-    found = [one for one in keys_found.find_keys(world.environ, files=files) if variable in {None, one.variable}]
-    found = [one for n, one in enumerate(found) if one.secret not in [other.secret for other in found[:n]] or one.path]
-    if not found:
-        where = f" or in {', '.join(map(str, file))}" if file else ""
-        what = f"The variable {variable} is not set{where}" if variable else f"None of {', '.join(known)} is set{where}"
-        raise ConfigurationError(what, remedy="Set it for this one command, or use: safellm keys set NAME.")
+    found = _find(world, files, variable)
     vault = open_store(world, store)
     if len(found) > 1:
-        table = make_table("variable", "key", "place")
-        for one in found:
-            table.add_row(cell(one.variable), cell(one.secret.hint()), cell(one.place))
-        make_console().print(table)
-        if name is not None:
-            raise ConfigurationError(
-                f"Here are {len(found)} keys and one name", remedy="Choose one with --variable, or leave the name away."
-            )
+        _show(found)
+        _refuse_one_for_all(found, name, origin)
+    left = False
     for one in found:
         if len(found) > 1 and not yes:
             if not sys.stdin.isatty():
                 raise ConfigurationError("There are several keys", remedy="Add --yes, or choose one with --variable.")
             if not typer.confirm(f"Store {one.variable} from {one.place}?", err=True):
                 continue
+        if len(found) > 1 and not origin and not own_origins(keys_found.variables()[one.variable]):
+            say(f"Left {one.variable}: {_addressless(one.variable).remedy}", "yellow")
+            left = True
+            continue
         _import_one(world, vault, one, name=name, origin=origin, yes=yes, take_out=take_out)
+    if left:
+        raise typer.Exit(PROBLEM)
+
+
+def _find(world: World, files: tuple[Path, ...], variable: str | None) -> list[keys_found.FoundKey]:
+    known = keys_found.variables()
+    if variable is not None and variable not in known:
+        raise ConfigurationError(f"{variable} is not a variable of a provider", remedy=f"Known are {', '.join(known)}.")
+    found = [one for one in keys_found.find_keys(world.environ, files=files) if variable in {None, one.variable}]
+    found = [one for n, one in enumerate(found) if one.secret not in [other.secret for other in found[:n]] or one.path]
+    if not found:
+        where = f" or in {', '.join(map(str, files))}" if files else ""
+        some = f"None of {', '.join([*known][:_SHOWN])} and the others ({len(known)} in all) is set"
+        what = f"The variable {variable} is not set{where}" if variable else f"{some}{where}"
+        raise ConfigurationError(what, remedy="Set it for this one command, or use: safellm keys set NAME.")
+    return found
+
+
+def _show(found: list[keys_found.FoundKey]) -> None:
+    table = make_table("variable", "key", "place")
+    for one in found:
+        table.add_row(cell(one.variable), cell(one.secret.hint()), cell(one.place))
+    make_console().print(table)
+
+
+def _refuse_one_for_all(found: list[keys_found.FoundKey], name: str | None, origin: list[str] | None) -> None:
+    if name is not None:
+        raise ConfigurationError(
+            f"Here are {len(found)} keys and one name", remedy="Choose one with --variable, or leave the name away."
+        )
+    if origin and len({one.variable for one in found}) > 1:
+        raise ConfigurationError(
+            "Here are keys of several providers and one address", remedy="Choose one with --variable."
+        )
 
 
 def _import_one(  # noqa: PLR0913 - see above
@@ -81,15 +108,10 @@ def _import_one(  # noqa: PLR0913 - see above
     yes: bool,
     take_out: bool,
 ) -> None:
-    provider, usual = keys_found.VARIABLES[one.variable]
-    if one.variable == _AZURE and not origin:
-        raise ConfigurationError(
-            "An Azure key belongs to one resource, and its address is not taken from a variable",
-            remedy="Add --origin https://NAME.openai.azure.com.",
-        )
-    if name is None:
-        taken = one.variable == _AZURE and (other := _stored(vault, usual)) is not None and other.secret != one.secret
-        name = "azure" if taken else usual
+    provider = keys_found.variables()[one.variable]
+    if not origin and not own_origins(provider):
+        raise _addressless(one.variable)
+    name = name or provider
     say(f"{one.variable} holds a key that ends in {one.secret.hint()}")
     known = _stored(vault, name)
     if known is None or known.secret != one.secret:
@@ -104,6 +126,14 @@ def _import_one(  # noqa: PLR0913 - see above
         say(f"Replaced the line in {one.place} by a comment.")
     else:
         say(f"Now remove the line in {one.place}, or run this again with --take-out.")
+
+
+def _addressless(variable: str) -> ConfigurationError:
+    host = "NAME.openai.azure.com" if variable == _AZURE else "NAME.services.ai.azure.com"
+    return ConfigurationError(
+        f"The key in {variable} belongs to one resource, and its address is not taken from a variable",
+        remedy=f"safellm keys import --variable {variable} --origin https://{host}",
+    )
 
 
 def _stored(vault: Vault, name: str) -> StoredKey | None:

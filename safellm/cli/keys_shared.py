@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import time
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,7 +23,10 @@ DAY_NS: Final = 86_400 * 10**9
 _DIALOG_S: Final = 60.0  # a key store may ask a person for a password
 
 Name = Annotated[str, typer.Argument(help="Name of the key; the one called like the provider is the default.")]
-Provider = Annotated[str, typer.Option("--provider", help="Whose key it is.")]
+Provider = Annotated[
+    str | None,
+    typer.Option("--provider", help="Whose key it is. Default: the provider of that name, such as groq; else openai."),
+]
 Origins = Annotated[
     list[str] | None,
     typer.Option("--origin", metavar="URL", help="Where it may be sent; may be repeated. Default: the provider's own."),
@@ -55,7 +57,13 @@ def find_key(world: World, name: str, store: str | None) -> tuple[StoredKey, Vau
     vault = open_store(world, store)
     key = vault.get(name)
     if key is None:
-        raise ConfigurationError(f"There is no key {name!r}", remedy=f"Store it first: safellm keys set {name}.")
+        names = vault.names()
+        there = (
+            f"There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}. Or store it"
+            if names
+            else "Store it first"
+        )
+        raise ConfigurationError(f"There is no key {name!r}", remedy=f"{there}: safellm keys set {name}.")
     return key, vault
 
 
@@ -63,14 +71,22 @@ def origins_of(texts: list[str] | None, provider: str) -> tuple[Origin, ...]:
     """Return the origins that were given, else the provider's own."""
     if texts:
         return tuple(dict.fromkeys(parse_origin(text) for text in texts))
-    found = [one for one in entry_points(group="safellm.adapters") if one.name == provider]
+    from safellm.auto.targets import own_origins
+
+    found = own_origins(provider)
     if not found:
         raise ConfigurationError(
             f"The addresses of {provider!r} are not known",
             remedy="Say where the key may be sent: --origin https://host.",
         )
-    origins: tuple[Origin, ...] = found[0].load().origins
-    return origins
+    return found
+
+
+def provider_of(name: str) -> str:
+    """Return whose key this is by its name: that of a provider, or OpenAI's dialect, which most servers speak."""
+    from safellm.auto.targets import is_provider
+
+    return name if is_provider(name) else "openai"
 
 
 def may_replace(vault: Vault, name: str, *, yes: bool, can_ask: bool) -> None:

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -82,7 +81,7 @@ def scan(  # noqa: PLR0913 - the places and forms of a report
 
         print_json(to_sarif(report))
     elif json:
-        rows = [{**asdict(one), "remedy": one.remedy} for one in report.leaks]
+        rows = [asdict(one) for one in report.leaks]
         print_json(
             {
                 "texts": report.texts,
@@ -101,11 +100,9 @@ def scan(  # noqa: PLR0913 - the places and forms of a report
 def _search(paths: list[Path], *, staged: bool, history: bool, home: bool, everything: bool) -> Report:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from safellm.scan.leaks import Report, find_leaks
-    from safellm.stores.detection_cache import cached_scanner
-    from safellm.stores.places import find_places
+    from safellm.scan.leaks import Report, find_leaks, secret_scanner
 
-    scanner = cached_scanner(find_places(os.environ).cache)
+    scanner = secret_scanner()
     unread: list[str] = []
     leaks: dict[str, Leak] = {}
     texts = size = 0
@@ -186,9 +183,11 @@ def _print(report: Report) -> None:
         console.print(cell(f"not read: {file}", "yellow"))
     known = f", {report.known} known" if report.known else ""
     count = len(report.leaks)
+    links = sum(one.is_link for one in report.leaks)
+    what = f"{count - links} secret{_s(count - links)}" + (f" and {links} link{_s(links)}" if links else "")
     console.print(
         cell(
-            f"{count} secret{_s(count)} in {report.texts} texts, {report.bytes / 1e6:.1f} MB{known}.",
+            f"{what} in {report.texts} text{_s(report.texts)}, {report.bytes / 1e6:.1f} MB{known}.",
             "bold" if count else "green",
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,20 +25,30 @@ if TYPE_CHECKING:
 
 _DEFAULT: Final = "day,provider,model,operation"
 _NS: Final = 1_000_000_000
+_LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _BAR: Final = 18
 _MANY: Final = 3  # columns of names from which on the bars are short
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run when a cell begins with it
 
 _Since = Annotated[str | None, typer.Option(metavar="TIME", help="From that UTC day on: 2026-01-31, or 24h, 7d ago.")]
-_By = Annotated[str, typer.Option(metavar="NAMES", help=f"Sum up by any of {', '.join((*IN_LEDGER, *IN_TRAIL))}.")]
+_By = Annotated[
+    str, typer.Option(metavar="NAMES", help=f"Sum up by any of {', '.join((*IN_LEDGER, *IN_TRAIL))}, or by a label.")
+]
 _Page = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page with plots to this file.")
 ]
+_Parquet = Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file.")]
 _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")]
 
 
-def usage(
-    *, by: _By = _DEFAULT, since: _Since = None, html: _Page = None, as_csv: _AsCsv = False, json: AsJson = False
+def usage(  # noqa: PLR0913 - one for each form
+    *,
+    by: _By = _DEFAULT,
+    since: _Since = None,
+    html: _Page = None,
+    parquet: _Parquet = None,
+    as_csv: _AsCsv = False,
+    json: AsJson = False,
 ) -> None:
     """Show what was used: requests, tokens and money, by day, model, user."""
     names = _names(by)
@@ -52,6 +63,14 @@ def usage(
         print_json({"ledger": world.ledger_name, "by": list(names), "usage": listed, **total.as_json()})
     elif as_csv:
         typer.echo(_csv(names, found), nl=False)
+    elif parquet is not None:
+        from safellm.audit.parquet import write_parquet
+
+        columns: dict[str, type[str | int]] = {**dict.fromkeys(names, str), **dict.fromkeys(NUMBERS, int)}
+        path = write_parquet(
+            parquet, columns, ({**dict(zip(names, key, strict=True)), **sums.as_json()} for key, sums in found)
+        )
+        say(f"Wrote {path}: {len(found):,} rows, {total.requests:,} calls.")
     elif html is not None:
         from safellm.cli.usage_page import write_page
 
@@ -65,13 +84,36 @@ def usage(
 
 def _names(by: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
-    unknown = [name for name in names if name not in IN_LEDGER and name not in IN_TRAIL]
-    if unknown or not names:
+    if not names or any(_LABEL.fullmatch(name) is None for name in names):
         known = ", ".join((*IN_LEDGER, *IN_TRAIL))
-        raise ConfigurationError(
-            "--by doesn't know this name", remedy=f"Take any of {known}.", where=", ".join(unknown) or by
-        )
+        raise ConfigurationError("--by needs names", remedy=f"Take any of {known}, or of your labels.", where=by)
     return names
+
+
+def _check_labels(names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuse a name that no call has: it is misspelt."""
+    known = {*IN_LEDGER, *IN_TRAIL, *(name for named, _ in rows for name in named)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            "--by names a label that no call had",
+            remedy=f"Take any of {', '.join(sorted(known))}.",
+            where=", ".join(unknown),
+        )
+
+
+def _with_known_users(world: World, rows: Sequence[Row]) -> list[Row]:
+    """Put names in place of the pseudonyms of users whom this machine knows."""
+    from safellm.cli.known_users import names_by_pseudonym
+
+    there = world.policy.budget.ledger is not None or world.ledger.exists()
+    ledger = world.open_ledger() if there and world.policy.budget.rules else None
+    try:
+        shown = names_by_pseudonym(world, ledger)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    return [({**named, "user": shown.get(named.get("user", ""), named.get("user", ""))}, sums) for named, sums in rows]
 
 
 def _rows(world: World, names: Sequence[str], since: str | None) -> list[Row]:
@@ -79,13 +121,16 @@ def _rows(world: World, names: Sequence[str], since: str | None) -> list[Row]:
 
     since_ns = 0 if since is None else parse_time(since, now_ns=time.time_ns())
     since_day = None if since is None else datetime.fromtimestamp(since_ns // _NS, UTC).date().isoformat()
-    if any(name in IN_TRAIL for name in names):
+    if any(name not in IN_LEDGER for name in names):
         from safellm.audit.reading import records
 
         if not world.trail.is_dir():
             return []
         start = 0 if since_day is None else int(datetime.fromisoformat(since_day).replace(tzinfo=UTC).timestamp()) * _NS
-        return list(from_trail(records(world.trail), since_ns=start))
+        rows = list(from_trail(records(world.trail), since_ns=start))
+        if rows:
+            _check_labels(names, rows)
+        return _with_known_users(world, rows) if "user" in names else rows
     if world.policy.budget.ledger is None and not world.ledger.exists():
         return []
     ledger = world.open_ledger()

@@ -70,7 +70,9 @@ def from_trail(records: Iterable[Mapping[str, Any]], *, since_ns: int) -> Iterat
             continue
         grant = record.get("safellm.grant.id")
         key = intent.get("safellm.key.ref")
+        labels = record.get("safellm.labels")
         named = {
+            **(labels if isinstance(labels, dict) else {}),
             "day": datetime.fromtimestamp(at // _NS, UTC).date().isoformat(),
             "provider": record.get("gen_ai.provider.name"),
             "model": record.get("gen_ai.response.model") or record.get("gen_ai.request.model"),

@@ -77,7 +77,7 @@ def _search(path: Path, name: str) -> list[Finding] | None:
         found = _search_kind(text, name, own, suffix)
     except (SyntaxError, ValueError, RecursionError, AttributeError) as error:
         found = [_unread(name, f"{type(error).__name__}"), *search_text(text, name, ".txt")]
-    return found if suffix == ".ipynb" else [*found, *search_keys(text, name)]
+    return [*found, *search_keys(text, name)]
 
 
 def _search_kind(text: str, name: str, own: str, suffix: str) -> list[Finding]:

@@ -16,20 +16,6 @@ from safellm.discover.python_code import new_scope, search_python
 
 _MAGIC = re.compile(r"^(\s*)([%!].*)$")
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_NOT_SECRET = (
-    "EXAMPLE",
-    "example",
-    "xxxx",
-    "XXXX",
-    "your",
-    "YOUR",
-    "...",
-    "<",
-    "${",
-    "1234567890",
-    "placeholder",
-    "dummy",
-)
 _KEY_RULES = (
     "openai", "anthropic", "google", "gemini", "azure-ai", "aws-bedrock", "groq", "xai", "perplexity", "cerebras", "nvidia",
     "replicate", "huggingface", "openrouter", "together", "fireworks", "voyage", "jina", "mistral", "cohere", "deepseek",
@@ -43,19 +29,24 @@ def search_text(text: str, file: str, suffix: str) -> list[Finding]:
 
 
 def search_keys(text: str, file: str) -> list[Finding]:
-    """Return where providers' keys stand in a text; what is told of a key is whose it seems to be."""
-    from safellm._core.detection.scanner import compile_scanner  # noqa: PLC0415 - the engine loads where files are searched
+    """Return where providers' keys stand in a file, as `safellm scan` finds them; what is told of one is whose it seems to be.
 
-    found = []
-    for one in compile_scanner().scan(text):
-        value = text[one.start : one.end]
-        if one.rule.startswith(_KEY_RULES) and not any(word in value for word in _NOT_SECRET):
-            found.append(_at(text, one.start, file, "key", one.rule))
-    return found
+    A notebook is searched cell by cell, with its outputs.
+    """
+    from safellm.scan.leaks import find_leaks, secret_scanner  # noqa: PLC0415 - the engine loads where files are searched
+    from safellm.scan.sources import from_text  # noqa: PLC0415
+
+    scanner = secret_scanner()
+    return [
+        Finding(file=file, cell=source.cell, line=one.line, column=one.column, rule="key", what=one.rule)
+        for source in from_text(text, file)
+        for one in find_leaks(source, scanner)
+        if one.rule.startswith(_KEY_RULES) and not one.is_link
+    ]
 
 
 def search_notebook(text: str, file: str) -> list[Finding]:
-    """Return the findings of a Jupyter notebook (nbformat 3 and 4), cell by cell; of outputs too, for keys.
+    """Return the findings of a Jupyter notebook (nbformat 3 and 4), cell by cell.
 
     Raises:
         ValueError: it is no notebook.
@@ -71,8 +62,6 @@ def search_notebook(text: str, file: str) -> list[Finding]:
                 found += search_python(_without_magic(source), file, cell=number, scope=scope)
             except (SyntaxError, ValueError):
                 found += [_in_cell(one, number) for one in search_text(source, file, ".txt")]
-        for part in (source, *(_joined(value) for value in _texts(cell.get("outputs", [])))):
-            found += [_in_cell(one, number) for one in search_keys(part, file)]
     # `safellm.install()` in a later cell guards the kernel as well.
     return found
 
@@ -185,14 +174,6 @@ def _without_magic(source: str) -> str:
 
 def _joined(value: Any) -> str:
     return "".join(one for one in value if isinstance(one, str)) if isinstance(value, list) else str(value or "")
-
-
-def _texts(value: Any) -> Iterator[Any]:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-        yield value
-    else:
-        for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            yield from _texts(one)
 
 
 def _in_cell(one: Finding, number: int) -> Finding:

@@ -46,15 +46,16 @@ def _safellm(line: str) -> None:
 
 
 def _ask(line: str, cell: str) -> Any:
+    from IPython import display as shows  # noqa: PLC0415
     from IPython.core.error import UsageError  # noqa: PLC0415
-    from IPython.display import DisplayHandle, display  # noqa: PLC0415
 
     from safellm.asking import Asking  # noqa: PLC0415
     from safellm.notebook import outputs  # noqa: PLC0415
     from safellm.notebook.strip import Strip  # noqa: PLC0415
     from safellm.sinks import markdown  # noqa: PLC0415
 
-    shown: DisplayHandle | None = None
+    display: Any = shows.display  # its types say nothing
+    shown: Any = None
     said, last = "", 0.0
 
     def show() -> None:

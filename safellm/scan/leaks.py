@@ -11,8 +11,9 @@ from typing import Final
 
 from safellm._core.detection.finding import Scanner
 from safellm._core.detection.rules import Rule, load_rules
+from safellm._core.detection.scanner import compile_scanner
 from safellm.scan.lines import Lines
-from safellm.scan.links import describe_link
+from safellm.scan.links import describe_link, find_links
 from safellm.scan.sources import Source
 
 _TYPE: Final = "SECRET"
@@ -33,6 +34,10 @@ class Leak:
         masked: Enough of the value to know it by.
         note: More about it, such as the rights and the end of a signed link.
         fingerprint: Says in a baseline which finding this is, without the value.
+        remedy: What to do, in one sentence.
+        commit: The version that it stands in, if not in a file of today.
+        cell: Number of the notebook's cell from 1, or 0.
+        is_link: What was found is an address that gives away too much, and no secret.
     """
 
     place: str
@@ -46,14 +51,10 @@ class Leak:
     masked: str
     note: str
     fingerprint: str
+    remedy: str
     commit: str = ""
-
-    @property
-    def remedy(self) -> str:
-        """What to do, in one sentence."""
-        where = f" at {self.revoke}" if self.revoke else ""
-        history = ", take it out of the history" if self.commit else ""
-        return f"Revoke it{where}{history}, and keep the new one with `safellm keys set`."
+    cell: int = 0
+    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,18 @@ class Report:
         return max((SEVERITIES.index(one.severity) for one in self.leaks), default=-1)
 
 
+@cache
+def secret_scanner() -> Scanner:
+    """Return a scanner for secrets alone: personal data is no leak here, and looking for it takes most of the time.
+
+    Raises:
+        GuardFailure: the engine rejects a rule, or doesn't find the value that it was given to find.
+    """
+    return compile_scanner([rule for rule in load_rules() if rule.type == _TYPE])
+
+
 def find_leaks(source: Source, scanner: Scanner) -> Iterator[Leak]:
-    """Yield the secrets of one text."""
+    """Yield the secrets of one text, and its links that give away too much."""
     text = source.text
     lines: Lines | None = None
     for found in scanner.scan(text):
@@ -97,8 +108,36 @@ def find_leaks(source: Source, scanner: Scanner) -> Iterator[Leak]:
             masked=mask(value),
             note=note,
             fingerprint=_fingerprint(source, found.rule, text, found.start, found.end),
+            remedy=_remedy(rule.revoke if rule else "", source.commit),
             commit=source.commit,
+            cell=source.cell,
         )
+    for link in find_links(text):
+        lines = lines or Lines(text)
+        line, column = lines.place(link.start)
+        yield Leak(
+            place=source.place(line),
+            file=source.file,
+            line=line + source.first_line,
+            column=column,
+            rule=link.kind,
+            severity=link.severity,
+            provider=link.provider,
+            revoke="",
+            masked=link.shown,
+            note=link.note,
+            fingerprint=_fingerprint(source, link.kind, text, link.start, link.end),
+            remedy=link.advice,
+            commit=source.commit,
+            cell=source.cell,
+            is_link=True,
+        )
+
+
+def _remedy(revoke: str, commit: str) -> str:
+    where = f" at {revoke}" if revoke else ""
+    history = ", take it out of the history" if commit else ""
+    return f"Revoke it{where}{history}, and keep the new one with `safellm keys set`."
 
 
 def mask(value: str) -> str:

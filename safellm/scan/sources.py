@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from safellm.errors import ConfigurationError
 
@@ -29,6 +31,7 @@ _HISTORIES: Final = (
     ".zprofile", ".config/fish/config.fish", ".env",
 )  # fmt: skip
 _GIT_TIMEOUT_S: Final = 600
+_HEADER: Final = 3  # words of what `git cat-file` says before an object: number, kind, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +99,12 @@ def from_home(home: Path, *, unread: Unread) -> Iterator[Source]:
 def from_bytes(raw: bytes, file: str, *, commit: str = "") -> Iterator[Source]:
     """Yield the texts of a file's content: of a notebook its cells and outputs, of anything else the whole."""
     text = decode(raw)
-    if text is None:
-        return
+    if text is not None:
+        yield from from_text(text, file, commit=commit)
+
+
+def from_text(text: str, file: str, *, commit: str = "") -> Iterator[Source]:
+    """Yield the texts of a file that was read already."""
     if file.endswith(".ipynb"):
         cells = list(_cells(text, file, commit))
         if cells:
@@ -139,24 +146,37 @@ def from_history(folder: Path, *, tick: Callable[[int, int], None]) -> Iterator[
     Raises:
         ConfigurationError: git is missing or this is no repository.
     """
-    objects: dict[str, str] = {}
+    named: dict[str, str] = {}
     for line in _git(folder, "rev-list", "--all", "--objects").decode("utf-8", "replace").splitlines():
         number, _, name = line.partition(" ")
         if name:
-            objects.setdefault(number, name)
-    command = [_program(), "-C", str(folder), "cat-file", "--batch"]
+            named.setdefault(number, name)
+    check = _git(folder, "cat-file", "--batch-check=%(objecttype) %(objectsize) %(objectname)", "--buffer", given=named)
+    kinds = (line.split() for line in check.decode("ascii", "replace").splitlines())
+    numbers = [number for kind, size, number in kinds if kind == "blob" and int(size) <= LARGEST]
+    command = [_program(), "-C", str(folder), "cat-file", "--batch", "--buffer"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - git itself
         assert process.stdin is not None
         assert process.stdout is not None
-        for done, (number, name) in enumerate(objects.items(), 1):
-            process.stdin.write(number.encode() + b"\n")
-            process.stdin.flush()
-            header = process.stdout.readline().split()
-            raw = process.stdout.read(int(header[2]) + 1)[:-1]
-            tick(done, len(objects))
-            if header[1] == b"blob" and len(raw) <= LARGEST:
-                yield from from_bytes(raw, name, commit=number)
-        process.stdin.close()
+        asking = threading.Thread(target=_ask, args=(process.stdin, numbers), name="safellm-scan", daemon=True)
+        asking.start()
+        try:
+            for done, number in enumerate(numbers, 1):
+                header = process.stdout.readline().split()
+                if len(header) != _HEADER:
+                    raise _unreadable(folder)
+                raw = process.stdout.read(int(header[2]) + 1)[:-1]
+                tick(done, len(numbers))
+                yield from from_bytes(raw, named[number], commit=number)
+        finally:
+            process.kill()  # of use only where the search ended early
+            asking.join()
+
+
+def _ask(pipe: IO[bytes], numbers: Iterable[str]) -> None:
+    """Name all objects at once: git reads ahead while the search works."""
+    with suppress(BrokenPipeError), pipe:  # it ended before it was asked for all of them
+        pipe.writelines(f"{number}\n".encode() for number in numbers)
 
 
 def commit_of(folder: Path, blob: str) -> str:
@@ -218,15 +238,23 @@ def _program() -> str:
     return found
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
+def _git(folder: Path, *arguments: str, given: Iterable[str] = ()) -> bytes:
+    command = [_program(), "-C", str(folder), *arguments]
+    text = "".join(f"{one}\n" for one in given).encode()
     done = subprocess.run(  # noqa: S603 - git itself, with arguments of ours
-        [_program(), "-C", str(folder), *arguments], capture_output=True, check=False, timeout=_GIT_TIMEOUT_S
+        command, input=text, capture_output=True, check=False, timeout=_GIT_TIMEOUT_S
     )
     if done.returncode:
-        raise ConfigurationError(
-            "git can't read this repository", remedy="Run it inside a repository that you may read.", where=str(folder)
-        )
+        raise _unreadable(folder)
     return done.stdout
+
+
+def _unreadable(folder: Path) -> ConfigurationError:
+    return ConfigurationError(
+        "There is no git repository here that can be read",
+        remedy="Run it inside one, or leave out what asks for git (--history, --staged, --install-hook).",
+        where=str(folder),
+    )
 
 
 def hooks_folder(folder: Path) -> Path:

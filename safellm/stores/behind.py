@@ -34,6 +34,9 @@ class Behind:
         delay_s: How long requests are gathered.
         name: For people who look at threads.
         patience_s: How long the end of the interpreter waits for the work; the rest is left. None: as long as it takes.
+
+    Attributes:
+        due: The work is asked for already: whoever asks on the path of calls looks here first.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Behind:
         self._delay_s = delay_s
         self._patience_s = patience_s
         self._name = f"{THREAD_PREFIX}-{name}"
-        self._due = False
+        self.due = False
         self._ended = False
         self._working = False
         self._lock = threading.Lock()
@@ -54,8 +57,8 @@ class Behind:
 
     def soon(self) -> None:
         """Ask for the work. Costs nothing while it is asked for already."""
-        if not self._due:
-            self._due = True
+        if not self.due:
+            self.due = True
             self._wake()
 
     def close(self, *, wait: bool = True) -> None:
@@ -67,7 +70,7 @@ class Behind:
         with self._lock:
             thread, self._thread = self._thread, None
             stop, self._stop = self._stop, threading.Event()
-            self._due = False
+            self.due = False
             stop.set()
             self._asked.set()
             self._asked = threading.Event()
@@ -76,7 +79,7 @@ class Behind:
 
     def after_fork(self) -> None:
         """Forget the parent's thread and locks."""
-        self._due = self._working = False
+        self.due = self._working = False
         self._lock = threading.Lock()
         self._asked, self._stop = threading.Event(), threading.Event()
         self._thread = None
@@ -84,11 +87,11 @@ class Behind:
     def end(self) -> None:
         """Do the work that is due; from now on it is done at once: threads end with the interpreter."""
         self._ended = True
-        due = self._due
+        due = self.due
         if self._patience_s is not None:
             # Only the thread does it: what hangs there must not hang the program.
             until = time.monotonic() + self._patience_s
-            while (self._due or self._working) and self._thread is not None and time.monotonic() < until:
+            while (self.due or self._working) and self._thread is not None and time.monotonic() < until:
                 time.sleep(_GLANCE_S)
             self.close(wait=False)
             return
@@ -113,7 +116,7 @@ class Behind:
                     thread = None
                 self._thread = thread
         if thread is None:
-            self._due = False
+            self.due = False
             if self._patience_s is None:
                 self._do()
 
@@ -128,13 +131,13 @@ class Behind:
     def _turn(self) -> None:
         """Do the work in the thread. First the mark goes: what is asked for from now on needs another turn."""
         self._working = True  # before the mark goes: the end looks at both
-        self._due = False
+        self.due = False
         self._do()
 
     def _retire(self, stop: threading.Event) -> bool:
         """Let the thread end, unless it was asked for something at the last moment."""
         with self._lock:
-            if self._due:
+            if self.due:
                 return False
             if self._stop is stop:
                 self._thread = None
@@ -162,7 +165,8 @@ def _run(owner: weakref.ref[Behind], asked: threading.Event, stop: threading.Eve
 
 @atexit.register
 def _end_all() -> None:
-    for behind in list(_LIVE):
+    # Those that only deliver come last: the others may still have something for them.
+    for behind in sorted(_LIVE, key=lambda one: one._patience_s is not None):  # noqa: SLF001 - the module's own class
         behind.end()
 
 

@@ -49,14 +49,27 @@ def labels(**named: str | int) -> Iterator[None]:
         _current.reset(token)
 
 
-def current_labels(policy: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of a call that begins now: the system's, the policy's and the program's."""
-    return {"user": _user(), **policy, **_current.get(), "process": str(os.getpid())}
+def current_labels(policy: Mapping[str, str], *, uid: int | None = None) -> dict[str, str]:
+    """Return the labels of a call that begins now: the system's, the policy's and the program's.
+
+    Args:
+        policy: Those that the policy sets.
+        uid: Of the user who asks, where that isn't this process's.
+    """
+    return {"user": system_user(uid), **policy, **_current.get(), "process": str(os.getpid())}
 
 
-@lru_cache(maxsize=1)
-def _user() -> str:
-    import getpass  # noqa: PLC0415 - only where limits are set
+@lru_cache(maxsize=64)
+def system_user(uid: int | None = None) -> str:
+    """Return the name of a user of this system, by default of the one whose process this is."""
+    if uid is not None and uid != getattr(os, "getuid", lambda: uid)():
+        try:
+            import pwd  # noqa: PLC0415 - POSIX, and only where others ask
+
+            return pwd.getpwuid(uid).pw_name
+        except (ImportError, KeyError):
+            return str(uid)
+    import getpass  # noqa: PLC0415 - at the first call
 
     try:
         return getpass.getuser()

@@ -20,9 +20,10 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel, ValidationError
 
 from safellm._core.origin import check_proxy, parse_origin, webhook_target
-from safellm._core.policy import Budget, Policy
+from safellm._core.policy import Alert, Budget, Policy
 from safellm.errors import ConfigurationError
-from safellm.stores.journal.keepers import is_place
+from safellm.stores.content.keys import parse_public
+from safellm.stores.journal.keepers import check_place
 from safellm.stores.policy_budget import budget_problems
 from safellm.stores.policy_lines import Path as KeyPath
 from safellm.stores.policy_lines import key_lines, line_of
@@ -30,6 +31,7 @@ from safellm.stores.vault.entry import check_name
 
 PREFIX: Final = "SAFELLM_"
 SELECTION: Final = "SAFELLM_REDACT"  # types and actions in one short variable
+ALIASES: Final = {"SAFELLM_AUDIT": "audit.mode"}  # short names of variables
 _ALWAYS: Final = ("SECRET", "REGISTERED")  # hidden by a selection as well, unless it names them
 RESERVED: Final = frozenset(
     {
@@ -116,7 +118,7 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
     data: dict[str, Any] = {}
     selected: set[str] = set()
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in RESERVED):
-        dotted = VARIABLES.get(variable)
+        dotted = VARIABLES.get(variable) or ALIASES.get(variable)
         text = environ[variable].strip()
         if variable == SELECTION:
             try:
@@ -136,7 +138,10 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
     def place(key: KeyPath) -> str:
         dotted = _setting(key)
         written = PREFIX + dotted.upper().replace(".", "_")
-        return f"variable {SELECTION if dotted in selected and not environ.get(written) else written}"
+        if not environ.get(written):
+            alias = next((name for name, setting in ALIASES.items() if setting == dotted and environ.get(name)), written)
+            return f"variable {SELECTION if dotted in selected else alias}"
+        return f"variable {written}"
 
     _fill(layer, data, place=place, source=place)
     return layer
@@ -186,12 +191,16 @@ def _place_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
         found.append((("egress", "ca_bundle"), "this must be an absolute file"))
     if policy.audit.directory is not None and not Path(policy.audit.directory).is_absolute():
         found.append((("audit", "directory"), "this must be an absolute folder"))
+    if policy.audit.content_key is not None:
+        _try(lambda: parse_public(policy.audit.content_key or ""), ("audit", "content_key"), found)
     if policy.audit.webhook is not None:
         allowed = policy.egress.origins
         _try(lambda: webhook_target(policy.audit.webhook or "", allowed), ("audit", "webhook"), found)
+    if policy.budget.webhook is not None:
+        allowed = policy.egress.origins
+        _try(lambda: webhook_target(policy.budget.webhook or "", allowed), ("budget", "webhook"), found)
     for index, place in enumerate(policy.audit.checkpoint_to):
-        if not is_place(place):
-            found.append((("audit", "checkpoint_to", index), "this must be an absolute file, 'syslog' or 'logging'"))
+        _try(lambda place=place: check_place(place, policy.egress.origins), ("audit", "checkpoint_to", index), found)  # type: ignore[misc]
     return found
 
 
@@ -418,7 +427,7 @@ def _unknown(path: KeyPath) -> str:
     model: type[BaseModel] = Policy
     for part in path[:-1]:
         if isinstance(part, int):
-            model = Budget
+            model = Alert if path[0] == "alerts" else Budget
         elif part in model.model_fields:
             kind = model.model_fields[part].annotation
             model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model

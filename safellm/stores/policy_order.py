@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from safellm._core.limits import Rule
 from safellm._core.policy import Action, Mode, Policy
+from safellm._core.tools.rules import STRICTNESS, ToolAction, ToolRule, rule_for
 
 # (old policy, new policy) -> the new value is at least as strict as the old one
 Order: TypeAlias = Callable[[Policy, Policy], bool]
@@ -91,6 +92,36 @@ def _paths(old: Policy, new: Policy) -> bool:
     return set(old.redaction.paths) <= set(new.redaction.paths)
 
 
+def _tools(old: Policy, new: Policy) -> bool:
+    """Each tool that either names may do no more than before, when nobody named it."""
+    denied = ToolRule(action=ToolAction.DENY)
+    missing = denied if old.is_strict else ToolRule()
+    names = {*old.tools, *new.tools}
+    if "*" in old.tools and "*" not in new.tools:
+        return False
+    return all(
+        _is_tool_as_strict(rule_for(name, old.tools)[0] or missing, rule_for(name, new.tools)[0] or missing) for name in names
+    )
+
+
+def _is_tool_as_strict(old: ToolRule, new: ToolRule) -> bool:
+    if new.action is ToolAction.DENY:
+        return True
+    lower = all(
+        before is None or (after is not None and after <= before)
+        for before, after in ((old.per_answer, new.per_answer), (old.per_run, new.per_run), (old.max_bytes, new.max_bytes))
+    )
+    return (
+        lower
+        and STRICTNESS.index(new.action) >= STRICTNESS.index(old.action)
+        and (old.effect in (None, False) or new.effect is True)
+        and (old.effect is not None or new.effect is not False)  # strict mode takes what isn't said for an effect
+        and (old.trust == new.trust or new.trust == "untrusted")
+        and old.pin in (None, new.pin)
+        and all(new.arguments.get(name) == one for name, one in old.arguments.items())
+    )
+
+
 def _budgets(old: Policy, new: Policy) -> bool:
     """Every old limit must still be there, at most as high; new limits may come."""
     return _limited(old.budget.rules, new.budget.rules)
@@ -123,6 +154,11 @@ def _ceilings(rules: Sequence[Rule]) -> dict[tuple[object, ...], tuple[float, in
     return lowest
 
 
+def _alerts(old: Policy, new: Policy) -> bool:
+    """Every old alert must still be there as it was; new ones may come."""
+    return all(one in new.alerts for one in old.alerts)
+
+
 _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "mode": (Mode.OBSERVE, Mode.GUARD, Mode.STRICT),
     "unknown_endpoints": ("walk", "deny"),
@@ -131,16 +167,24 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "redaction.remember": ("encrypted", "process"),
     "redaction.restore": (True, False),  # values that don't come back can't be shown or sent on
     "input.hidden_characters": ("pass", "remove"),
+    "untrusted.score": ("off", "untrusted", "all"),
+    "untrusted.delimiters": ("pass", "defuse"),
+    "untrusted.spotlight": ("off", "delimit", "mark", "encode"),
     "output.terminal_controls": ("pass", "escape"),
     "output.hidden_characters": ("pass", "remove"),
     "output.links": ("pass", "defang", "show"),
     "content.binary": ("pass", "deny"),
+    "tool_calls.undeclared": ("allow", "deny"),
+    "tool_calls.arguments": ("none", "listed", "all"),
+    "tool_calls.look_alikes": ("allow", "deny"),
     "budget.clamp_output": (False, True),
     "budget.allow_volatile": (True, False),
     "budget.on_outage": ("fallback", "refuse"),
     "budget.unknown_price": ("dearest", "refuse"),
     "audit.mode": ("off", "best_effort", "required"),
+    "audit.content": ("full", "redacted", "off"),
     "audit.sync": ("none", "group", "each"),
+    "audit.users": ("plain", "pseudonym", "off"),
     "egress.allow_http": (True, False),
     "keys.clear_environment": (False, True),
     "keys.environment": (True, False),
@@ -150,7 +194,9 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
 _LOWER: Final = (
     "keys.rotate_days",
     "redaction.remember_days",
+    "untrusted.block_at",
     "audit.checkpoint_records",
+    "audit.content_bytes",
     "audit.checkpoint_seconds",
     "budget.max_output_tokens",
     "budget.run.calls",
@@ -159,6 +205,9 @@ _LOWER: Final = (
     "budget.run.depth",
     "budget.run.repeats",
     "budget.fallback_share",
+    "tool_calls.per_answer",
+    "tool_calls.per_run",
+    "tool_calls.approval_seconds",
     "limits.request_bytes",
     "limits.response_bytes",
     "limits.response_seconds",
@@ -172,8 +221,10 @@ ORDERS: Final[dict[str, Order]] = {
     **{dotted: _lower(dotted) for dotted in _LOWER},
     **{dotted: _fewer(dotted) for dotted in _FEWER},
     "audit.checkpoint_to": _more("audit.checkpoint_to"),
+    "alerts": _alerts,
     "redaction.types": _types,
     "redaction.paths": _paths,
+    "tools": _tools,
     "budget.limits": _budgets,
     "budget.tiers": _tiers,
     "budget.tier": _budgets,
@@ -181,10 +232,15 @@ ORDERS: Final[dict[str, Order]] = {
 _AUDIT_SINKS: Final = ("audit.console_format", "audit.otel", "audit.webhook")
 UNORDERED: Final = frozenset(_AUDIT_SINKS) | frozenset(
     {
+        "ask.model",
+        "ask.profile",
+        "audit.content_key",
         "audit.directory",
         "audit.console",
         "budget.labels",
         "budget.ledger",
+        "budget.webhook",
+        "metrics",
         "budget.stream_usage",
         "egress.ca_bundle",
         "egress.proxy",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
 
+    from safellm._core.adapter import UsageSeen
     from safellm._core.policy import Policy, Price
 
 _MICRO = 1_000_000
@@ -64,6 +65,8 @@ class _FlatRates:
 
     input: int
     cached: int
+    written: int
+    written_1h: int
     output: int
     unit: int
 
@@ -75,6 +78,8 @@ def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
     output_tokens: int,
     *,
     cached_input_tokens: int = 0,
+    cache_write_tokens: int = 0,
+    cache_write_1h_tokens: int = 0,
     service_tier: str | None = None,
 ) -> int | None:
     """Return the price of one billed call, rounded up; None when it isn't known.
@@ -85,23 +90,34 @@ def price_micro_usd(  # noqa: PLR0913 - one number per kind of token
         input_tokens: All input tokens, the cached ones included.
         output_tokens: All output tokens, reasoning included.
         cached_input_tokens: Those of the input that the provider read from its cache.
+        cache_write_tokens: Those of the input that it wrote there, which some providers bill dearer.
+        cache_write_1h_tokens: Those of the written ones that are kept for an hour, dearer again.
         service_tier: Tier that the response names; None is the standard rate.
 
     Raises:
         ValueError: a number is negative.
     """
-    _check(input_tokens, output_tokens, cached_input_tokens)
+    _check(input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens)
     found = _find(provider, model)
     if found is None:
         return None
     cached = min(cached_input_tokens, input_tokens)
+    written = min(cache_write_tokens, input_tokens - cached)
+    for_hour = min(cache_write_1h_tokens, written)
     flat = None if service_tier is not None else _flat_rates(provider, model, int(time.time()) // _HOUR_S)
     if flat is not None:
-        total = (input_tokens - cached) * flat.input + cached * flat.cached + output_tokens * flat.output
+        total = (input_tokens - cached - written) * flat.input + cached * flat.cached + output_tokens * flat.output
+        total += (written - for_hour) * flat.written + for_hour * flat.written_1h
         return -(-total // flat.unit)
     from genai_prices.types import Usage  # noqa: PLC0415 - about 0.2 s; only programs that price pay it
 
-    usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached, output_tokens=output_tokens)
+    usage = Usage(
+        input_tokens=input_tokens,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=for_hour,
+        output_tokens=output_tokens,
+    )
     owner, info = found
     now = datetime.fromtimestamp(int(time.time()), tz=UTC)
     if service_tier is None:
@@ -153,13 +169,9 @@ class ListedPrices:
         """Return the most that a call can cost, in micro-dollars; None when no price is known."""
         return bound_micro_usd(provider, model, input_tokens, output_tokens)
 
-    def price(  # noqa: PLR0913 - one number per kind of token
-        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
-    ) -> int | None:
+    def price(self, provider: str, model: str, usage: UsageSeen, tier: str | None = None) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
-        return price_micro_usd(
-            provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier
-        )
+        return _listed_micro_usd(provider, model, usage, tier)
 
 
 class PolicyPrices:
@@ -178,27 +190,21 @@ class PolicyPrices:
         """Return the most that a call can cost, in micro-dollars; None when no price is known."""
         own = self._own.get(model)
         if own is not None:
-            dearest_input = max(own.input, own.cached or own.input)
+            dearest_input = max(own.input, *_own_cache_rates(own))
             return _own_micro_usd(own, input_tokens * dearest_input + output_tokens * own.output)
         listed = bound_micro_usd(provider, model, input_tokens, output_tokens)
         if listed is None and self._dearest:
             return _dearest_micro_usd(provider, input_tokens, output_tokens)
         return listed
 
-    def price(  # noqa: PLR0913 - one number per kind of token
-        self, provider: str, model: str, input_tokens: int, output_tokens: int, cached: int, tier: str | None = None
-    ) -> int | None:
+    def price(self, provider: str, model: str, usage: UsageSeen, tier: str | None = None) -> int | None:
         """Return what a call cost, in micro-dollars; None when no price is known."""
         own = self._own.get(model)
         if own is not None:
-            kept = min(cached, input_tokens)
-            rate = own.input if own.cached is None else own.cached
-            return _own_micro_usd(own, (input_tokens - kept) * own.input + kept * rate + output_tokens * own.output)
-        listed = price_micro_usd(
-            provider, model, input_tokens, output_tokens, cached_input_tokens=cached, service_tier=tier
-        )
+            return _own_micro_usd(own, _own_total(own, usage))
+        listed = _listed_micro_usd(provider, model, usage, tier)
         if listed is None and self._dearest:
-            return _dearest_micro_usd(provider, input_tokens, output_tokens)
+            return _dearest_micro_usd(provider, usage.input_tokens or 0, usage.output_tokens or 0)
         return listed
 
 
@@ -206,6 +212,36 @@ def prices_of(policy: Policy) -> ListedPrices | PolicyPrices:
     """Return the prices that count under a policy."""
     dearest = policy.budget.unknown_price == "dearest"
     return PolicyPrices(policy.prices, dearest=dearest) if policy.prices or dearest else ListedPrices()
+
+
+def _listed_micro_usd(provider: str, model: str, usage: UsageSeen, tier: str | None) -> int | None:
+    return price_micro_usd(
+        provider,
+        model,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        cached_input_tokens=usage.cached_input_tokens or 0,
+        cache_write_tokens=usage.cache_write_tokens or 0,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens or 0,
+        service_tier=tier,
+    )
+
+
+def _own_cache_rates(own: Price) -> tuple[Decimal, Decimal, Decimal]:
+    """Return the rates for what is read from a cache, written to it, and written for an hour."""
+    written = own.input if own.cache_write is None else own.cache_write
+    for_hour = written if own.cache_write_1h is None else own.cache_write_1h
+    return (own.input if own.cached is None else own.cached), written, for_hour
+
+
+def _own_total(own: Price, usage: UsageSeen) -> Decimal:
+    tokens = usage.input_tokens or 0
+    cached = min(usage.cached_input_tokens or 0, tokens)
+    written = min(usage.cache_write_tokens or 0, tokens - cached)
+    for_hour = min(usage.cache_write_1h_tokens or 0, written)
+    read_rate, write_rate, hour_rate = _own_cache_rates(own)
+    total = (tokens - cached - written) * own.input + (usage.output_tokens or 0) * own.output
+    return total + cached * read_rate + (written - for_hour) * write_rate + for_hour * hour_rate
 
 
 def _own_micro_usd(own: Price, micro_usd: Decimal) -> int:
@@ -272,10 +308,20 @@ def _flat_rates(provider: str, model: str, hour: int) -> _FlatRates | None:
         return None
     if rates.get("requests_kcount"):
         return None
-    named = [rates["input_mtok"], rates.get("cache_read_mtok", rates["input_mtok"]), rates["output_mtok"]]
+    plain = rates["input_mtok"]
+    written = rates.get("cache_write_mtok", plain)
+    named = [
+        plain,
+        rates.get("cache_read_mtok", plain),
+        written,
+        rates.get("cache_write_1h_mtok", written),
+        rates["output_mtok"],
+    ]
     unit = _unit(named)
     whole = [int(rate * unit) for rate in named]
-    return _FlatRates(input=whole[0], cached=whole[1], output=whole[2], unit=unit)
+    return _FlatRates(
+        input=whole[0], cached=whole[1], written=whole[2], written_1h=whole[3], output=whole[4], unit=unit
+    )
 
 
 @lru_cache(maxsize=_MODELS_REMEMBERED)

@@ -177,6 +177,16 @@ def run(  # noqa: PLR0913 - one name for each thing that is counted
         _current.reset(token)
 
 
+def around() -> tuple[Run, ...]:
+    """Return the runs around this task or thread, the innermost first."""
+    found: list[Run] = []
+    run = _current.get()
+    while run is not None:
+        found.append(run)
+        run = run.outer
+    return tuple(found)
+
+
 def current_run(policy: RunLimits) -> Runs | None:
     """Return the runs around a call that begins now."""
     inner = _current.get()

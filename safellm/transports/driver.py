@@ -18,11 +18,13 @@ from typing import Any, TypeVar, overload
 from safellm._core.call import Bounds, RequestHead, Tools
 from safellm._core.effects import JSON, Count, Decision, Effect, Pause, Record, Reserve, Settle, Watch
 from safellm._core.exchange import Exchange
+from safellm._core.injection.entered import may_hold
 from safellm._core.secret import Secret
 from safellm._core.standing import Standing
 from safellm._version import __version__
 from safellm.errors import GuardFailure, Reason, Refused
 from safellm.stores import warned
+from safellm.stores.content.kept import Contents
 from safellm.stores.conversations import Conversations
 from safellm.stores.grants import HeldGrant
 from safellm.stores.ids import random_name
@@ -31,11 +33,13 @@ from safellm.stores.labels import current_labels
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.runs import current_run
 from safellm.stores.scopes import current_scopes
+from safellm.stores.tools import TOOLBOX
 from safellm.stores.waiting import Busy
 from safellm.transports.broker_address import BrokerAddress
 from safellm.transports.heads import Heads
 
 _SECOND_NS = 1_000_000_000
+_LONG = 1 << 13  # bytes of a body in which text of others is scored at once; that is slower than the search
 _LARGE = 1 << 18  # bytes of a body that are searched in a thread, so that other tasks go on; about a millisecond
 _WAITING: dict[str, bool] = {}
 _AT_ONCE = {"wait": False}
@@ -61,6 +65,7 @@ class Driver:
         native: Makes the SDK's own error from a refusal and a response that stands for it.
         grant: The credential of its calls, where it is no key.
         broker: Where its calls go instead of being decided here.
+        contents: Keeps the content of calls, if the policy asks for it.
         heads: Reads the heads of its requests.
         raises: A refusal is raised by the transport; else it is answered, and the SDK makes the error.
     """
@@ -75,6 +80,7 @@ class Driver:
     raises: bool = False
     grant: HeldGrant | None = None
     broker: BrokerAddress | None = None
+    contents: Contents | None = None
     heads: Heads = field(default_factory=Heads, repr=False)
     now_ns: Callable[[], int] = time.time_ns
 
@@ -100,13 +106,21 @@ class Driver:
             remember=self.conversations.remember,
             call_id=_new_id(),
             standing=self.standing(),
-            labels=current_labels(budget.labels) if budget.rules else None,
+            labels=current_labels(budget.labels, uid=None if self.grant is None else self.grant.uid),
             breaker=current_run(budget.run),
+            toolbox=TOOLBOX,
         )
         effects = exchange.begin(head, body)
-        if not wait and (len(body) > _LARGE or self.tools.policy.redaction.remember == "encrypted"):
+        if not wait and (self._is_long(body) or self.tools.policy.redaction.remember == "encrypted"):
             return exchange, Pending(effects, None)
         return exchange, self._run(effects, wait=wait)
+
+    def _is_long(self, body: bytes) -> bool:
+        """Return whether the guards of a request work so long that other tasks shall go on meanwhile."""
+        if len(body) <= _LONG:
+            return False
+        scored = self.tools.policy.untrusted.score
+        return len(body) > _LARGE or scored == "all" or (scored == "untrusted" and may_hold(body))
 
     def standing(self) -> Standing | None:
         """Return the grant and the scopes of a call that begins now, or None where there is neither."""
@@ -227,6 +241,10 @@ class Driver:
         how = _WAITING if wait else _AT_ONCE
         if isinstance(effect, Record):
             fields = {**effect.fields, "policy.digest": self.tools.policy_digest, "safellm.version": __version__}
+            if effect.content is not None and self.contents is not None:
+                if not wait:
+                    raise Busy
+                fields |= self.contents.keep(effect.event, fields, effect.content, at_ns=now)
             return self.journal.append(effect.event, fields, time_ns=now, **how)
         if isinstance(effect, Reserve):
             self.conversations.keep()  # what can't be put back after a restart isn't sent

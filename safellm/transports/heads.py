@@ -39,6 +39,7 @@ def read_head(request: Any, items: list[tuple[bytes, bytes, bytes]] | None = Non
         query=query,
         headers=tuple([(name.decode("latin-1"), value.decode("utf-8", ODD_BYTES)) for _, name, value in items]),
         extensions=frozenset(request.extensions),
+        timeout_s=_patience(request),
     )
 
 
@@ -65,7 +66,12 @@ class Heads:
         key = (request.method, place)
         before = self._known.get(key)
         rest = [item for item in items if item[1] != _LENGTH]
-        if before is None or before[0] != rest or before[1].extensions != request.extensions.keys():
+        if (
+            before is None
+            or before[0] != rest
+            or before[1].extensions != request.extensions.keys()
+            or before[1].timeout_s != _patience(request)
+        ):
             head = read_head(request, items)
             _remember(self._known, key, (rest, head), most=_ENDPOINTS)
             return head
@@ -84,7 +90,13 @@ class Heads:
             headers=tuple(headers),
             extensions=head.extensions,
             known=head.known,
+            timeout_s=head.timeout_s,
         )
+
+
+def _patience(request: Any) -> float | None:
+    timeouts = request.extensions.get("timeout")
+    return timeouts.get("read") if timeouts else None
 
 
 def _origin(url: Any) -> Origin:

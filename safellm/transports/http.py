@@ -14,6 +14,7 @@ import copy
 import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from time import monotonic
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from safellm._core.adapter import Adapter
 from safellm._core.effects import Decision, Forward, Refuse
 from safellm._core.exchange import Exchange, Form, State
 from safellm.errors import ConfigurationError, Refused
+from safellm.transports.ahead import Ahead
 from safellm.transports.deadline import CURRENT, Deadline
 from safellm.transports.driver import Driver, Pending
 from safellm.transports.heads import ODD_BYTES, read_head
@@ -39,6 +41,8 @@ __all__ = [
 REFUSAL = "safellm.refused"  # key in a response's extensions; they come from transports, never from the wire
 _FAMILIES = ("httpx2", "httpx")
 _IDENTITY = (b"accept-encoding", b"accept-encoding", b"identity")
+_ENCODING = frozenset({b"accept-encoding"})
+_DESCRIBING = frozenset({b"accept-encoding", b"content-length", b"transfer-encoding"})  # also the body that is replaced
 # Errors of both modules after which not a byte of the request can have left.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError")
 
@@ -184,17 +188,24 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
 
     def outgoing(request: Any, forward: Forward, driver: Driver, deadline: Deadline) -> tuple[Any, bool]:
         if forward.own_headers and type(request) is module.Request:
-            sent = [item for item in items_of(request.headers) if item[1] != b"accept-encoding"]
+            body = forward.body
+            replaced = _ENCODING if body is None else _DESCRIBING
+            sent = [item for item in items_of(request.headers) if item[1] not in replaced]
             sent.append(_IDENTITY)
             injected = driver.inject(sent)
             copied = object.__new__(module.Request)
             copied.__dict__.update(request.__dict__)
+            if body is not None:
+                sent.append((b"Content-Length", b"content-length", b"%d" % len(body)))
+                copied.stream, copied._content = module.ByteStream(body), body
             copied.headers, copied.extensions = headers_of(sent), dict(request.extensions)
         else:
             headers, injected = driver.with_credentials(forward.headers)
             encoded = [(name.encode("latin-1"), value.encode("utf-8", ODD_BYTES)) for name, value in headers]
-            body = {"stream": request.stream} if forward.body is None else {"content": forward.body}
-            copied = module.Request(request.method, request.url, headers=encoded, extensions=request.extensions, **body)
+            content = {"stream": request.stream} if forward.body is None else {"content": forward.body}
+            copied = module.Request(
+                request.method, request.url, headers=encoded, extensions=request.extensions, **content
+            )
         timeouts = copied.extensions.get("timeout")
         if timeouts and (timeouts.get("read") is None or timeouts["read"] > deadline.seconds):
             copied.extensions = {**copied.extensions, "timeout": {**timeouts, "read": deadline.seconds}}
@@ -240,6 +251,10 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         items = items_of(response.headers)
         return tuple([(name.decode("latin-1"), value.decode("utf-8", ODD_BYTES)) for _, name, value in items])
 
+    def ahead_of(inner: Any, driver: Driver) -> Ahead:
+        """Return what looks ahead; nobody where a grant is held, which may be revoked between two pieces (THREATS K.10)."""
+        return Ahead(inner.extensions.get("network_stream") if driver.grant is None else None)
+
     def failure_of(error: BaseException) -> tuple[str, bool]:
         """Return the kind of a transport error, and whether anything can have been sent."""
         name = type(error).__name__
@@ -252,11 +267,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         """An answer's bytes, treated as they come. An iterator, not a generator: leaving it early runs no code by surprise."""
 
         def __init__(  # noqa: PLR0913 - the parts of one call
-            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline
-        ) -> None:
+            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
+            ahead: Ahead,
+        ) -> None:  # fmt: skip
             self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
-            self._source, self._feed = iter(body), driver.feeder(exchange)
+            self._source, self._feed, self._gather = iter(body), driver.feeder(exchange), ahead.gather
 
         def __iter__(self) -> Iterator[bytes]:
             return self
@@ -267,8 +283,9 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             try:
                 if not self._over:
                     for chunk in () if self._exchange.cut_off else self._source:
-                        self._deadline.left()
-                        if out := self._feed(chunk):
+                        if monotonic() >= self._deadline.at:
+                            raise self._deadline.passed()
+                        if out := self._feed(self._gather(chunk, self._source)):
                             return out
                     self._over = True
                     out = self._exchange.end()
@@ -315,11 +332,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
         """The same for an async answer."""
 
         def __init__(  # noqa: PLR0913 - the parts of one call
-            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline
-        ) -> None:
+            self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
+            ahead: Ahead,
+        ) -> None:  # fmt: skip
             self._body, self._injected, self._over = body, injected, False
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
-            self._source, self._feed = aiter(body), driver.feeder(exchange)
+            self._source, self._feed, self._gather = aiter(body), driver.feeder(exchange), ahead.gather_async
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return self
@@ -329,11 +347,12 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             try:
                 if not self._over:
                     async for chunk in _nothing() if self._exchange.cut_off else self._source:
-                        self._deadline.left()
-                        if out := self._feed(chunk):
+                        if monotonic() >= self._deadline.at:
+                            raise self._deadline.passed()
+                        if out := await self._treat(chunk):
                             return out
                     self._over = True
-                    out = self._exchange.end()
+                    out = await ended(self._exchange)
                     await finished(self._driver, self._exchange)
                     await self._release()
                     if out:
@@ -353,6 +372,13 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
             if failed is not None:
                 raise failed
             raise StopAsyncIteration
+
+        async def _treat(self, chunk: bytes) -> bytes:
+            pieces = await self._gather(chunk, self._source)
+            if not self._exchange.may_wait_for(pieces):
+                return self._feed(pieces)
+            treated: bytes = await in_thread(self._feed, pieces)
+            return treated
 
         async def aclose(self) -> None:
             self._over = True
@@ -407,7 +433,8 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
                 given = pairs(inner)
                 answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = GuardedStream(source, injected, exchange, driver, request, deadline)
+                    ahead = ahead_of(inner, driver)
+                    stream = GuardedStream(source, injected, exchange, driver, request, deadline, ahead)
                     return answered(inner, None if answer.headers is given else answer.headers, stream)
                 for chunk in source:
                     deadline.left()
@@ -488,14 +515,15 @@ def _shells(module: ModuleType) -> dict[str, type]:  # noqa: C901, PLR0915 - two
                 given = pairs(inner)
                 answer = exchange.response(inner.status_code, given)
                 if answer.form is not Form.WHOLE:
-                    stream = AsyncGuardedStream(source, injected, exchange, driver, request, deadline)
+                    ahead = ahead_of(inner, driver)
+                    stream = AsyncGuardedStream(source, injected, exchange, driver, request, deadline, ahead)
                     return answered(inner, None if answer.headers is given else answer.headers, stream)
                 with move_on_after(deadline.left()) as scope:
                     async for chunk in source:
                         exchange.feed(chunk)
                 if scope.cancelled_caught:
                     raise deadline.passed()
-                body = exchange.end()
+                body = await ended(exchange)
                 await finished(driver, exchange)
                 await source.aclose()
                 if exchange.untouched:
@@ -564,6 +592,14 @@ async def in_thread(function: Any, *arguments: Any, **named: Any) -> Any:
 
     with anyio.CancelScope(shield=True):
         return await anyio.to_thread.run_sync(lambda: function(*arguments, **named))
+
+
+async def ended(exchange: Exchange) -> bytes:
+    """Return the rest of an answer, from a thread if it has to wait for a person or the disk."""
+    if not exchange.waits:
+        return exchange.end()
+    rest: bytes = await in_thread(exchange.end)
+    return rest
 
 
 async def finished(driver: Driver, exchange: Exchange) -> None:

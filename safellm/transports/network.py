@@ -7,6 +7,7 @@ on a pooled connection doesn't come here at all.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import socket
 import time
 from collections.abc import Callable
@@ -33,6 +34,14 @@ def checked_backend(core: ModuleType, inner: Any, driver: Driver | None) -> Any:
     """
     kinds = _backends(core)
     return kinds[isinstance(inner, core.AsyncNetworkBackend)](inner, driver)
+
+
+def http_module() -> ModuleType:
+    """Return the HTTP library for calls of our own: the one that the newest SDKs bring, else its older sister."""
+    try:
+        return importlib.import_module("httpx2")
+    except ImportError:
+        return importlib.import_module("httpx")
 
 
 def check_addresses(host: str, port: int, addresses: list[str], driver: Driver) -> None:
@@ -67,25 +76,32 @@ def check_addresses(host: str, port: int, addresses: list[str], driver: Driver) 
     )
 
 
-def _unique(found: list[Any]) -> list[str]:
+def unique_addresses(found: list[Any]) -> list[str]:
+    """Return the addresses of what `getaddrinfo` answered, each once."""
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
 @cache
 def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any]]:  # noqa: C901 - two backends, made together
     class TimedStream(core.NetworkStream):  # type: ignore[name-defined, misc]  # the module is a parameter
-        """A connection whose reads and writes end with the time of the call that waits for them (THREATS E.9)."""
+        """A connection whose reads and writes end with the time of the call that waits for them (THREATS E.9).
+
+        Attributes:
+            came: What the last read brought; see `ahead`.
+        """
 
         def __init__(self, inner: Any) -> None:
             self._inner = inner
+            self.came = b""
             self.close, self.get_extra_info = inner.close, inner.get_extra_info
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
             try:
-                return self._inner.read(max_bytes, remaining(timeout))  # type: ignore[no-any-return]
+                self.came = self._inner.read(max_bytes, remaining(timeout))
             except core.TimeoutException:
                 remaining(None)  # the call's own limit is told as what it is
                 raise
+            return self.came
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
             try:
@@ -116,7 +132,7 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
                 return TimedStream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options or ()))
             begun = time.monotonic()
             try:
-                addresses = _unique(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))
+                addresses = unique_addresses(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))
             except OSError as error:
                 raise core.ConnectError(str(error)) from error
             check_addresses(host, port, addresses, self._driver)
@@ -139,6 +155,30 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
         def sleep(self, seconds: float) -> None:
             self._inner.sleep(seconds)
 
+    class AsyncStream(core.AsyncNetworkStream):  # type: ignore[name-defined, misc]  # the module is a parameter
+        """A connection that remembers what came last; the time of its calls is bound above it.
+
+        Attributes:
+            came: What the last read brought; see `ahead`.
+        """
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+            self.came = b""
+            self.write, self.aclose, self.get_extra_info = inner.write, inner.aclose, inner.get_extra_info
+
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's interface
+            self.came = came = await self._inner.read(max_bytes, timeout)
+            return came  # type: ignore[no-any-return]
+
+        async def start_tls(
+            self,
+            ssl_context: Any,
+            server_hostname: str | None = None,
+            timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+        ) -> Any:
+            return AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
     class AsyncCheckedBackend(core.AsyncNetworkBackend):  # type: ignore[name-defined, misc]  # the module is a parameter
         """The same for an async client, with several addresses at once (RFC 8305)."""
 
@@ -154,7 +194,9 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
             socket_options: Any = None,
         ) -> Any:
             if self._driver is None:
-                return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options or ())
+                return AsyncStream(
+                    await self._inner.connect_tcp(host, port, timeout, local_address, socket_options or ())
+                )
             import anyio  # noqa: PLC0415 - sync programs never need it
 
             begun = time.monotonic()
@@ -165,14 +207,16 @@ def _backends(core: ModuleType) -> dict[bool, Callable[[Any, Driver | None], Any
                 raise core.ConnectTimeout(str(error)) from error
             except OSError as error:
                 raise core.ConnectError(str(error)) from error
-            addresses = _unique(found)
+            addresses = unique_addresses(found)
             check_addresses(host, port, addresses, self._driver)
             left = None if timeout is None else max(timeout - (time.monotonic() - begun), 0)
 
             async def connect(address: str) -> Any:
                 return await self._inner.connect_tcp(address, port, left, local_address, socket_options or ())
 
-            return await (connect(addresses[0]) if len(addresses) == 1 else _first(core, connect, addresses))
+            return AsyncStream(
+                await (connect(addresses[0]) if len(addresses) == 1 else _first(core, connect, addresses))
+            )
 
         async def connect_unix_socket(
             self,

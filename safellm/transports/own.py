@@ -135,7 +135,15 @@ def _goes_direct(request: Any) -> bool:
         Refused: it would go through the proxy unencrypted.
     """
     url = request.url
-    origin: Origin = make_origin(url.scheme, url.raw_host.decode("ascii").strip("[]"), url.port)
+    return stays_here(make_origin(url.scheme, url.raw_host.decode("ascii").strip("[]"), url.port))
+
+
+def stays_here(origin: Origin) -> bool:
+    """Return whether a call to an origin stays on this machine, and so goes past a proxy.
+
+    Raises:
+        Refused: it would go through the proxy unencrypted.
+    """
     if origin.is_loopback:
         return True
     if origin.scheme != "https":

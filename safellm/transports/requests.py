@@ -64,7 +64,19 @@ def _guarded(base: type[requests.Session]) -> type[requests.Session]:
         __attrs__: ClassVar[list[str]] = [*base.__attrs__, "safellm_driver"]
 
         def get_adapter(self, url: str) -> BaseAdapter:
-            return GuardAdapter(super().get_adapter(url), self.safellm_driver)
+            driver = self.safellm_driver
+            if not driver.tools.policy.is_strict:
+                return GuardAdapter(super().get_adapter(url), driver)
+            if "safellm_checked" not in self.__dict__:
+                from safellm.transports.checked_requests import CheckedAdapter  # noqa: PLC0415 - for strict mode only
+
+                self.__dict__["safellm_checked"] = CheckedAdapter(driver)
+            return GuardAdapter(self.__dict__["safellm_checked"], driver)
+
+        def close(self) -> None:
+            super().close()
+            if (checked := self.__dict__.pop("safellm_checked", None)) is not None:
+                checked.close()
 
     GuardedSession.__name__, GuardedSession.__qualname__ = base.__name__, base.__qualname__
     return GuardedSession
@@ -94,7 +106,10 @@ class GuardAdapter(BaseAdapter):
         exchange, decision = driver.begin(head, body)
         if isinstance(decision, Refuse):
             return self._refused(decision.error, request)
-        inner, injected = self._forward(request, decision, body, exchange, options)
+        try:
+            inner, injected = self._forward(request, decision, body, exchange, options)
+        except Refused as error:  # by the check of the connection itself
+            return self._refused(error, request)
         try:
             answer = exchange.response(inner.status_code, tuple(inner.headers.items()))
             raw = _GuardedRaw(inner, exchange, driver, request, injected=injected)
@@ -136,7 +151,7 @@ class GuardAdapter(BaseAdapter):
         copied.safellm_passed = True  # type: ignore[attr-defined]  # a patched adapter below lets it through
         failed: BaseException
         try:
-            return self._inner.send(copied, stream=True, **options), injected
+            answered = self._inner.send(copied, stream=True, **options)
         except BaseException as error:
             kind, was_sent = _failure_of(error)
             driver.abandon(exchange, failure=kind, sent=was_sent)
@@ -145,6 +160,9 @@ class GuardAdapter(BaseAdapter):
             failed = _without_request(error, request)
             copied = request
             headers = []
+        else:
+            answered.request = request  # not the copy, which holds the key: who keeps an answer keeps its request (K.4)
+            return answered, injected
         raise failed
 
     def _refused(self, error: Refused, request: requests.PreparedRequest) -> requests.Response:
@@ -378,6 +396,8 @@ def _response(
 
 def _failure_of(error: BaseException) -> tuple[str, bool]:
     """Return the kind of a transport error, and whether anything can have been sent."""
+    if isinstance(error, Refused):
+        return "refused", error.sent
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "timeout", False
     if isinstance(error, requests.exceptions.Timeout):
@@ -393,6 +413,10 @@ def _without_request(error: BaseException, request: requests.PreparedRequest) ->
     """Cut off what leads to the request with the real key: the request itself, frames and causes (THREATS K.4)."""
     if isinstance(error, requests.exceptions.RequestException):
         error.request, error.response = request, None
+    # Libraries put one error into another: those that are arguments or a reason have frames of their own.
+    for inner in (*error.args, getattr(error, "reason", None)):
+        if isinstance(inner, BaseException):
+            _without_request(inner, request)
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

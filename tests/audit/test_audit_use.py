@@ -7,6 +7,8 @@ import csv
 import hashlib
 import itertools
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from typer.testing import CliRunner
 from safellm.audit.exports import FORMATS, as_ocsf
 from safellm.audit.query import Query, parse_time, run_sql, select
 from safellm.audit.reading import follow, records
+from safellm.audit.walk import sum_up
 from safellm.cli.app import app
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.jsonl import JsonlJournal
 
 NOW = 1_790_000_000_000_000_000
 HOUR = 3600 * 10**9
+NASTY = "<script>alert(1)</script>\"'\x1b[31m"  # as the trail has it
 
 
 def run(*arguments: str) -> Any:
@@ -161,6 +165,67 @@ def test_ocsf_events_attest_their_own_chain(trail: Path) -> None:
     with_model = [json.loads(line) for line in as_ocsf(select(records(trail), Query(event="call.outcome")))]
     assert with_model[0]["message_context"]["total_tokens"] == 120
     assert with_model[0]["ai_model"] == {"name": "gpt-5", "ai_provider": "openai"}
+
+
+def test_parquet_holds_every_record_with_typed_columns(
+    trail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are numbers, the whole record is there; without pyarrow and without a file it is told what to do."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "records.parquet"
+    assert run("export", "--format", "parquet", "--out", str(out)).exit_code == 0
+    rows = parquet.read_table(out).to_pylist()
+    found = list(records(trail))
+    assert [row["seq"] for row in rows] == [one["seq"] for one in found]
+    assert [json.loads(row["record"]) for row in rows] == found
+    assert sum(row["micro_usd"] or 0 for row in rows) == 750
+    assert out.stat().st_mode & 0o077 == 0 or os.name == "nt"
+    assert "--out FILE" in run("export", "--format", "parquet").stderr
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "safellm[parquet]" in run("export", "--format", "parquet", "--out", str(out)).stderr
+
+
+def test_otlp_lines_are_export_requests(trail: Path) -> None:
+    """As the OTLP/JSON file exporter writes them: nanoseconds and integers as text, refusals as warnings."""
+    lines = [json.loads(line) for line in run("export", "--format", "otlp").stdout.splitlines()]
+    logs = [line["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0] for line in lines]
+    found = list(records(trail))
+    assert [log["timeUnixNano"] for log in logs] == [one["time_ns"] for one in found]
+    assert [log["severityNumber"] == 13 for log in logs] == [
+        one.get("decision") == "deny" or "error.type" in one for one in found
+    ]
+    values = {one["key"]: one["value"] for one in logs[0]["attributes"]}
+    assert values["seq"] == {"intValue": "1"}
+    assert values["safellm.redaction.counts"] == {
+        "kvlistValue": {"values": [{"key": "EMAIL", "value": {"intValue": "1"}}]}
+    }
+
+
+def test_alerts_are_listed_and_tried_on_the_trail(trail: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rules would have raised, what was raised, the rules themselves; nothing is a plain answer too."""
+    assert run("alerts").stdout == "No alert was raised.\n"
+    assert "The policy has no alerts" in run("alerts", "--replay").stderr
+    monkeypatch.setenv(
+        "SAFELLM_ALERTS",
+        '[{name = "no", count = "refusals", at_least = 2, within = "1m"}, {name = "m", new = "model"}]',
+    )
+    found = json.loads(run("alerts", "--replay", "--json").stdout)
+    assert [one["safellm.alert.name"] for one in found] == ["m", "no"]
+    assert found[0]["safellm.alert.subject"] == {"model": NASTY}
+    text = run("alerts", "--replay").stdout
+    assert "2 refusals within 1m" in text
+    assert "\x1b" not in text
+    assert "2 refusals or more within 1m" in run("alerts", "--rules").stdout
+    journal = JsonlJournal(trail, sync="none")
+    common = {"policy.digest": "a" * 64, "safellm.version": "1", "event.parent": "no1"}
+    fields = {key: value for key, value in found[1].items() if key.startswith("safellm.")}
+    journal.append("alert.raise", {**common, **fields}, time_ns=NOW + 6 * HOUR)
+    journal.close()
+    assert "2 refusals within 1m" in run("alerts").stdout
+    assert "no: 2 refusals" in run("tail", "-n", "1").stdout
+    assert json.loads(run("alerts", "--since", "2030-01-01", "--json").stdout) == []
+    summary, _ = sum_up(trail, trail.parent)
+    assert summary.alerts == {"no": 1}
 
 
 def test_unknown_format_and_unwritable_file_are_told(trail: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a guarded call costs over the plain SDK: `python tests/benchmarks/calls.py [--peers] [--rounds 40]`.
 
 Prints, in one run: CPU time for each call and what is added to the plain SDK's (1 KB, 4 KB, 100 KB prompts, a stream of 200
-deltas), sync and async; the time to the first streamed token; CPU time of imports; resident memory. With `--peers` also other
+deltas), sync and async; how many Python functions run for one of them, which no other load on the machine can change; the time to
+the first streamed token; CPU time of imports; resident memory. With `--peers` also other
 wrappers, each in an environment of its own that is made on demand (see `peers.py`).
 
 CPU is of this process with all its threads; the provider runs in another. Contenders take turns, and medians are shown. Ratios
@@ -65,6 +66,8 @@ def main() -> None:
         heading("CPU", "us", "added us", "ratio")
         sync_calls(url, options.rounds)
         asyncio.run(async_calls(url, options.rounds))
+        heading("Python calls (this thread)", "calls", "added", "ratio")
+        function_calls(url)
         heading("time to the first token (wall)", "us", "added us", "ratio")
         first_token(url, options.rounds)
         heading("import, client and first call", "", "", "")
@@ -129,6 +132,43 @@ async def async_calls(url: str, rounds: int) -> None:
     table("async call, 4 KB", {name: values[3:] for name, values in times.items()})
     for client in clients.values():
         await client.close()
+
+
+def function_calls(url: str) -> None:
+    """How many Python functions are called for one call, and for one stream: the same on any machine."""
+    import openai
+    import safellm
+
+    clients = {
+        "plain SDK": openai.OpenAI(base_url=url, api_key="x"),
+        "safellm": safellm.OpenAI(base_url=url, api_key="x"),
+    }
+    prompts = texts(4096)
+    for what, run in (("call, 4 KB", call), ("stream of 200 deltas, 4 KB", stream)):
+        counts = {
+            name: statistics.median(_counted(run, client, prompts) for _ in range(7))
+            for name, client in clients.items()
+        }
+        plain = counts["plain SDK"]
+        for name, count in counts.items():
+            print(f"{what:<34}{name:<24}{count:>9.0f}{count - plain:>+12.0f}{count / plain:>8.2f}", flush=True)
+    for client in clients.values():
+        client.close()
+
+
+def _counted(run: Callable[[Any, str], None], client: Any, prompts: list[str]) -> int:
+    count = 0
+
+    def note(_: object, event: str, __: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        run(client, prompts.pop())
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def first_token(url: str, rounds: int) -> None:

@@ -156,8 +156,8 @@ def start(broker_environ: dict[str, str], broker_home: Path) -> Iterator[Callabl
     """Start a broker; it ends with the test."""
     made: list[RunningBroker] = []
 
-    def run(**options: Any) -> RunningBroker:
-        made.append(RunningBroker(broker_environ, broker_home / "s", **options))
+    def run(*, socket_path: Path | None = None, **options: Any) -> RunningBroker:
+        made.append(RunningBroker(broker_environ, socket_path or broker_home / "s", **options))
         return made[-1]
 
     yield run

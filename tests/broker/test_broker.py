@@ -265,7 +265,7 @@ def test_a_program_that_leaves_is_settled_and_recorded(broker, broker_grant, bro
     outcome = broker_records("call.outcome")[0]
     assert outcome["error.type"] in ("closed", "cancelled")
     assert outcome["safellm.budget.charged"]["output_tokens"] > 0
-    until(lambda: broker.ask("/safellm/status").json()["open"] == 1)  # the one that asks
+    until(lambda: broker.ask("/safellm/status").json()["open"] == 0)
 
 
 def test_the_loopback_port_is_not_for_web_pages(start, broker_grant, provider, monkeypatch):
@@ -419,3 +419,35 @@ def test_a_file_in_the_place_of_the_socket_is_left_alone(start, broker_home):
 def test_the_socket_is_the_user_s_alone(broker):
     """From its first moment: mode 0600."""
     assert broker.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_unix_sockets_there_is_loopback_with_a_grant(
+    broker_environ, broker_home, broker_grant, provider, monkeypatch
+):
+    """As on Windows: the port is chosen by the system, every call needs a grant, and nobody asks the broker for its status."""
+    import httpx
+
+    from safellm.broker import serve as serving
+
+    monkeypatch.setattr(serving, "HAS_SOCKETS", False)
+
+    async def run() -> list[int]:
+        ready: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        options = serving.Options(path=broker_home / "s")
+        task = asyncio.create_task(serving.serve(options, broker_environ, ready=ready.set_result, hardened=[]))
+        (address,) = await ready
+        assert address.startswith("http://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=address) as http:
+            answers = [
+                await http.post(CHAT, content=body(), headers=bearer(broker_grant())),
+                await http.post(CHAT, content=body()),
+                await http.get("/safellm/status"),
+            ]
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return [one.status_code for one in answers]
+
+    assert asyncio.run(run()) == [200, 403, 404]
+    assert len(provider.requests) == 1
+    assert not (broker_home / "s").exists()

@@ -56,7 +56,7 @@ def test_l_2_a_kept_checkpoint_finds_what_the_chain_can_not(safellm: Any, trail:
     arguments = ("audit", "verify", str(elsewhere), "--checkpoint", str(kept), "--public-key", key)
     good = safellm(*arguments)
     assert good.exit_code == 0, good.stdout
-    assert "Lines 1 to 6 are those that were signed" in good.stdout.replace("\n", " ")
+    assert "Lines 1 to 6 are those that were signed, last on 20" in good.stdout.replace("\n", " ")
     rewrite(elsewhere)
     assert safellm("audit", "verify", str(elsewhere)).exit_code == 0
     bad = safellm(*arguments, "--json")
@@ -91,3 +91,27 @@ def test_an_empty_trail_has_nothing_to_sign(safellm: Any, home: Path) -> None:
     """It says so."""
     assert safellm("audit", "checkpoint").exit_code == 2
     assert safellm("audit", "key").exit_code == 2
+
+
+def test_l_2_words_on_paper_are_enough(safellm: Any, trail: Path) -> None:
+    """Printed, typed again, and held against the trail without key and file; a wrong word is named."""
+    words = safellm("audit", "checkpoint", "--words").stdout.strip()
+    assert words.startswith("6 ")
+    assert safellm("audit", "verify", "--words", words).exit_code == 0
+    wrong = safellm("audit", "verify", "--words", words + " extra")
+    assert (wrong.exit_code, "word 18" in wrong.stderr) == (2, True)
+    rewrite(trail)
+    assert safellm("audit", "verify", "--words", words).exit_code == 1
+
+
+def test_l_2_a_table_is_a_kept_copy(safellm: Any, trail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that can't be reached is told, for keeping and for checking, with the way out."""
+    place = f"postgresql://nobody@/none?host={tmp_path}"
+    monkeypatch.setenv("SAFELLM_AUDIT_CHECKPOINT_TO", place)
+    for arguments in (
+        ("checkpoint",),
+        ("verify", "--checkpoint", place, "--public-key", safellm("audit", "key").stdout),
+    ):
+        done = safellm("audit", *arguments)
+        assert done.exit_code == 2
+        assert "The table of checkpoints can't be used" in done.stderr

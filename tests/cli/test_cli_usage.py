@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import io
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def test_usage_sums_up_by_what_is_asked_for(safellm: Any) -> None:
     models = sums(safellm, "--by", "model")["usage"]
     assert {one["model"]: one["requests"] for one in models} == dict.fromkeys(MODELS, 2)
     assert models[0]["model"] == "gpt-4o", "the dearest first"
-    assert sums(safellm, "--by", "user")["usage"][0]["user"] == "code"
+    assert sums(safellm, "--by", "user")["usage"][0]["user"] == getpass.getuser()
 
 
 @pytest.mark.usefixtures("calls")
@@ -56,6 +58,48 @@ def test_usage_since_a_time(safellm: Any) -> None:
     assert safellm("usage", "--since", "soon").exit_code == 2
     assert safellm("usage", "--by", "mood").exit_code == 2
     assert safellm("usage", "--by", ",").exit_code == 2
+    assert safellm("usage", "--by", "No label").exit_code == 2
+
+
+def test_usage_by_users_and_labels(safellm: Any, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels as the program said them; users whom a limit knows by their names, others by pseudonyms."""
+    monkeypatch.setenv("SAFELLM_BUDGET_LIMITS", '[{ requests = 100, window = "day", per = ["user"] }]')
+    client = library.OpenAI(base_url=provider.base_url, api_key="given-in-code")
+    for team, user in (("red", "jane"), ("red", "joan"), ("blue", "jane"), ("", "jane")):
+        with library.labels(user=user, **({"team": team} if team else {})):
+            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hello there"}])
+    client.close()
+
+    def counts(by: str) -> dict[tuple[str, ...], int]:
+        return {
+            tuple(one[name] for name in by.split(",")): one["requests"] for one in sums(safellm, "--by", by)["usage"]
+        }
+
+    assert counts("team") == {("red",): 2, ("blue",): 1, ("",): 1}
+    assert counts("user") == {("jane",): 3, ("joan",): 1}
+    assert counts("team,user")["red", "joan"] == 1
+    monkeypatch.delenv("SAFELLM_BUDGET_LIMITS")
+    assert sorted(name[0][:2] for name in counts("user")) == ["u-", "u-"]
+    misspelt = safellm("usage", "--by", "taem")
+    assert misspelt.exit_code == 2
+    assert "team" in misspelt.stderr
+
+
+@pytest.mark.usefixtures("calls")
+def test_usage_as_parquet_is_read_back(safellm: Any, tmp_path: Path) -> None:
+    """Names and whole numbers, in a file that only its user reads; a second one replaces it."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    target = tmp_path / "usage.parquet"
+    for by in ("day", "model,user"):
+        assert safellm("usage", "--parquet", str(target), "--by", by).exit_code == 0
+    rows = parquet.read_table(target).to_pylist()
+    wanted = sums(safellm, "--by", "model,user")["usage"]
+    assert rows == wanted
+    assert sum(row["requests"] for row in rows) == 8
+    if os.name == "posix":
+        assert target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.glob(".*parquet*")) == []
+    assert safellm("usage", "--parquet", str(tmp_path / "no" / "x.parquet")).exit_code == 2
 
 
 @pytest.mark.usefixtures("calls")

@@ -14,10 +14,21 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMISED = {
     "developer.py": ["left this machine:  Write to X-EMAIL-", "Write to jane.roe@example.com", "safellm.Refused: True"],
     "leaks.py": [
-        "by a variable, plain openai: the stranger got the key and the prompt",
-        "by a variable, safellm: the stranger got nothing",
-        "by a redirect, plain openai: the stranger got the prompt",
-        "by a redirect, safellm: the stranger got nothing",
+        f"by {way}, {client}: the stranger got {what} ({said}"
+        for way, client, what, said in (
+            ("a variable", "plain openai", "the key and the prompt", "PermissionDeniedError"),
+            ("a variable", "openai with safellm", "nothing", "refused: The address"),
+            ("a redirect", "plain openai", "the prompt", "PermissionDeniedError"),
+            ("a redirect", "openai with safellm", "nothing", "refused: egress.origin"),
+            ("a variable", "plain anthropic", "the key and the prompt", "PermissionDeniedError"),
+            ("a variable", "anthropic with safellm", "nothing", "refused: The address"),
+            ("a redirect", "plain anthropic", "the prompt", "PermissionDeniedError"),
+            ("a redirect", "anthropic with safellm", "nothing", "refused: egress.origin"),
+            ("a variable", "plain google-genai", "the key and the prompt", "ClientError"),
+            ("a variable", "google-genai with safellm", "nothing", "refused: The address"),
+            ("a redirect", "plain google-genai", "the key and the prompt", "ClientError"),
+            ("a redirect", "google-genai with safellm", "nothing", "refused: egress.origin"),
+        )
     ],
     "platform_team.py": ["billing: answered", "redaction.blocked", "budget.exceeded", "is locked in"],
     "security_engineer.py": [

@@ -233,6 +233,35 @@ def test_l_7_crafted_lines_are_refused(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"decision":"allow","event.id"', b'"decision":"allow", "event.id"'),
+        (b'"a":1,"b":2', b'"b":2,"a":1'),
+        (b'"a":1,"b":2', b'"a":1,"a":1,"b":2'),
+        (b'"a":1,"b":2', b'"a":9,"a":1,"b":2'),
+        (b'"a":1,"b":2', b'"a":1.0,"b":2'),
+        (b'"a":1,"b":2', b'"a":1e0,"b":2'),
+        (b'"a":1,"b":2', b'"a":9007199254740993,"b":2'),
+        (b'"decision":"allow"', b'"decision":"\\u0061llow"'),
+        (b'"nested":{"hash":"x","y":1}', b'"nested":{"y":1,"hash":"x"}'),
+        (b'"v":1}', b'"v":true}'),
+        (b'"v":1}', b'"v":1} '),
+    ],
+)
+def test_l_7_other_forms_with_a_true_hash_are_refused(old: bytes, new: bytes) -> None:
+    """Whoever writes a line anew, hash and all, still has to write the one form that it may have."""
+    line = _sealed({"a": 1, "b": 2, "decision": "allow", "nested": {"hash": "x", "y": 1}}).line
+    assert unseal(line)
+    assert line.count(old) == 1
+    before, member, after = line.replace(old, new).partition(b',"hash":"' + unseal(line).hash.encode() + b'"')
+    digest = hashlib.sha256(before + after.removesuffix(b"\n")).hexdigest()
+    assert digest != unseal(line).hash
+    assert member
+    with pytest.raises(BadRecord):
+        unseal(before + b',"hash":"' + digest.encode() + b'"' + after)
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [(b'{"a":1,"a":1}\n', "twice"), (b'{"a":' + b"9" * 18 + b"}\n", "beyond"), (b'{"a":0.5}\n', "not an integer")],
 )

@@ -143,7 +143,7 @@ def test_the_command_s_exit_codes_and_forms(tmp_path, run):
     """0 without a finding, 1 with one, 2 for wrong use; table, JSON, SARIF."""
     (tmp_path / "a.py").write_text("from safellm import OpenAI\nOpenAI()\n", "utf-8")
     clean = run("discover", tmp_path)
-    assert (clean.returncode, "1 files searched" in clean.stdout) == (0, True)
+    assert (clean.returncode, "1 file searched" in clean.stdout) == (0, True)
     (tmp_path / "b.py").write_text("import openai\nopenai.OpenAI()\n", "utf-8")
     table = run("discover", tmp_path)
     assert table.returncode == 1

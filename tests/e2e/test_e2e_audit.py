@@ -151,6 +151,23 @@ def test_l_5_best_effort_goes_on_without_a_trail(face, provider, home):
     assert len(provider.requests) == 1
 
 
+@pytest.mark.parametrize(("value", "answers"), [("required", False), ("best_effort", True), ("off", True)])
+def test_l_5_the_variable_decides_what_a_lost_trail_costs(face, provider, home, monkeypatch, capsys, value, answers):
+    """`SAFELLM_AUDIT`: refuse, tell once and go on, or keep no trail at all."""
+    home.mkdir()
+    (home / "audit").write_text("a file in its place")
+    monkeypatch.setenv("SAFELLM_AUDIT", value)
+    client = face.client(provider)
+    if answers:
+        face.ask(client)
+    else:
+        with pytest.raises(safellm.GuardFailure, match="audit trail"):
+            face.ask(client)
+    assert len(provider.requests) == answers
+    assert ("unrecorded" in capsys.readouterr().err) == (value == "best_effort")
+    assert (home / "audit").read_text() == "a file in its place"
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 def test_p_8_guard_that_breaks_stops_the_call(face, provider, records, monkeypatch, stream):
     """Whatever goes wrong in a guard: nothing is sent, the error names it and holds no word of the prompt."""
@@ -178,7 +195,7 @@ def test_l_6_no_content_in_any_file(face, provider, home, debug_logs, monkeypatc
     """Values in every field of requests and answers: no file under the home folder, no log of ours and no sent byte has them."""
     plain, secret, mail = make_canary(), secret_like(), f"{make_canary()}@example.com".lower()
     monkeypatch.setattr(safellm.client, "_registered", None)
-    client = face.client(provider)
+    client = face.client(provider, safellm={"tool_calls.undeclared": "allow"})
     everywhere = f"{plain} {secret} {mail}\n\x1b[31m\u200b"
     tool = {
         "type": "function",

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import socket
 import traceback
-import warnings
 
 import httpx
 import pytest
@@ -134,25 +133,6 @@ def test_strict_mode_takes_no_key_from_code():
     """Vault keys only."""
     with pytest.raises(safellm.ConfigurationError):
         genai.Client(api_key="given", safellm={"mode": "strict"})
-
-
-def test_live_and_music_are_refused(provider):
-    """Websockets don't pass the guard; the refusal says what to use instead."""
-    client = genai.Client(api_key="k", http_options={"base_url": provider.origin})
-
-    async def main():
-        with pytest.raises(safellm.Refused) as caught:
-            async with client.aio.live.connect(model="gemini-live"):
-                pass
-        assert caught.value.reason == "mediation.unsupported"
-        with pytest.raises(safellm.Refused), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the SDK calls it experimental
-            async with client.aio.live.music.connect(model="models/lyria"):
-                pass
-
-    asyncio.run(main())
-    assert provider.requests == []
-    client.close()
 
 
 def test_e_4_foreign_clients_are_refused(provider, monkeypatch):

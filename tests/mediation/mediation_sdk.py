@@ -46,6 +46,7 @@ class SDK:
         credentials, opaque, headers, named, tool_input, tokens: Places where something may pass, and why.
         samples: Methods that together show that the walk is no empty one.
         doors: Public methods of the client itself that are tested one by one.
+        guarded_sockets: `connect` methods whose websockets are guarded; their events have tests of their own. Others are refused.
         async_only: Helpers that only the async client has; they call methods that are walked.
     """
 
@@ -78,6 +79,7 @@ class SDK:
     tokens: Rules = ()
     samples: tuple[str, ...] = ()
     doors: frozenset[str] = frozenset()
+    guarded_sockets: frozenset[str] = frozenset()
     async_only: frozenset[str] = frozenset()
 
     @property

@@ -126,16 +126,19 @@ def page(walk: Walk, found: tuple[Method, ...]) -> str:
             for verb, path in plain.routes:
                 by_route[f"{sdk.find_route(verb, path).template} {verb}"].append((method, plain, streamed))
     lines = [
-        f"{len(found)} methods, {len(by_route)} endpoints, {len(sockets)} websocket connections (refused), {len(local)} local.\n",
+        f"{len(found)} methods, {len(by_route)} endpoints, {len(sockets)} websocket connections, {len(local)} local.\n",
         "| Endpoint | Methods | sent | back | stream | passes |",
         "|---|---|---|---|---|---|",
         *(_line(sdk, name, by_route[name]) for name in sorted(by_route)),
         "",
     ]
-    if sockets:
-        lines.append(
-            "Refused, because websockets have no guard yet: " + ", ".join(f"`{one}`" for one in sockets) + ".\n"
-        )
+    guarded = [one for one in sockets if one in sdk.guarded_sockets]
+    refused = [one for one in sockets if one not in sdk.guarded_sockets]
+    if guarded:
+        names = ", ".join(f"`{one}`" for one in guarded)
+        lines.append(f"Websockets that are guarded event by event ([websockets](websockets.md)): {names}.\n")
+    if refused:
+        lines.append("Refused, because they have no guard yet: " + ", ".join(f"`{one}`" for one in refused) + ".\n")
     lines.append("Without a request of their own: " + "; ".join(f"`{one}` {sdk.local[one]}" for one in local) + ".")
     default = sdk.name == "openai"
     head = HEAD.format(

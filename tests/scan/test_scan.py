@@ -11,11 +11,13 @@ import string
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from typer.testing import CliRunner
 
 from safellm.cli.app import app
+from safellm.scan.sources import from_history
 from safellm.testing.canary import sweep
 
 GIT = pytest.mark.skipif(shutil.which("git") is None, reason="NOT TESTED: git is missing: sudo apt-get install git")
@@ -202,3 +204,48 @@ def test_wrong_use_says_what_to_do(tree):
     """A path that isn't there, two forms at once, a folder without git."""
     for arguments in (("missing",), ("--json", "--sarif"), ("--severity", "huge"), ("--staged",)):
         assert scan(*arguments).exit_code == 2
+
+
+@GIT
+def test_the_history_is_searched_with_a_bar(tree):
+    """On a terminal it shows how far it is; every version is counted once, a folder of git's own is none."""
+    git(tree, "init", "-q")
+    for number in range(3):
+        (tree / "a.txt").write_text(f"version {number}\n")
+        git(tree, "add", ".")
+        git(tree, "commit", "-qm", str(number))
+    seen = []
+    texts = list(from_history(tree, tick=lambda done, total: seen.append((done, total))))
+    assert sorted(one.text for one in texts) == [f"version {number}\n" for number in range(3)]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    if sys.platform == "win32":
+        return  # no terminal to look at
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm"}
+    command = [sys.executable, "-m", "safellm", "scan", "--history"]
+    done = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=theirs, env=environment, check=False)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the other side is closed
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"searching" in shown
+    assert b"0 found" in shown
+    assert b"searching" not in done.stdout
+
+
+@GIT
+def test_a_search_of_the_history_may_end_early(tree):
+    """Whoever looks at the first finding only leaves no process behind, however many versions there are."""
+    git(tree, "init", "-q")
+    for number in range(40):
+        (tree / f"{number}.txt").write_text(f"{number} " * 4000)
+    git(tree, "add", ".")
+    git(tree, "commit", "-qm", "one")
+    texts = from_history(tree, tick=lambda *_: None)
+    next(texts)
+    texts.close()

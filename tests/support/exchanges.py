@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from safellm._core.adapter import UsageSeen
 from safellm._core.call import Bounds, RequestHead, Tools
 from safellm._core.detection.finding import Finding
 from safellm._core.effects import Decision, Effect, Forward, Record, Settle
@@ -46,11 +47,9 @@ class Prices:
         """Return the most."""
         return None if model == "unknown" else 2 * (inputs + outputs)
 
-    def price(
-        self, provider: str, model: str, inputs: int, outputs: int, cached: int, tier: str | None = None
-    ) -> int | None:
+    def price(self, provider: str, model: str, usage: UsageSeen, tier: str | None = None) -> int | None:
         """Return the price."""
-        return self.bound(provider, model, inputs, outputs)
+        return self.bound(provider, model, usage.input_tokens or 0, usage.output_tokens or 0)
 
 
 @dataclass

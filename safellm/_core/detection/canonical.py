@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
@@ -49,6 +49,11 @@ class Canonical:
     _starts: tuple[int, ...] = field(default=(), repr=False)
     _origins: tuple[int, ...] = field(default=(), repr=False)
     _steps: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def is_original(self) -> bool:
+        """Whether every index is that of the original."""
+        return not self._starts
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Return the span of the original text that produced `text[start:end]`, with ignored characters inside it.
@@ -82,17 +87,78 @@ def canonicalise(text: str) -> Canonical:
         view = fold_look_alikes(view)
     if not folds:
         return Canonical(text=view)
+    return _mapped(
+        view,
+        sorted(
+            (index, len(folded))
+            for character, folded in folds.items()
+            if len(folded) != 1
+            for index in _places(text, character)
+        ),
+    )
+
+
+def fold_text(text: str, runs: Iterable[tuple[int, str]], others: str) -> str:
+    """Return the text of `canonicalise`, for a text of which the places are known where anything changes.
+
+    Args:
+        text: Any text.
+        runs: Where its runs of characters beyond Latin-1 begin, and what they are; rising.
+        others: The characters of Latin-1 in it that are folded.
+    """
+    return _fold_at(text, runs, _changes(text, runs, others))
+
+
+def fold_places(text: str, runs: Sequence[tuple[int, str]], others: str) -> Canonical:
+    """Return what `canonicalise` does; see `fold_text`."""
+    changes = _changes(text, runs, others)
     resized = [
-        (index, len(folded))
-        for character, folded in folds.items()
-        if len(folded) != 1
-        for index in _places(text, character)
+        (start + at, len(fold(one)))
+        for start, run, _ in changes
+        if not _RESIZED.isdisjoint(run)
+        for at, one in enumerate(run)
+        if len(fold(one)) != 1
     ]
+    return _mapped(_fold_at(text, runs, changes), resized)
+
+
+def _changes(text: str, runs: Iterable[tuple[int, str]], others: str) -> list[tuple[int, str, str]]:
+    places = [(start, run, folded) for start, run in runs if (folded := _fold_run(run)) != run]
+    if others:
+        places += [(index, one, fold(one)) for one in others for index in _places(text, one)]
+        places.sort()
+    return places
+
+
+def _fold_at(text: str, runs: Iterable[tuple[int, str]], changes: Sequence[tuple[int, str, str]]) -> str:
+    pieces: list[str] = []
+    done = 0
+    for start, run, folded in changes:
+        pieces += (text[done:start], folded)
+        done = start + len(run)
+    view = "".join((*pieces, text[done:])) if changes else text
+    if all(_FOREIGN.isdisjoint(run) for _, run in runs):
+        return view
+    lines = view.split("\n")  # no word goes beyond its line
+    return "\n".join(line if _FOREIGN.isdisjoint(line) else fold_look_alikes(line) for line in lines)
+
+
+def _fold_run(run: str) -> str:
+    return _FOLDS[run] if len(run) == 1 else "".join(map(_FOLDS.__getitem__, run))
+
+
+def _mapped(view: str, resized: Sequence[tuple[int, int]]) -> Canonical:
+    """Return a view with its way back.
+
+    Args:
+        view: The canonical text.
+        resized: Indexes of the original's characters that were left out or became several, and how many; rising.
+    """
     if not resized:
         return Canonical(text=view)
     starts, origins, steps = [0], [0], [1]
     shift = 0  # index in the view minus index in the original, at the current character
-    for index, width in sorted(resized):
+    for index, width in resized:
         position = index + shift
         if width:
             _begin(starts, origins, steps, position, index, 0)
@@ -139,10 +205,15 @@ class _Folds(dict[str, str]):
         self[character] = folded = _fold(character)
         if folded == character:
             _SAME.add(character)
+        if len(folded) != 1:
+            _RESIZED.add(character)
         return folded
 
 
 _FOLDS = _Folds()
+_RESIZED: set[str] = (
+    set()
+)  # characters that were met and are left out or become several; never forgotten, Unicode has few thousand
 _SAME: set[str] = set()  # characters that stay as they are: most of every text
 
 

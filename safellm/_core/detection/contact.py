@@ -12,6 +12,7 @@ from safellm._core.detection.context import REACH, Spans, is_after_escape, is_de
 from safellm._core.detection.words import OTHER, Label, label_before
 
 _PHONE = "PHONE"
+_APART = str.maketrans(dict.fromkeys(" .-/()", " "))
 _PHONE_LENGTH = 60  # characters: 15 digits with three separators each
 # Country codes in use (ITU-T E.164, list of assigned codes), by their number of digits.
 _CODES = {
@@ -123,7 +124,7 @@ def phone_national(text: str, start: int, end: int) -> Spans:
     digits = _digits(text, start, end)
     if not 6 <= len(digits) <= 15 or len(set(digits)) < 3 or is_glued(text, start, end):
         return ()
-    groups = "".join(character if character.isdigit() else " " for character in text[start:end]).split()
+    groups = text[start:end].translate(_APART).split()
     if _dated(groups) or (len(groups) == 2 and text[start:end].count(".") == 1):
         return ()
     label = label_before(text, start)
@@ -155,4 +156,4 @@ def _dated(groups: Sequence[str]) -> bool:
 
 
 def _digits(text: str, start: int, end: int) -> str:
-    return "".join(character for character in text[start:end] if character.isdigit())
+    return "".join(filter(str.isdigit, text[start:end]))

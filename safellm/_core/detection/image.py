@@ -15,13 +15,13 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from safellm._core.detection.filters import StagedFilters, engine_version
+from safellm._core.detection.filters import engine_version
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_scanner
 from safellm._version import __version__
 
 _FORMAT = b"safellm-detection-1\n"
-_SOURCES = ("rules.py", "filters.py", "scanner.py", "quickview.py")  # what turns rule files into filters
+_SOURCES = ("rules.py", "filters.py", "scanner.py", "quickview.py", "reach.py")  # what turns rule files into filters
 _EXAMPLES = frozenset({"matches", "ignores"})  # only tests read them
 
 
@@ -44,8 +44,7 @@ def make_image() -> tuple[RuleScanner, bytes]:
     scanner = compile_scanner()
     names = [part.name for part in fields(Rule) if part.name not in _EXAMPLES]
     rules = json.dumps([{name: getattr(rule, name) for name in names} for rule in load_rules()]).encode()
-    database = scanner.filters.database() if isinstance(scanner.filters, StagedFilters) else b""
-    return scanner, _FORMAT + len(rules).to_bytes(8, "big") + rules + database
+    return scanner, _FORMAT + len(rules).to_bytes(8, "big") + rules + scanner.filters.database()
 
 
 def read_image(image: bytes) -> RuleScanner:

@@ -21,6 +21,7 @@ SPECIAL_PATTERN = r"[\x00-\x08\x0e-\x1f\x7f]"  # control characters but white sp
 _HANDLER = "safellm.detection.quick"  # name of the codec error handler
 _CASED, _OTHER = 0xC0, 0xA1  # Latin-1 bytes that the table below leaves as a cased letter and as another character
 _REMEMBERED, _LONGEST = 8_192, 32  # runs of characters beyond Latin-1 that are kept, and their length
+_SHORT = 6  # characters of a run that is read one by one
 _PASSING = bytes.maketrans(b"\xff\xfe", bytes([_CASED, _OTHER]))
 _ALNUM_FOLDS = frozenset(chr(code) for code in range(256) if fold(chr(code)).isascii() and fold(chr(code)).isalnum())
 
@@ -36,6 +37,8 @@ _WESTERN = bytes(
         *(folded[0] if len(folded := _folded(chr(code))) == 1 else SPECIAL for code in range(128, 256)),
     ]
 )
+_STAYING = bytes(code for code in range(256) if fold(chr(code)) == chr(code))
+_ODD = bytes(code in _STAYING for code in range(256))
 _alike = set(LOOK_ALIKES)  # look-alikes, and what was seen to become one
 
 
@@ -48,46 +51,108 @@ class _Codes(dict[str, bytes]):
         folded = fold(character)
         if not _LOOK_ALIKES.isdisjoint(folded):
             _alike.add(character)
+        if folded != character:
+            _changing.add(character)
         self[character] = data = _folded(character).translate(_PASSING)
         return data
 
 
 _LOOK_ALIKES = frozenset(LOOK_ALIKES)
 _of_character = _Codes()
-# By run: its bytes, and whether it holds look-alike letters.
-_of_run: dict[str, tuple[bytes, bool]] = {}
+# Characters that were met and don't stay as they are, or are look-alikes; never forgotten, Unicode has few thousand.
+_changing = set(LOOK_ALIKES)
+# By run: its bytes, whether it holds look-alike letters, and whether anything in it changes.
+_of_run: dict[str, tuple[bytes, bool, bool]] = {}
+
+
+class Runs(str):
+    """A text that remembers where its runs of characters beyond Latin-1 begin that are folded, and what they are, when encoded."""
+
+    __slots__ = ("runs",)
+    runs: list[tuple[int, str]]
 
 
 def quick_view(text: str) -> bytes:
     """Return the bytes of a text's canonical view, or bytes in which `SPECIAL_PATTERN` matches."""
+    return read(text)[0]
+
+
+def read(text: str) -> tuple[bytes, list[tuple[int, str]], bytes]:
+    """Return the bytes of `quick_view`, the runs beyond Latin-1 that are folded or look alike, and the text in Latin-1.
+
+    Of ASCII nothing but the bytes. What else isn't Latin-1 is in the last part as something that isn't folded.
+    """
     if text.isascii():
-        return text.encode("ascii")
-    return text.encode("latin-1", _HANDLER).translate(_WESTERN)
+        return text.encode("ascii"), [], b""
+    noted = Runs(text)
+    noted.runs = []
+    raw = noted.encode("latin-1", _HANDLER)
+    return raw.translate(_WESTERN), noted.runs, raw
+
+
+def folded_of(raw: bytes) -> str:
+    """Return the characters among those of Latin-1 that the canonical view folds."""
+    return "".join(map(chr, set(raw.translate(None, _STAYING)))) if 0 in raw.translate(_ODD) else ""
 
 
 def _encode_run(error: UnicodeEncodeError) -> tuple[bytes, int]:
     text, start, end = error.object, error.start, error.end
     run = text[start:end]
+    runs: list[tuple[int, str]] = text.runs  # type: ignore[attr-defined] # only `Runs` are encoded with this handler
     known = _of_run.get(run)
     if known is None:
+        if end - start > _SHORT and (data := _by_pages(run, start, runs)) is not None:
+            return data, end
         known = _read(run)
+    if known[2]:
+        runs.append((start, run))
     if known[1] and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
         return bytes([SPECIAL]), end
     return known[0], end
 
 
-def _read(run: str) -> tuple[bytes, bool]:
+def _read(run: str) -> tuple[bytes, bool, bool]:
     data = b"".join(map(_of_character.__getitem__, run))
-    alike = not _alike.isdisjoint(run)
+    alike, changes = not _alike.isdisjoint(run), not _changing.isdisjoint(run)
     if alike and not _ALNUM.isdisjoint(data):
         data = bytes([SPECIAL])
     if len(run) <= _LONGEST:
         if len(_of_run) >= _REMEMBERED:
             _of_run.clear()
-        _of_run[run] = data, alike
-    return data, alike
+        _of_run[run] = data, alike, changes
+    return data, alike, changes
 
 
+def _by_pages(run: str, start: int, runs: list[tuple[int, str]]) -> bytes | None:
+    """Return the bytes of a run of which most characters are ideographs or syllables that stay as they are; None for others.
+
+    Those of its other characters that are folded are noted as runs.
+    """
+    pages = run.encode("utf-16-le", "surrogatepass")[1::2].translate(_PAGES)
+    rest = pages.count(0)
+    if len(pages) != len(run) or rest * 3 > len(run):
+        return None
+    if not rest:
+        return pages
+    data = bytearray(pages)
+    at = pages.find(0)
+    noted: list[tuple[int, str]] = []
+    while at >= 0:
+        one = run[at]
+        folded = _of_character[one]
+        if len(folded) != 1 or one in _alike or folded[0] in _ALNUM:
+            return None
+        data[at] = folded[0]
+        if one in _changing:
+            noted.append((start + at, one))
+        at = pages.find(0, at + 1)
+    runs += noted
+    return bytes(data)
+
+
+# By the high byte of a character: what its low bytes all read as, or 0. Ideographs (CJK, extension A and unified) and Hangul.
+_WHOLE_PAGES = {*range(0x34, 0xA0), *range(0xAC, 0xD7)}
+_PAGES = bytes(_OTHER if page in _WHOLE_PAGES else 0 for page in range(256))
 _ALNUM = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 codecs.register_error(_HANDLER, cast(Any, _encode_run))  # called for encoding only

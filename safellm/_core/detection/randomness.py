@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from operator import add
 from string import ascii_lowercase
@@ -82,6 +83,15 @@ def changes(value: str) -> float:
 def has_humps(text: str) -> bool:
     """Return whether a capital follows a small letter somewhere, as in camelCase."""
     return "lu" in text.translate(_CLASSES)
+
+
+def humps(text: str) -> Iterator[int]:
+    """Yield the indexes of small letters that a capital follows; ASCII letters only."""
+    classes = text.translate(_CLASSES)
+    at = classes.find("lu")
+    while at >= 0:
+        yield at
+        at = classes.find("lu", at + 2)
 
 
 def is_random(value: str) -> bool:

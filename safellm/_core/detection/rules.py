@@ -8,9 +8,11 @@ A rule file is a list of `[[rule]]` tables:
 * `keywords`: literal texts, one of which stands in every match; any of them opens the rule.
 * `gate`: RE2 pattern that opens the rule instead; it must match within everything that the rule accepts. Short, and without
   counted repetitions where possible: all gates together are the one pass that a clean text costs.
-* `late`: the gate is asked only in texts with an @, digits in a row or colons among hex digits (`scanner`); whatever the rule
+* `late`: the gate is asked only in texts with an @ alone, digits in a row or letters among digits (`scanner`); whatever the rule
   finds has one of them.
-* `apart`: the gate is one of a few that slow all others down, and is searched in a pass of its own (`filters.StagedFilters`).
+* `apart`: name of the pass over the text in which the gate is searched, with those of the same name: some kinds of gates slow
+  others down, and two passes take half the time of one.
+* `ahead`: what the gate matches stands before what the rule finds, not in it, and so many characters apart at most.
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
@@ -44,7 +46,7 @@ _BORDER = r"(?:\b|\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
 _KEYS = frozenset(
     {
         "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
-        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late", "apart",
+        "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late", "apart", "ahead",
     }
 )  # fmt: skip
 _LISTS = frozenset({"pattern", "keywords", "languages", "context", "matches", "ignores"})
@@ -71,7 +73,8 @@ class Rule:
     context: tuple[str, ...] = ()
     decode: str = ""
     late: bool = False
-    apart: bool = False
+    apart: str = ""
+    ahead: int = 0
     matches: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 

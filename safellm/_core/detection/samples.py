@@ -51,6 +51,8 @@ def _is_bracketed(lower: str) -> bool:
 
 def _has_sequence(lower: str) -> bool:
     """Return whether eight characters follow each other as in the alphabet; by chance one key in a thousand million has them."""
+    if not any(ord(second) - ord(first) == 1 for first, second in zip(lower[::4], lower[1::4], strict=False)):
+        return False  # eight in a row hold a place that is a multiple of four, and the one behind it
     run = 1
     for first, second in pairwise(lower):
         run = run + 1 if ord(second) - ord(first) == 1 else 1

@@ -2,8 +2,8 @@
 
 1. The text's canonical view is written as one byte per character, so that engine offsets are text indexes (`quickview`).
 2. One or two passes over the view tell which rules could match (`filters`). Clean text ends here.
-3. Each of those runs over the view (RE2); its check and entropy decide on each match, and say how sure they are. Checks read the
-   view as text, which is made when the first of them asks.
+3. Each of those runs over the view (RE2), or over the lines or words in which its filter matched (`reach`); its check and entropy
+   decide on each match, and say how sure they are. Checks read the view as text, which is made when the first of them asks.
 4. A secret that was found beside its name is found wherever else it stands.
 5. Overlapping findings become one that covers all of them, named after the longest: nothing that a rule found stays visible.
 
@@ -17,15 +17,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 import re2
 
-from safellm._core.detection.canonical import Canonical, canonicalise
+from safellm._core.detection.canonical import Canonical, canonicalise, fold_places, fold_text
 from safellm._core.detection.engine import compile_pattern, engine_failure, view_bytes
-from safellm._core.detection.filters import Build, Filters, Plan, build_staged
+from safellm._core.detection.filters import Build, Filter, Filters, Places, Plan, build_filters
 from safellm._core.detection.finding import Finding
-from safellm._core.detection.quickview import SPECIAL_PATTERN, quick_view
+from safellm._core.detection.quickview import SPECIAL, SPECIAL_PATTERN, folded_of, read
 from safellm._core.detection.randomness import entropy
+from safellm._core.detection.reach import Reach, Window, joined, reach_of, windows
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.validators import CHECKS
 from safellm.errors import GuardFailure
@@ -37,14 +40,12 @@ _REPEATED = 64  # values of one text, so that the search stays linear
 # Matches of one secret's rule whose check is asked in any case: so many, and one more per so many characters.
 _CHECKED, _PER_CHECK = 500, 100
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
+_PER_RUN = 24  # characters of a text for each run beyond Latin-1, so that they are few
 _DEPTH = 2  # encodings within encodings that are opened
-# What opens the `late` rules, beside an @: five digits in a row, six with little between them, numbers with letters among their
-# digits, or hex digits of an address.
-_DIGITS = (
-    r"\d{5}|\d(?:[ .\-/()]{0,3}\d){5}|[A-Za-z]\d{3}[A-Za-z]\d\d|\d\d[A-Z]\d\d[A-Z]\d|\d\d[A-Z]\d[A-Z]\d\d|[A-Z]{4}\d{4}[A-Z]"
-    r"|\d[A-Z][0-9A-Z]\d-?[A-Z][0-9A-Z]\d|\d\d[A-Z]{2}\d{4}|\d[A-Z]\d\d[A-Z]\d|[0-9A-Fa-f]:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]|::[0-9A-Fa-f]"
-    r"|[0-9A-Fa-f]-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]|[0-9A-Fa-f]\.[0-9A-Fa-f]{4}\."
-)
+# What opens the `late` rules, beside an @ that stands alone: five digits in a row, six with little between them, or letters among
+# digits.
+_DIGITS = r"\d{5}|\d(?:[ .\-/()]{0,3}\d){5}|\d{3}[A-Za-z]\d|\d{4}[A-Z]|\d[A-Z][0-9A-Z]?\d"
+_SIGNS = "signs"  # part of the filters that begin with no letters
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
     id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([0-9]{12})", keywords=("safellm-canary-",), priority=0
@@ -69,39 +70,40 @@ def _compiled(rules: tuple[Rule, ...]) -> RuleScanner:
     return make_scanner(rules)
 
 
-def make_scanner(rules: tuple[Rule, ...], database: bytes | None = None) -> RuleScanner:
+def make_scanner(rules: tuple[Rule, ...], database: bytes | None = None, *, build: Build | None = None) -> RuleScanner:
     """Return a scanner that has proved that it finds; patterns are compiled when they are first needed.
 
     Args:
         rules: What to find.
         database: What `RuleScanner.filters` of the same rules gave as its database in an earlier process.
+        build: What makes the filters instead.
 
     Raises:
         GuardFailure: The engine rejects the rules or the database, or does not find the planted canary.
     """
-    scanner = RuleScanner(rules=rules, filters=rule_filters(rules, database))
+    plan = plan_of(rules)
+    scanner = RuleScanner(rules=rules, filters=build(plan) if build else build_filters(plan, database))
     scanner.prove()
     return scanner
 
 
-def filters_of(rules: Sequence[Rule]) -> list[str]:
-    """Return the filters of the rules, in the order in which `RuleScanner` numbers them."""
-    return [*(filter_of(rule) for rule in (*rules, _CANARY)), SPECIAL_PATTERN]
+def plan_of(rules: Sequence[Rule]) -> Plan:
+    """Return the filters of the rules, in the order in which `RuleScanner` numbers them, and what opens the late ones."""
+    filters = [
+        Filter(filter_of(rule), reach_of_rule(rule), part=rule.apart, late=rule.late) for rule in (*rules, _CANARY)
+    ]
+    gate = Filter(_DIGITS, part=_SIGNS) if any(rule.late for rule in rules) else None
+    return Plan((*filters, Filter(SPECIAL_PATTERN, part=_SIGNS)), gate)
 
 
-def rule_filters(rules: Sequence[Rule], database: bytes | None = None, *, build: Build | None = None) -> Filters:
-    """Return the filters of the rules as the scanner asks them; see `filters.build_staged`.
+def reach_of_rule(rule: Rule) -> Reach:
+    """Return how far a rule's matches, and those of its gate, reach."""
+    return _reach(rule.pattern, rule.gate, rule.keywords)
 
-    Raises:
-        GuardFailure: The engine rejects a filter or the database.
-    """
-    plan = Plan(
-        late=frozenset(number for number, rule in enumerate(rules) if rule.late),
-        apart=frozenset(number for number, rule in enumerate(rules) if rule.apart),
-        gate=_DIGITS,
-        literal=b"@",
-    )
-    return build_staged(filters_of(rules), plan, database, build=build)
+
+@lru_cache(maxsize=2048)
+def _reach(pattern: str, gate: str, keywords: tuple[str, ...]) -> Reach:
+    return reach_of(pattern, gate or "|".join(map(re2.escape, keywords)))
 
 
 def filter_of(rule: Rule) -> str:
@@ -148,6 +150,8 @@ class RuleScanner:
         found = self._hits(view, 0, [0])
         if not found:
             return iter(())
+        if view.is_original:
+            return merge(found)
         return merge(_moved(hit, *view.canonical.original_span(hit[0], hit[1])) for hit in found)
 
     def _hits(self, view: View, depth: int, spent: list[int]) -> list[Hit]:
@@ -159,32 +163,43 @@ class RuleScanner:
             spent: How many characters were decoded so far for one scan; counted up.
         """
         opened = self.filters.opened(view.data)
-        if (
-            opened and opened[-1] == len(self.rules) + 1
-        ):  # something special: only the whole work shows what the text says
+        if len(self.rules) + 1 in opened:  # something special: only the whole work shows what the text says
             view.fold()
             opened = self.filters.opened(view.data)
         if not opened:
             return []
         found: list[Hit] = []
-        asked: set[tuple[str, str]] = set()
-        for number in opened:
-            rule = self.rules[number] if number < len(self.rules) else _CANARY
+        for rule, places in self._questions(opened, view.data):
             if rule.decode:
-                found += self._encoded_hits(rule, view, depth, spent)
-            elif not rule.check or (rule.pattern, rule.check) not in asked:  # two gates may lead to the same question
-                asked.add((rule.pattern, rule.check))
-                found += rule_hits(rule, view)
+                found += self._encoded_hits(rule, view, places, depth, spent)
+            else:
+                found += rule_hits(rule, view, places)
         return found + repeats(view.text, found) if found else found
 
-    def _encoded_hits(self, rule: Rule, view: View, depth: int, spent: list[int]) -> Iterator[Hit]:
+    def _questions(self, opened: Places, data: bytes) -> Iterable[tuple[Rule, Sequence[Window]]]:
+        """Return the rules to ask, and where they read; two that lead to the same question are asked as one."""
+        asked: dict[tuple[str, str] | int, tuple[Rule, Sequence[Window]]] = {}
+        for number in sorted(opened):
+            rule = self.rules[number] if number < len(self.rules) else _CANARY
+            ends = opened[number]
+            places = windows(data, ends, reach_of_rule(rule), rule.ahead) if ends else [(0, len(data))]
+            key = (rule.pattern, rule.check) if rule.check else number
+            if key in asked:
+                rule, known = asked[key]
+                places = joined(known, places)
+            asked[key] = rule, places
+        return asked.values()
+
+    def _encoded_hits(
+        self, rule: Rule, view: View, places: Sequence[Window], depth: int, spent: list[int]
+    ) -> Iterator[Hit]:
         """Yield what is found in the plain text of encoded runs, at the runs."""
         from safellm._core.detection import decoded  # noqa: PLC0415 - only texts with encoded runs need it
 
         if depth >= _DEPTH:
             return
         after = 0
-        for match in compile_pattern(rule.pattern, ignore_case=rule.ignore_case).finditer(view.data):
+        for match in matches_of(rule, view.data, places):
             run = decoded.DECODERS[rule.decode](view.text, *match.span()) if match.start() >= after else None
             if run is None:
                 continue
@@ -203,31 +218,69 @@ class RuleScanner:
 class View:
     """A text as the engine and the checks read it: its canonical view, as bytes, and as text when that is asked for."""
 
-    __slots__ = ("_canonical", "_original", "data")
+    __slots__ = ("_canonical", "_original", "_raw", "_runs", "_text", "data")
 
     def __init__(self, text: str) -> None:
         self._original = text
+        self._text: str | None = None
         self._canonical: Canonical | None = None
-        self.data = quick_view(text)
+        self.data, self._runs, self._raw = read(text)
+        if self._raw and SPECIAL in self.data:
+            self.fold()
 
     def fold(self) -> None:
         """Make the bytes from the canonical text, because the quick ones aren't all of it."""
         self.data = view_bytes(self.text)
 
     @property
+    def is_original(self) -> bool:
+        """Whether indexes of the canonical text are those of the text."""
+        return self.canonical.is_original
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the places where the text is folded are known, and few."""
+        return bool(self._raw) and len(self._runs) * _PER_RUN < len(self._original)
+
+    @property
     def canonical(self) -> Canonical:
         """The canonical view with its way back."""
         if self._canonical is None:
-            self._canonical = canonicalise(self._original)
+            if self._is_known:
+                self._canonical = fold_places(self._original, self._runs, folded_of(self._raw))
+            else:
+                self._canonical = canonicalise(self._original)
         return self._canonical
 
     @property
     def text(self) -> str:
         """The canonical text."""
-        return self.canonical.text
+        if self._text is None:
+            if self._is_known:
+                self._text = fold_text(self._original, self._runs, folded_of(self._raw))
+            else:
+                self._text = self.canonical.text
+        return self._text
 
 
-def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
+def matches_of(rule: Rule, data: bytes, places: Sequence[Window] = ()) -> Iterator[Any]:
+    """Return the matches of a rule's pattern.
+
+    Args:
+        rule: The rule.
+        data: The text, one byte per character.
+        places: Where it is read, rising; everywhere if there are none.
+    """
+    pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
+    found: Iterator[Any]
+    if len(places) > 1:
+        found = chain.from_iterable(pattern.finditer(data, low, high) for low, high in places)
+    else:
+        found = pattern.finditer(data, *places[0]) if places else pattern.finditer(data)
+    return found
+
+
+def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator[Hit]:
     """Yield what one rule finds in a text, in indexes of its canonical view.
 
     Checks read bounded windows, so tables of ten thousand numbers or hashes are checked to their end. Only where very many matches
@@ -237,14 +290,14 @@ def rule_hits(rule: Rule, view: View) -> Iterator[Hit]:
     Args:
         rule: The rule.
         view: The text.
+        places: See `matches_of`.
     """
     data = view.data
     check = CHECKS.get(rule.check)
     most = _CHECKED + len(data) // _PER_CHECK if rule.type == _SECRET else len(data)
     asked = accepted = 0
-    pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
-    has_groups = pattern.groups > 0
-    for match in pattern.finditer(data):
+    has_groups = compile_pattern(rule.pattern, ignore_case=rule.ignore_case).groups > 0
+    for match in matches_of(rule, data, places):
         # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
         start, end = match.span(match.lastindex or 0) if has_groups else match.span()
         asked += 1

@@ -22,12 +22,13 @@ from functools import cache
 from importlib import resources
 
 from safellm._core.detection.context import Spans
-from safellm._core.detection.randomness import changes, entropy, has_humps, is_random
+from safellm._core.detection.randomness import changes, entropy, has_humps, humps, is_random
 from safellm._core.detection.samples import is_sample
 
 _REACH = 64  # characters before a token in which its name may stand
 _NEAR_WORDS = 8
 _HEX = "0123456789abcdefABCDEF"
+_DIGESTS = frozenset(["md5", "sha1", "sha256", "sha384", "sha512"])
 _DIGEST_HEADS = frozenset(["sha256-", "sha384-", "sha512-"])  # subresource integrity, lock files
 _DIGEST_MARKS = (
     "sha1:",
@@ -99,7 +100,7 @@ def lone_token(text: str, start: int, end: int) -> Spans:
     """Accept a token by its randomness and the words before it."""
     start, end = _whole(text, start, end)
     value = text[start:end]
-    if not 12 <= len(value) <= _LONGEST:
+    if not 12 <= len(value) <= _LONGEST or text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS):
         return ()
     if not value.strip(_HEX) or _is_uuid(value):
         return _hexadecimal(text, start, end, value)
@@ -110,9 +111,7 @@ def lone_token(text: str, start: int, end: int) -> Spans:
         or changes(value) < _LEAST_CHANGES
     ):
         return ()
-    if value[:7].lower() in _DIGEST_HEADS or text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS):
-        return ()
-    if _is_version(value) or not is_random(value):
+    if value[:7].lower() in _DIGEST_HEADS or _is_version(value) or not is_random(value):
         return ()
     named = cue(text, start) or _cue_after(text, end)
     if _in_url(text, start):
@@ -131,7 +130,7 @@ def lone_token(text: str, start: int, end: int) -> Spans:
 def _hexadecimal(text: str, start: int, end: int, value: str) -> Spans:
     if len(value) < 20 or text[start - 1 : start] in {"#", "@", "/", "x"} or _goes_on(text, end):
         return ()
-    if text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS) or _in_url(text, start):
+    if _in_url(text, start):
         return ()
     if (cue(text, start) or _cue_after(text, end)) <= 0:
         return ()
@@ -169,12 +168,24 @@ def _cue_after(text: str, end: int) -> int:
 
 
 def _words(text: str) -> list[str]:
-    if has_humps(text):
+    if text.isascii():
+        text = _split_humps(text)
+    elif has_humps(text):
         text = "".join(
             f" {letter}" if letter.isupper() and previous.islower() else letter
             for previous, letter in zip(" " + text, text, strict=False)
         )
     return text.translate(_SPLIT).lower().split()
+
+
+def _split_humps(text: str) -> str:
+    """Return ASCII text with a space before each capital that follows a small letter."""
+    pieces: list[str] = []
+    done = 0
+    for at in humps(text):
+        pieces += (text[done : at + 1], " ")
+        done = at + 1
+    return "".join((*pieces, text[done:])) if pieces else text
 
 
 @cache
@@ -191,7 +202,7 @@ def _whole(text: str, start: int, end: int) -> tuple[int, int]:
     while end > start and text[start] in "./~+=":
         start += 1
     name = text.find("=", start, end)
-    while 0 <= name < end - 2 and not is_random(text[start:name]):
+    while 0 <= name < end - 2 and (text[start:name] in _DIGESTS or not is_random(text[start:name])):
         start = name + 1 + (text[name + 1] == "=")
         name = text.find("=", start, end)
     return start, end

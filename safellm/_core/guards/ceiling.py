@@ -45,8 +45,8 @@ def guard(call: Call) -> None:
             )
         call.amounts = Amounts(requests=1)
         return
-    output = _output_bound(call, bool(limited))
     call.bounded = bool(limited) or _spends(call)
+    output = _output_bound(call)
     tokens = _input_bound(call)
     cost = _cost(call, tokens, output)
     if cost is None and Unit.MICRO_USD in limited:
@@ -98,7 +98,7 @@ def _affordable(call: Call, micro_usd: int) -> int:
 
 
 def _cost(call: Call, tokens: int, output: int) -> int | None:
-    return call.tools.prices.bound(call.tools.adapter.provider_of(call.head.origin), call.model, tokens, output)
+    return call.tools.prices.bound(call.labels["provider"], call.model, tokens, output)
 
 
 def _input_bound(call: Call) -> int:
@@ -111,12 +111,12 @@ def _input_bound(call: Call) -> int:
     return bound if encoding_of(call.model) is not None else bound + normalized_excess(one.text for one in call.fields)
 
 
-def _output_bound(call: Call, limited: bool) -> int:
+def _output_bound(call: Call) -> int:
     ceiling = call.tools.adapter.ceiling(call.route, call.head.origin)
     body = call.body.value
     if ceiling is None or not isinstance(body, dict):
         return 0
-    limited, most = limited or _spends(call), call.policy.budget.max_output_tokens
+    limited, most = call.bounded, call.policy.budget.max_output_tokens
     place = ceiling.place(body)
     scoped = None if call.standing is None else call.standing.output_ceiling
     if scoped is not None:
@@ -126,8 +126,11 @@ def _output_bound(call: Call, limited: bool) -> int:
         place = {}
         if limited:
             body[ceiling.within[0]] = place
-    named = [name for name in ceiling.keys if name in place and is_count(place[name])]
-    key = named[0] if named else None
+    key = None
+    for name in ceiling.keys:
+        if name in place and is_count(place[name]):
+            key = name
+            break
     if limited:
         if key is None:
             place[ceiling.inject] = most
@@ -140,16 +143,20 @@ def _output_bound(call: Call, limited: bool) -> int:
 
 
 def _spends(call: Call) -> bool:
-    return any(limit.unit in _SPENT for limit in call.scoped_limits)
+    limits = call.scoped_limits
+    return bool(limits) and any(limit.unit in _SPENT for limit in limits)
 
 
 def choices(ceiling: Ceiling, body: dict[str, Any]) -> int:
     """Return how many answers a request asks for, each of which may be as long as the ceiling."""
-    counts = [_number(body[name]) for name in ceiling.multipliers if name in body and is_count(body[name])]
+    most = 1
+    for name in ceiling.multipliers:
+        if name in body and is_count(body[name]):
+            most = max(most, _number(body[name]))
     prompts = body.get("prompt")
     # Legacy completions answer each prompt of a list; `best_of` of them are billed for each that is shown.
     batch = len(prompts) if isinstance(prompts, list) and prompts and isinstance(prompts[0], (str, list)) else 1
-    return max([1, *counts]) * batch
+    return most * batch
 
 
 def is_count(value: Any) -> bool:

@@ -50,7 +50,7 @@ GUARDS: tuple[Described, ...] = (
     Described(
         name="mediation",
         what="Endpoints and paths that the guard can read",
-        observe="unknown endpoints are walked as JSON; websockets, Bedrock and X.509 identities refused",
+        observe="unknown endpoints and events are walked as JSON; websockets without a guard, Bedrock and X.509 identities refused",
         guard="the same",
         strict="unknown endpoints refused as well",
         rows="E.10",
@@ -78,6 +78,24 @@ GUARDS: tuple[Described, ...] = (
         guard="removed (`input.hidden_characters`)",
         strict="removed",
         rows="R.2, O.4",
+    ),
+    Described(
+        name="untrusted",
+        what="Text that neither the program nor its user wrote: results of tools, documents, files, what `safellm.untrusted` marked",
+        observe="scored and recorded",
+        guard="scored for orders to the model, and recorded; forged delimiters of chat formats are made text "
+        "(`untrusted.delimiters`); refused only from `untrusted.block_at` on",
+        strict="the same",
+        rows="R.7, A.6",
+    ),
+    Described(
+        name="tools",
+        what="Which tools a request declares, and which calls of an answer reach the program (`tools`, `tool_calls`)",
+        observe="noted",
+        guard="a name that stands twice or looks like another one, a changed definition that was pinned, a call that isn't declared: "
+        "refused; tools with an entry: as it says, with arguments checked against their schema",
+        strict="a tool without an entry is denied, all arguments are checked, a tool counts as one with effects unless it says otherwise",
+        rows="A.1-A.6, R.7",
     ),
     Described(
         name="redaction",
@@ -148,11 +166,19 @@ REASONS: dict[Reason, str] = {
     Reason.SHAPE_ENCODING: "A body is compressed in a way that can't be read.",
     Reason.CONTENT_DENIED: "The policy denies content that can't be searched.",
     Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",
+    Reason.UNTRUSTED_BLOCKED: "Text of others in the request scores at least `untrusted.block_at`.",
     Reason.BUDGET_EXCEEDED: "An account has no room for the call.",
     Reason.BUDGET_UNPRICED: "A money limit is set and the model has no known price.",
     Reason.BUDGET_UNBOUNDED: "A token or money limit is set and the call's cost can't be bounded before it.",
     Reason.BUDGET_UNAVAILABLE: "The ledger can't be asked.",
     Reason.RUN_EXCEEDED: "A `with safellm.run(...)` has done what it may do: a loop, or work that needs more room.",
+    Reason.TOOL_UNKNOWN: "The model calls a tool that the request doesn't declare.",
+    Reason.TOOL_DENIED: "The policy denies the tool.",
+    Reason.TOOL_CHANGED: "The tool's definition isn't the one that was pinned.",
+    Reason.TOOL_LOOKALIKE: "A tool's name stands twice, or can be taken for another one's.",
+    Reason.TOOL_ARGUMENTS: "The arguments of a call aren't what the tool's schema or its entry in the policy allows.",
+    Reason.TOOL_LIMIT: "A tool was called more often than it may be.",
+    Reason.TOOL_APPROVAL: "A call needs approval, and nobody approved it.",
     Reason.AUDIT_UNAVAILABLE: "The trail can't be written.",
     Reason.GUARD_ERROR: "A guard broke; nothing was sent, or the answer was withheld.",
 }

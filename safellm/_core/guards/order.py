@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from safellm._core.call import Call
-from safellm._core.guards import ceiling, content, hidden_input, redaction
+from safellm._core.guards import ceiling, content, hidden_input, redaction, tools, untrusted
 
 Guard: TypeAlias = Callable[[Call], None]
 
 REQUEST: tuple[tuple[str, Guard], ...] = (
     (content.NAME, content.guard),
     (hidden_input.NAME, hidden_input.guard),
+    (untrusted.NAME, untrusted.guard),
+    (tools.NAME, tools.guard),
     (redaction.NAME, redaction.guard),
+    (untrusted.NAME, untrusted.spotlight),
     (ceiling.NAME, ceiling.guard),
 )

@@ -25,7 +25,7 @@ from safellm._core.redaction.numbers import Path, number_fields
 from safellm._core.redaction.spots import (
     PATH_RULE,
     SECRET_TYPES,
-    Marks,
+    Finder,
     Spot,
     find_look_alikes,
     find_spots,
@@ -45,20 +45,34 @@ def guard(call: Call) -> None:
     Raises:
         Refused: `redaction.blocked`, when the policy blocks a type that was found.
     """
-    _check_target(call)
+    enabled, scanner = call.policy.redaction.enabled, call.tools.scanner
+    registered = call.tools.registered or None
+    _check_target(call, registered)
     named = _named_places(call)
     marks = call.mapping.marks if isinstance(call.mapping, Memory) else None
-    if not call.policy.redaction.enabled and not call.tools.registered and marks is None and named is None:
+    if not enabled and registered is None and marks is None and named is None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
-    numbers = list(number_fields(call.body, named)) if call.policy.redaction.enabled or named else []
-    texts = _Texts([one.text for one in (*fields, *numbers)])
-    crossing = _crossing(call, fields) if call.policy.redaction.enabled else {}
+    searched = [*fields, *number_fields(call.body, named)] if enabled or named else fields
+    texts = _Texts(searched)
+    crossing = _crossing(call, fields) if enabled and len(fields) > 1 else {}
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
-    for one in (*fields, *numbers):
-        if spots := _spots(call, one, marks, named, crossing.get(one.path, ())):
+    for one in searched:
+        if named is not None and _is_named(one, named):
+            finding = Finding(type=_name_of(call, one.path) or "", rule=PATH_RULE, start=0, end=len(one.text))
+            spots = [Spot(finding=finding, value=with_values(one.text, marks))]
+        else:
+            spots = find_spots(
+                one.text,
+                scanner=scanner if enabled else None,
+                registered=registered,
+                marks=marks,
+                secrets_only=one.kind in _SECRETS_ONLY,
+                crossing=crossing.get(one.path, ()) if crossing else (),
+            )
+        if spots:
             _replace(call, one, spots, texts)
-    if not call.policy.redaction.enabled and not len(call.mapping):
+    if not enabled and not len(call.mapping):
         return  # nothing is hidden, so nothing will be put back
     for one in fields:
         if look_alikes := find_look_alikes(one.text, call.mapping):
@@ -68,8 +82,8 @@ def guard(call: Call) -> None:
 class _Texts:
     """Everything that the program wrote, to tell whether a surrogate stands in it by chance."""
 
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = texts
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._texts = [one.text for one in fields]  # as they are before anything is hidden
         self._lower: str | None = None
 
     def hold(self, text: str) -> bool:
@@ -117,24 +131,8 @@ def _follows(before: Path, after: Path) -> bool:
     )
 
 
-def _spots(
-    call: Call,
-    one: Field,
-    marks: Marks | None,
-    named: Callable[[Path], bool] | None,
-    crossing: Sequence[Finding] = (),
-) -> list[Spot]:
-    if named is not None and not one.is_key and named(one.path) and PATTERN.fullmatch(one.text) is None:
-        finding = Finding(type=_name_of(call, one.path) or "", rule=PATH_RULE, start=0, end=len(one.text))
-        return [Spot(finding=finding, value=with_values(one.text, marks))]
-    return find_spots(
-        one.text,
-        scanner=call.tools.scanner if call.policy.redaction.enabled else None,
-        registered=call.tools.registered,
-        marks=marks,
-        secrets_only=one.kind in _SECRETS_ONLY,
-        crossing=crossing,
-    )
+def _is_named(one: Field, named: Callable[[Path], bool]) -> bool:
+    return not one.is_key and named(one.path) and PATTERN.fullmatch(one.text) is None
 
 
 def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
@@ -167,7 +165,7 @@ def _forms(text: str) -> set[str]:
     return {text, once, unquote_plus(once)}
 
 
-def _holds_secret(call: Call) -> bool:
+def _holds_secret(call: Call, registered: Finder | None) -> bool:
     """Return whether the URL holds one.
 
     Each value is looked at without its parameter's name: the names are the provider's (`session_id`, `api_key_id`), and say nothing
@@ -175,7 +173,6 @@ def _holds_secret(call: Call) -> bool:
     """
     head = call.head
     path, query = head.path, head.query
-    registered = call.tools.registered
     if registered is not None and any(registered.find(form) for form in _forms(f"{path}?{query}")):
         return True
     if not call.policy.redaction.enabled:
@@ -195,9 +192,9 @@ def _holds_secret(call: Call) -> bool:
     return found
 
 
-def _check_target(call: Call) -> None:
+def _check_target(call: Call, registered: Finder | None) -> None:
     # A path or a query can't be masked: the provider has to understand it. A secret there stops the call (THREATS R.1, E.5).
-    if _holds_secret(call):
+    if _holds_secret(call, registered):
         raise Refused(
             "The request's URL holds a secret",
             guard=NAME,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from safellm._core.placeholder import PATTERN, PREFIX, Mapping, open_end
+from safellm._core.placeholder import PATTERN, Mapping, has_prefix, open_end
 from safellm._core.redaction.memory import DIGITS, Memory
 
 CONTEXT = 2048  # characters before a placeholder that decide its position
@@ -109,7 +109,7 @@ def put_back(
 
 def may_hold(mapping: Mapping, text: str) -> bool:
     """Return whether `find` could find anything, quickly."""
-    if PREFIX in text:
+    if has_prefix(text):
         return True
     if isinstance(mapping, Memory) and mapping.has_fakes:
         return True
@@ -136,7 +136,7 @@ def open_from(mapping: Mapping, text: str, *, previous: str = "", tolerant: bool
 
 def _placeholders(mapping: Mapping, text: str, previous: str, *, tolerant: bool) -> Iterator[Found]:
     if not (tolerant and isinstance(mapping, Memory)):
-        if PREFIX in text:
+        if has_prefix(text):
             for true in PATTERN.finditer(text):
                 yield Found(true.start(), true.end(), mapping.value_of(true[0]))
         return

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from safellm._core.detection.finding import Finding, Scanner
-from safellm._core.placeholder import LOOK_ALIKE_TYPE, PREFIX, Mapping, find_placeholders
+from safellm._core.placeholder import LOOK_ALIKE_TYPE, Mapping, find_placeholders, has_prefix
 
 MARKED_RULE = "sensitive"  # by the program, in a text
 PATH_RULE = "path"  # by the policy, as a place
@@ -78,7 +78,7 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
         found += scanner.scan(text)
     if secrets_only:
         found = [one for one in found if one.type in SECRET_TYPES]
-    if not found and PREFIX not in text:
+    if not found and not has_prefix(text):
         return []  # nearly every text
     closed = [match.span() for match in find_placeholders(text)]
     spots = [
@@ -112,7 +112,7 @@ def with_values(text: str, marks: Marks | None) -> str:
 
 def find_look_alikes(text: str, mapping: Mapping) -> list[Spot]:
     """Return what has the form of a placeholder and is none of this conversation."""
-    if PREFIX not in text:
+    if not has_prefix(text):
         return []
     return [
         Spot(

@@ -150,7 +150,8 @@ class Chain:
                 disk.private_folder(self._directory)
                 self._lock_descriptor = disk.open_private(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT)
             try:
-                disk.lock(self._lock_descriptor, timeout_ns=self._lock_timeout_ns if wait else _SHORT_WAIT_NS)
+                if not disk.try_lock(self._lock_descriptor):
+                    disk.lock(self._lock_descriptor, timeout_ns=self._lock_timeout_ns if wait else _SHORT_WAIT_NS)
             except OSError as error:
                 if wait or error.errno != errno.ETIMEDOUT:
                     raise

@@ -26,6 +26,7 @@ from safellm.errors import GuardFailure
 from safellm.stores.journal.interface import Journal, Receipt
 
 LOGGER_NAME: Final = "safellm.audit"
+_WARNS: Final = frozenset({"error.type", "safellm.alert.name"})
 UNRECORDED: Final = Receipt(seq=0, hash=GENESIS)  # no place in any chain
 
 
@@ -200,6 +201,10 @@ class FanOutJournal:
                     tell(f"Events don't reach {name} ({kind}); the audit trail itself is written.", self._stream)
         return receipt
 
+    def note(self, event: str, fields: Mapping[str, JSON], time_ns: int) -> None:
+        """Write a record that belongs to no call, and tell the sinks."""
+        self.append(event, fields, time_ns=time_ns)
+
     def close(self) -> None:
         """Let go of the primary journal's files."""
         self._primary.close()
@@ -231,8 +236,13 @@ def _send(logger: Any, event: str, fields: Mapping[str, JSON], time_ns: int) -> 
     getattr(logger, "warning" if _level(fields) == logging.WARNING else "info")(event, safellm=(fields, time_ns))
 
 
+def is_warning(fields: Mapping[str, JSON]) -> bool:
+    """Return whether an event is more than information: a refusal, a failure, an alert."""
+    return not _WARNS.isdisjoint(fields) or fields.get("decision") == "deny"
+
+
 def _level(fields: Mapping[str, JSON]) -> int:
-    return logging.WARNING if fields.get("decision") == "deny" or "error.type" in fields else logging.INFO
+    return logging.WARNING if is_warning(fields) else logging.INFO
 
 
 def _flat(_: object, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

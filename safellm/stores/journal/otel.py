@@ -16,6 +16,7 @@ from safellm._core.effects import JSON
 from safellm._version import __version__
 from safellm.errors import ConfigurationError
 from safellm.stores.journal.background import Background, Posted
+from safellm.stores.journal.events import is_warning
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -92,7 +93,7 @@ def _span(began: Posted, ended: Posted) -> None:
 def _log(one: Posted) -> None:
     from opentelemetry._logs import LogRecord, SeverityNumber, get_logger  # noqa: PLC0415
 
-    warns = one.fields.get("decision") == "deny" or "error.type" in one.fields
+    warns = is_warning(one.fields)
     record = LogRecord(
         timestamp=one.time_ns,
         context=one.extra,

@@ -57,7 +57,8 @@ class Checkpointer:
 
     def recorded(self) -> None:
         """Count one record. Called by the journal, on the path of calls."""
-        self._by_time.soon()
+        if not self._by_time.due:
+            self._by_time.soon()
         self._count += 1
         if self._count >= self._records:
             self._count = 0

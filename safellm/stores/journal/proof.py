@@ -14,11 +14,15 @@ from typing import Final
 from safellm._core import note
 from safellm._core.merkle import Tree
 from safellm._core.note import Checkpoint, MalformedNote, VerifierKey
+from safellm._core.spoken import from_words
 from safellm.errors import ConfigurationError
+from safellm.stores.journal import keeper_postgres
 from safellm.stores.journal.checkpoints import check_signature, leaf_hashes
 from safellm.stores.journal.files import snapshot
+from safellm.stores.journal.keepers import POSTGRES
 from safellm.stores.journal.pruned import read_start
 
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{9}Z")
 _LARGEST: Final = 16 * 1024 * 1024  # bytes of a file with kept checkpoints
 _LOGGED: Final = re.compile(r"checkpoint (safellm-audit/[0-9a-f]{32} \| .*)")  # as `keepers` writes it to logs
 
@@ -54,6 +58,13 @@ class Proof:
         """Number of lines that a checkpoint proves."""
         return max((one.size for one, fit in self.fits if fit is Fit.MATCHES), default=0)
 
+    @property
+    def signed_at(self) -> str:
+        """When the last of these lines was signed, as the checkpoint says; empty where it doesn't."""
+        last = next((one for one, fit in self.fits if fit is Fit.MATCHES and one.size == self.proved), None)
+        time = next((line[5:] for line in last.extra if line.startswith("time ")), "") if last is not None else ""
+        return f"{time[:19].replace('T', ' ')} UTC" if _TIME.fullmatch(time) else ""
+
     def explain(self) -> str:
         """Return in plain words what is proved and what is not."""
         if not self.fits:
@@ -63,8 +74,11 @@ class Proof:
             return "Every checkpoint that was given covers nothing but records that were pruned: nothing is proved by them."
         if not wrong:
             left = self.lines - self.proved
-            tail = f"the last {left} lines are not" if left else "nothing is left unproved"
-            return f"Lines 1 to {self.proved} are those that were signed; {tail}."
+            tail = "nothing is left unproved"
+            if left:
+                tail = "the last line is not" if left == 1 else f"the last {left} lines are not"
+            when = f", last on {self.signed_at}" if self.signed_at else ""
+            return f"Lines 1 to {self.proved} are those that were signed{when}; {tail}."
         first, fit = wrong[0]
         good = max((one.size for one, ok in self.fits if ok is Fit.MATCHES and one.size < first.size), default=0)
         if fit is Fit.CUT:
@@ -105,30 +119,56 @@ def prove(directory: Path, kept: Iterable[Checkpoint]) -> Proof:
     )
 
 
-def read_kept(path: Path, key: VerifierKey) -> list[Checkpoint]:
-    """Return the checkpoints of a file of signed notes, one after the other, or of a log with checkpoints among its lines.
+def read_kept(where: str | Path, key: VerifierKey) -> list[Checkpoint]:
+    """Return the checkpoints that were kept.
+
+    Args:
+        where: A file of signed notes, one after the other; a log with checkpoints among its lines; a table, by its address.
+        key: What they must be signed with.
 
     Raises:
         ConfigurationError: it can't be read, holds none, or one isn't signed with this key or is of another chain.
     """
+    place, path = str(where), Path(where)
+    if place.startswith(POSTGRES):
+        return _opened(keeper_postgres.notes(place), key, place)
     try:
         with path.open("rb") as stream:
             text = stream.read(_LARGEST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise _bad(path, f"can't be read ({what})") from None
+        raise _bad(place, f"can't be read ({what})") from None
+    logged = [one.rstrip(" |").replace(" | ", "\n") + "\n" for one in _LOGGED.findall(text)]
+    return _opened(logged or split_notes(text), key, place)
+
+
+def read_words(text: str, key: VerifierKey) -> Checkpoint:
+    """Return the checkpoint that a person kept as words; who signed it was checked by that person.
+
+    Raises:
+        ConfigurationError: a word is wrong.
+    """
+    try:
+        size, root = from_words(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The words can't be read: {error}", remedy="Give them as they were printed, in quotation marks."
+        ) from None
+    return Checkpoint(origin=key.name, size=size, root=root)
+
+
+def _opened(notes: list[str], key: VerifierKey, place: str) -> list[Checkpoint]:
     found = []
     try:
-        logged = [one.rstrip(" |").replace(" | ", "\n") + "\n" for one in _LOGGED.findall(text)]
-        for one in logged or split_notes(text):
+        for one in notes:
             point = note.read_checkpoint(note.open_note(one, key, check_signature))
             if point.origin != key.name:
-                raise _bad(path, "holds a checkpoint of another trail")
+                raise _bad(place, "holds a checkpoint of another trail")
             found.append(point)
     except MalformedNote as error:
-        raise _bad(path, f"holds a note that can't be trusted: {error}") from None
+        raise _bad(place, f"holds a note that can't be trusted: {error}") from None
     if not found:
-        raise _bad(path, "holds no checkpoint")
+        raise _bad(place, "holds no checkpoint")
     return found
 
 
@@ -158,9 +198,9 @@ def _fit(point: Checkpoint, roots: dict[int, bytes]) -> Fit:
     return Fit.MATCHES if root == point.root else Fit.DIFFERS
 
 
-def _bad(path: Path, what: str) -> ConfigurationError:
+def _bad(place: str, what: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The file of checkpoints {what}",
+        f"The {'table' if place.startswith(POSTGRES) else 'file'} of checkpoints {what}",
         remedy="Give the notes as they were printed, and the right public key.",
-        where=str(path),
+        where=place,
     )

@@ -29,16 +29,19 @@ class WebhookSink:
 
     Args:
         url: The address; its origin was checked.
+        only: The events that it wants; None for all.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, only: frozenset[str] | None = None) -> None:
+        self._only = only
         scheme, _, rest = url.partition("://")
         self._origin, self._path = webhook_target(url, (f"{scheme}://{rest.partition('/')[0]}",))
         self._background = Background(self._post, name=f"the webhook at {self._origin}", batch=_BATCH)
 
     def emit(self, event: str, fields: Mapping[str, JSON], *, time_ns: int) -> None:
         """Put the event into the queue."""
-        self._background.post(Posted(event, fields, time_ns))
+        if self._only is None or event in self._only:
+            self._background.post(Posted(event, fields, time_ns))
 
     def _post(self, some: list[Posted]) -> None:
         events = [{"event.name": one.event, "time": rfc3339(one.time_ns), **one.fields} for one in some]

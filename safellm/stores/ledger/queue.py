@@ -22,8 +22,8 @@ from safellm.stores import durable
 
 _TURN_S: Final = 0.000_5
 _FIRST_PAUSE_S: Final = 0.000_03
-_LONGEST_PAUSE_S: Final = 0.000_5
-_LONG_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.000_25
+_LONG_S: Final = 0.001
 
 
 class Queue:

@@ -18,6 +18,8 @@ def account_of(limit: Limit) -> str:
 
 def lowest_per_account(limits: Sequence[Limit]) -> list[Limit]:
     """Return one limit per account: two ceilings over one account must not hold twice, and the lower one decides."""
+    if len(limits) == 1:
+        return [limits[0]]
     chosen: dict[str, Limit] = {}
     for limit in limits:
         key = account_of(limit)

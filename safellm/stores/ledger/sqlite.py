@@ -49,6 +49,7 @@ _SWEEP_BATCH = 500  # holds charged per transaction, so that a sweep never makes
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.010
 _SHORT_WAIT_S = 0.001
 USAGE_DELAY_S = 0.2
+_OWN = 10_000  # holds that are remembered; beyond, they are looked up
 
 _LIVE: weakref.WeakSet[SQLiteLedger] = weakref.WeakSet()
 
@@ -67,6 +68,7 @@ class SQLiteLedger:
 
     def __init__(self, path: Path, *, hold_ttl_ns: int = HOUR_NS, wait_s: float = 5.0, durable: bool = False) -> None:
         self._path = path
+        self._name = str(path)
         self._hold_ttl_ns = hold_ttl_ns
         self._wait_s = wait_s
         self._durable = durable
@@ -78,6 +80,7 @@ class SQLiteLedger:
         self._opened_ns = 0
         self._swept_ns: int | None = None
         self._queue: Queue | None = None
+        self._own: dict[str, sqlite_rows.Reservation] = {}  # holds of this process: they needn't be looked up
         self._unlimited = Unlimited.of(path)
         self._failure: GuardFailure | None = None  # of writing usage; nothing more goes out until that works again
         self._behind = Behind(self._catch_up, name="usage", delay_s=USAGE_DELAY_S)
@@ -104,19 +107,22 @@ class SQLiteLedger:
         held = budget.bounded_hold(reserve.amounts)
         limits = lowest_per_account(reserve.limits)
 
-        def work(database: sqlite3.Connection) -> None:
+        def work(database: sqlite3.Connection) -> sqlite_rows.Reservation:
             lines = []
             for limit in limits:
                 line = sqlite_rows.hold(database, limit, held.held_of(limit.unit), now_ns=now_ns)
                 if isinstance(line, OverLimit):
                     raise _Full(line)
                 lines.append(line)
-            sqlite_rows.insert(database, reserve, held, lines, (now_ns, self._pid, self._opened_ns))
+            return sqlite_rows.insert(database, reserve, held, lines, (now_ns, self._pid, self._opened_ns))
 
         try:
-            self._change(work, wait=wait)
+            made = self._change(work, wait=wait)
         except _Full as full:
             return full.over
+        if len(self._own) >= _OWN:
+            self._own.clear()
+        self._own[reserve.id] = made
         return None
 
     def settle(
@@ -140,7 +146,13 @@ class SQLiteLedger:
             self._behind.soon()
             return charged
 
+        own, day = self._own.get(reservation_id), budget.utc_day(now_ns)
+
         def work(database: sqlite3.Connection) -> Amounts:
+            if own is not None:  # it was held here, and mostly still is
+                charge = budget.charge_for(own.amounts, amounts)
+                if sqlite_rows.charge(database, own, charge, state="settled", day=day, model=model):
+                    return charge
             row = sqlite_rows.find(database, reservation_id)
             if row is None:
                 msg = "settle needs the id of a reservation that was made"
@@ -150,10 +162,12 @@ class SQLiteLedger:
             charge = budget.charge_for(row.amounts, amounts)
             if row.state == "swept":
                 charge = budget.larger_of(row.amounts, charge)
-            sqlite_rows.charge(database, row, charge, state="settled", day=budget.utc_day(now_ns), model=model)
+            sqlite_rows.charge(database, row, charge, state="settled", day=day, model=model)
             return charge
 
-        return self._change(work, wait=wait)
+        charged = self._change(work, wait=wait)
+        self._own.pop(reservation_id, None)
+        return charged
 
     def release(self, reservation_id: str, *, wait: bool = True) -> None:
         """Drop a hold of a request of which nothing was sent; without effect on what is charged or unknown.
@@ -171,6 +185,7 @@ class SQLiteLedger:
                 sqlite_rows.release(database, row)
 
         self._change(work, wait=wait)
+        self._own.pop(reservation_id, None)
 
     def sweep(self, *, now_ns: int) -> int:
         """Charge every hold older than its lifetime; returns how many. Also forgets old reservations.
@@ -178,19 +193,21 @@ class SQLiteLedger:
         Raises:
             GuardFailure: the store can't answer.
         """
+        before_ns, day, charged = now_ns - self._hold_ttl_ns, budget.utc_day(now_ns), 0
+        while True:
+            # Looked for without keeping others out; what is found may be settled by somebody meanwhile.
+            due = self._read(lambda database: sqlite_rows.overdue(database, before_ns=before_ns, count=_SWEEP_BATCH))
 
-        def work(database: sqlite3.Connection) -> int:
-            count = 0
-            for row in sqlite_rows.overdue(database, before_ns=now_ns - self._hold_ttl_ns, count=_SWEEP_BATCH):
-                sqlite_rows.charge(database, row, row.amounts, state="swept", day=budget.utc_day(now_ns))
-                count += 1
-            sqlite_rows.forget(database)
-            return count
+            def work(database: sqlite3.Connection, due: list[str] = due) -> int:
+                found = [row for name in due if (row := sqlite_rows.find(database, name)) and row.state == "held"]
+                for row in found:
+                    sqlite_rows.charge(database, row, row.amounts, state="swept", day=day)
+                sqlite_rows.forget(database)
+                return len(found)
 
-        charged = batch = self._change(work)
-        while batch == _SWEEP_BATCH:
-            batch = self._change(work)
-            charged += batch
+            charged += self._change(work)
+            if len(due) < _SWEEP_BATCH:
+                break
         charged += self._unlimited.sweep(before_ns=now_ns - self._hold_ttl_ns, now_ns=now_ns)
         self._write_usage()
         self._swept_ns = now_ns
@@ -355,7 +372,7 @@ class SQLiteLedger:
             if self._pid != os.getpid():
                 remedy = "Make the client, or use it for the first time, after the fork."
                 raise sqlite_file.refused(self._path, "the process was forked while it was open", remedy=remedy)
-            if sqlite_file.identity(self._path) == self._identity:
+            if sqlite_file.identity(self._name) == self._identity:
                 return self._database
             self._close()  # deleted or exchanged under us: opening it says which
         self._database = sqlite_file.open_database(self._path, durable=self._durable)

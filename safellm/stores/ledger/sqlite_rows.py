@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
 from safellm._core import budget
@@ -27,6 +28,15 @@ _KEEP_RESERVATIONS = 10_000  # the newest, so that a second settle of the same c
 _SELECT = (
     "SELECT id, state, input_tokens, output_tokens, micro_usd, requests, provider, model, operation, day, lines "
     "FROM reservations"
+)
+_STANDING = "SELECT window_id, used, held FROM accounts WHERE name = ? AND unit = ? AND span = ? ORDER BY window_id DESC LIMIT 1"
+_HOLD = (
+    "UPDATE accounts SET held = held + ? "
+    "WHERE name = ? AND unit = ? AND span = ? AND window_id = ? AND used + held + ? <= ?"
+)
+_CLOSE = (
+    "UPDATE reservations SET state = ?, day = ?, model = ?, input_tokens = ?, output_tokens = ?, micro_usd = ?, "
+    "requests = ? WHERE id = ? AND state = ?"
 )
 _ADD_USAGE = (
     "UPDATE usage SET requests = requests + ?, input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
@@ -55,16 +65,19 @@ def find(database: sqlite3.Connection, reservation_id: str) -> Reservation | Non
     return None if row is None else _reservation(row)
 
 
-def overdue(database: sqlite3.Connection, *, before_ns: int, count: int) -> Iterator[Reservation]:
-    """Yield the oldest holds that were made at `before_ns` or earlier, at most `count`."""
-    statement = f"{_SELECT} WHERE state = 'held' AND created_ns <= ? ORDER BY created_ns LIMIT ?"
-    yield from map(_reservation, database.execute(statement, (before_ns, count)).fetchall())
+def overdue(database: sqlite3.Connection, *, before_ns: int, count: int) -> list[str]:
+    """Return the ids of the oldest holds that were made at `before_ns` or earlier, at most `count`.
+
+    Looks at all rows: there are some ten thousand, once in a minute, and an index would be written twice for each call.
+    """
+    statement = "SELECT id FROM reservations WHERE state = 'held' AND created_ns <= ? ORDER BY created_ns LIMIT ?"
+    return [row[0] for row in database.execute(statement, (before_ns, count))]
 
 
 def insert(
     database: sqlite3.Connection, reserve: Reserve, held: Amounts, lines: Sequence[Line], process: tuple[int, int, int]
-) -> None:
-    """Write a new hold; `process` is (created_ns, pid, opened_ns), of which the last two serve diagnosis only.
+) -> Reservation:
+    """Write a new hold and return it; `process` is (created_ns, pid, opened_ns), of which the last two serve diagnosis only.
 
     Raises:
         ProtocolMisuse: the id was used before.
@@ -74,31 +87,33 @@ def insert(
         database.execute(
             "INSERT INTO reservations (id, state, created_ns, pid, opened_ns, provider, model, operation, input_tokens, "
             "output_tokens, micro_usd, requests, lines) VALUES (?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (reserve.id, *process, *labels, *_columns(held), json.dumps(lines)),
+            (reserve.id, *process, *labels, *_columns(held), _lines_text(tuple(lines))),
         )
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             raise
         msg = "a reservation id can be used once"
         raise ProtocolMisuse(msg) from None
+    provider, model, operation = labels
+    return Reservation(
+        id=reserve.id, state="held", amounts=held, provider=provider, model=model, operation=operation, day=None,
+        lines=tuple(lines),
+    )  # fmt: skip
 
 
 def hold(database: sqlite3.Connection, limit: Limit, asked: int, *, now_ns: int) -> OverLimit | Line:
     """Hold `asked` in the window in force and return the line of the account, or why there is no room."""
     if limit.burst is not None:
         return _hold_rate(database, limit, asked, now_ns)
-    window, used, held = _standing(database, limit, now_ns)
-    line = (*_key(limit), window)
-    statement = "INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING"
-    if database.execute(statement, line).rowcount:
+    key = _key(limit)
+    window, used, held, is_there = _standing(database, limit, key, now_ns)
+    line = (*key, window)
+    if not is_there:
+        database.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", line)
         # A new window: windows before the last one have served, except for what is still held in them.
         statement = "DELETE FROM accounts WHERE name = ? AND unit = ? AND span = ? AND window_id < ? - 1 AND held = 0"
         database.execute(statement, line)
-    statement = (
-        "UPDATE accounts SET held = held + ? "
-        "WHERE name = ? AND unit = ? AND span = ? AND window_id = ? AND used + held + ? <= ?"
-    )
-    if database.execute(statement, (asked, *line, asked, ceiling_of(limit))).rowcount:
+    if database.execute(_HOLD, (asked, *line, asked, ceiling_of(limit))).rowcount:
         return (*line, None)
     reset = budget.resets_at_ns(limit.window, window)
     return OverLimit(limit=limit, used=used, held=held, asked=asked, resets_at_ns=reset)
@@ -115,7 +130,7 @@ def _hold_rate(database: sqlite3.Connection, limit: Limit, asked: int, now_ns: i
     )
     if database.execute(statement, (now_us, cost_us, *key, now_us, cost_us, now_us, burst_us)).rowcount:
         return (*key, 0, cost_us)
-    return budget.rate_over(limit, _standing(database, limit, now_ns)[1], asked=asked, now_ns=now_ns)
+    return budget.rate_over(limit, _standing(database, limit, key, now_ns)[1], asked=asked, now_ns=now_ns)
 
 
 def charge(  # noqa: PLR0913 - the parts of one booking
@@ -126,20 +141,23 @@ def charge(  # noqa: PLR0913 - the parts of one booking
     state: State,
     day: str,
     model: str | None = None,
-) -> None:
-    """Book `amounts` in place of what `row` has held or been charged so far, on its accounts and in the usage."""
+) -> bool:
+    """Book `amounts` in place of what `row` has held or been charged so far, on its accounts and in the usage.
+
+    Returns:
+        Whether it was booked: `row` may have been read before this transaction, and its state may be another by now.
+    """
     first = row.day is None
     before = _NOTHING if first else row.amounts
-    _move(database, row, before, amounts)
     day, model = (day, row.model if model is None else label(model)) if first else (str(row.day), row.model)
+    values = (state, day, model, *_columns(amounts), row.id, row.state)
+    if not database.execute(_CLOSE, values).rowcount:
+        return False
+    _move(database, row, before, amounts)
     added = nothing_added()
     add_amounts(added, None if first else row.amounts, amounts)
     count(database, (day, row.provider, model, row.operation), added)
-    database.execute(
-        "UPDATE reservations SET state = ?, day = ?, model = ?, input_tokens = ?, output_tokens = ?, micro_usd = ?, "
-        "requests = ? WHERE id = ?",
-        (state, day, model, *_columns(amounts), row.id),
-    )
+    return True
 
 
 def release(database: sqlite3.Connection, row: Reservation) -> None:
@@ -156,7 +174,7 @@ def forget(database: sqlite3.Connection) -> None:
 
 def balance(database: sqlite3.Connection, limit: Limit, *, now_ns: int) -> Balance:
     """Return where the limit stands in the window in force."""
-    window, used, held = _standing(database, limit, now_ns)
+    window, used, held, _ = _standing(database, limit, _key(limit), now_ns)
     if limit.burst is not None:
         return Balance(limit=limit, used=budget.rate_standing(limit, used, now_ns), held=0, resets_at_ns=None)
     return Balance(limit=limit, used=used, held=held, resets_at_ns=budget.resets_at_ns(limit.window, window))
@@ -189,6 +207,11 @@ def count(database: sqlite3.Connection, key: UsageKey, added: Sequence[int]) -> 
         database.execute(_ADD_USAGE, values)
 
 
+@lru_cache(maxsize=256)
+def _lines_text(lines: tuple[Line, ...]) -> str:
+    return json.dumps(lines)
+
+
 def _reservation(row: _Row) -> Reservation:
     identifier, state, tokens_in, tokens_out, micro_usd, requests, provider, model, operation, day, lines = row
     return Reservation(
@@ -211,16 +234,15 @@ def _key(limit: Limit) -> tuple[str, str, str]:
     return limit.name, str(limit.unit), str(limit.window) if limit.burst is None else f"rate/{limit.window}"
 
 
-def _standing(database: sqlite3.Connection, limit: Limit, now_ns: int) -> tuple[int, int, int]:
-    """Return the window id in force, and what is used and held in it."""
-    row = database.execute(
-        "SELECT window_id, used, held FROM accounts WHERE name = ? AND unit = ? AND span = ? ORDER BY window_id DESC LIMIT 1",
-        _key(limit),
-    ).fetchone()
+def _standing(
+    database: sqlite3.Connection, limit: Limit, key: tuple[str, str, str], now_ns: int
+) -> tuple[int, int, int, bool]:
+    """Return the window id in force, what is used and held in it, and whether it has a row."""
+    row = database.execute(_STANDING, key).fetchone()
     if limit.burst is not None:
-        return (0, row[1], 0) if row else (0, 0, 0)
+        return (0, row[1], 0, True) if row else (0, 0, 0, False)
     window = budget.current_window_id(limit.window, stored=row[0] if row else None, now_ns=now_ns)
-    return (window, row[1], row[2]) if row and row[0] == window else (window, 0, 0)
+    return (window, row[1], row[2], True) if row and row[0] == window else (window, 0, 0, False)
 
 
 def _move(

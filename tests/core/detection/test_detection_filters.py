@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,21 +14,22 @@ from safellm._core.detection import filters as filters_module
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.engine import view_bytes
 from safellm._core.detection.filters import (
+    Filter,
     Filters,
-    MultiFilters,
-    StagedFilters,
+    MultiPart,
+    Plan,
     build_filters,
-    build_gate,
+    build_gates,
     engine_version,
 )
+from safellm._core.detection.reach import Reach, windows
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.scanner import (
     RuleScanner,
     View,
     compile_scanner,
-    filters_of,
     make_scanner,
-    rule_filters,
+    plan_of,
     rule_hits,
 )
 from safellm.errors import GuardFailure, Reason
@@ -38,17 +38,18 @@ pytest.importorskip("hyperscan")
 
 RULES = load_rules()
 EXAMPLES = sorted({text for rule in RULES for text in (*rule.matches, *rule.ignores)})
-PATTERNS = filters_of(RULES)
+PLAN = plan_of(RULES)
 MULTI = compile_scanner().filters
 
 
-def by_gates(patterns: Sequence[str], _: bytes | None) -> Filters:
-    """Make the filters of a platform without Hyperscan."""
-    return build_gate(patterns)
-
-
-GATE = rule_filters(RULES, build=by_gates)
+GATE = build_gates(PLAN)
 BY_GATES = RuleScanner(rules=RULES, filters=GATE)
+
+
+def is_compiled(filters: Filters) -> bool:
+    """Return whether Hyperscan serves the filters."""
+    return any(isinstance(part, MultiPart) for part in (*filters.first, *filters.second))
+
 
 PIECES = (
     st.sampled_from(EXAMPLES)
@@ -82,10 +83,42 @@ def test_filters_never_miss_what_a_rule_finds(text: str) -> None:
             assert list(rule_hits(rule, view)) == [], rule.id
 
 
+@given(st.lists(PIECES, max_size=6).map("".join))
+def test_both_engines_lead_to_the_same_places_when_text_is_any(text: str) -> None:
+    """The lines and words that each rule reads are the same, whichever engine names them, and whatever it reports."""
+    data = view_bytes(canonicalise(text).text)
+    places = []
+    for filters in (MULTI, GATE):
+        opened = filters.opened(data)
+        places.append(
+            {
+                number: windows(data, ends, PLAN.numbered[number].reach)
+                for number, ends in opened.items()
+                if PLAN.numbered[number].reach is not Reach.TEXT
+            }
+        )
+    assert {number: read for number, read in places[1].items() if number in places[0]} == places[1]
+    for number, read in places[1].items():
+        assert places[0][number] == read, number
+
+
+def test_places_are_the_same_when_a_text_floods_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reported beyond the limit is only counted, and the lines of it are read all the same."""
+    text = view_bytes("\n".join(("bob@mail.test 203.0.113.7", "nothing", "x" * 400)) * 40)
+    expected = {
+        number: windows(text, ends, PLAN.numbered[number].reach) for number, ends in MULTI.opened(text).items() if ends
+    }
+    monkeypatch.setattr(filters_module, "_KEPT", 3)
+    monkeypatch.setattr(filters_module, "_MOST_KEPT", 3)
+    flooded = MULTI.opened(text)
+    assert expected == {
+        number: windows(text, ends, PLAN.numbered[number].reach) for number, ends in flooded.items() if ends
+    }
+
+
 def test_stored_database_finds_the_same_when_loaded() -> None:
     """A database that went through bytes opens the same rules."""
-    assert isinstance(MULTI, StagedFilters)
-    again = rule_filters(RULES, MULTI.database())
+    again = build_filters(PLAN, MULTI.database())
     for text in EXAMPLES[::7]:
         data = view_bytes(canonicalise(text).text)
         assert again.opened(data) == MULTI.opened(data)
@@ -98,14 +131,14 @@ def test_filters_refuse_when_the_database_is_damaged(damage: bytes) -> None:
         assert make_scanner(RULES[:3], damage or None).filters
         return
     with pytest.raises(GuardFailure) as caught:
-        build_filters(PATTERNS, damage)
+        build_filters(PLAN, damage)
     assert caught.value.reason is Reason.GUARD_ERROR
 
 
 def test_scanner_refuses_when_the_database_is_of_other_rules() -> None:
     """A database whose filters are others misses the canary, and the scanner isn't made."""
-    other = build_filters([f"never-in-a-text-{number}" for number in range(9)])
-    assert isinstance(other, MultiFilters)
+    other = build_filters(Plan(tuple(Filter(f"never-in-a-text-{number}") for number in range(9))))
+    assert is_compiled(other)
     with pytest.raises(GuardFailure):
         make_scanner((), other.database())
 
@@ -139,15 +172,12 @@ def test_threads_find_the_same_when_they_scan_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: compile_scanner().scan(texts[number]), work))
     assert found == [expected[number] for number in work]
-    assert isinstance(MULTI, StagedFilters)
-    for part in (*MULTI.first, *MULTI.second):
-        assert isinstance(part.filters, MultiFilters)
-        assert len(part.filters._idle) <= 9
+    assert is_compiled(MULTI)
+    assert len(MULTI._idle) <= 9
 
 
 def test_scanner_refuses_when_stored_filters_are_cut_or_longer() -> None:
     """Stored filters in several parts are those of the same rules, to the byte, or refused."""
-    assert isinstance(MULTI, StagedFilters)
     stored = MULTI.database()
     for damaged in (stored[:-100], stored + stored[:200], stored[:9]):
         with pytest.raises(GuardFailure):
@@ -158,7 +188,7 @@ def test_gates_serve_when_hyperscan_is_missing(monkeypatch: pytest.MonkeyPatch) 
     """Without the wheel the scanner is made over RE2 gates, and its stored form is its own."""
     monkeypatch.setattr(filters_module, "hyperscan", None)
     scanner = make_scanner(RULES[:20])
-    assert not isinstance(scanner.filters, MultiFilters)
+    assert not is_compiled(scanner.filters)
     assert engine_version() == "re2"
     assert scanner.scan(RULES[0].matches[0])
 
@@ -166,10 +196,10 @@ def test_gates_serve_when_hyperscan_is_missing(monkeypatch: pytest.MonkeyPatch) 
 def test_gates_serve_when_the_processor_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that Hyperscan can't use is treated as a platform without the wheel; other errors stay errors."""
 
-    def refused(_: object) -> MultiFilters:
+    def refused(*_: object) -> None:
         raise filters_module.hyperscan.ArchitectureError
 
-    monkeypatch.setattr(filters_module, "build_multi", refused)
+    monkeypatch.setattr(filters_module, "_compile", refused)
     scanner = make_scanner(RULES[:20])
-    assert not isinstance(scanner.filters, MultiFilters)
+    assert not is_compiled(scanner.filters)
     assert scanner.scan(RULES[0].matches[0])

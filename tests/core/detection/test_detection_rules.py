@@ -3,15 +3,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import pytest
 
 from safellm._core.detection.engine import compile_pattern, view_bytes
-from safellm._core.detection.filters import Filters, build_gate
+from safellm._core.detection.filters import build_gates
 from safellm._core.detection.rules import Rule, load_rules, parse_rules
-from safellm._core.detection.scanner import RuleScanner, compile_scanner, filter_of, rule_filters
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, filter_of, plan_of
 from safellm.errors import ConfigurationError
 
 RULES = load_rules()
@@ -32,22 +31,17 @@ IGNORES = [
 ]
 
 
-def by_gates(patterns: Sequence[str], _: bytes | None) -> Filters:
-    """Make filters that compile at once."""
-    return build_gate(patterns)
-
-
 @cache
 def alone_with(rule: Rule) -> RuleScanner:
     """Return a scanner that knows one rule."""
-    return RuleScanner(rules=(rule,), filters=rule_filters((rule,), build=by_gates))
+    return RuleScanner(rules=(rule,), filters=build_gates(plan_of((rule,))))
 
 
 @cache
 def without(rule: Rule) -> RuleScanner:
     """Return a scanner that knows all rules but one."""
     others = tuple(other for other in RULES if other.id != rule.id)
-    return RuleScanner(rules=others, filters=rule_filters(others, build=by_gates))
+    return RuleScanner(rules=others, filters=build_gates(plan_of(others)))
 
 
 @pytest.mark.parametrize(("rule", "text"), MATCHES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -16,9 +15,9 @@ from safellm._core.detection.canonical import canonicalise, fold
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
 from safellm._core.detection.context import Spans
 from safellm._core.detection.engine import view_bytes
-from safellm._core.detection.filters import Filters, build_gate
+from safellm._core.detection.filters import build_gates
 from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.scanner import RuleScanner, compile_scanner, merge, rule_filters
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, merge, plan_of
 from safellm._core.detection.validators import CHECKS, Check
 from safellm.errors import GuardFailure, Reason
 
@@ -274,19 +273,14 @@ def test_secret_is_found_again_when_it_stands_without_its_name(size: int) -> Non
     assert [text[one.start : one.end] for one in found] == [value, value]
 
 
-def by_gates(patterns: Sequence[str], _: bytes | None) -> Filters:
-    """Make filters that compile at once."""
-    return build_gate(patterns)
-
-
 @given(st.permutations(range(12)))
 def test_order_of_rules_changes_nothing(order: list[int]) -> None:
     """The same rules in another order find the same."""
     rules = [rule for rule in load_rules() if not rule.decode][:: max(1, len(load_rules()) // 12)][:12]
     text = " and ".join(rule.matches[0] for rule in rules)
     shuffled = [rules[index] for index in order if index < len(rules)]
-    first = RuleScanner(rules=tuple(shuffled), filters=rule_filters(shuffled, build=by_gates))
-    second = RuleScanner(rules=tuple(rules), filters=rule_filters(rules, build=by_gates))
+    first = RuleScanner(rules=tuple(shuffled), filters=build_gates(plan_of(shuffled)))
+    second = RuleScanner(rules=tuple(rules), filters=build_gates(plan_of(rules)))
     assert first.scan(text) == second.scan(text)
 
 

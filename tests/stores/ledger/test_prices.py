@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safellm._core.adapter import UsageSeen
 from safellm.stores import prices
 from safellm.stores.prices import bound_micro_usd, price_micro_usd
 
@@ -91,13 +92,26 @@ def test_negative_tokens_are_refused() -> None:
     tokens=st.tuples(st.integers(0, 2_000_000), st.integers(0, 200_000)),
     slack=st.tuples(st.integers(0, 10**6), st.integers(0, 10**5)),
     cached=st.integers(0, 2_000_000),
+    written=st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)),
     tier=st.sampled_from(TIERS),
 )
-def test_b_7_bound_is_never_below_the_price(
-    known: tuple[str, str], tokens: tuple[int, int], slack: tuple[int, int], cached: int, tier: str | None
+def test_b_7_bound_is_never_below_the_price(  # one number per kind of token
+    known: tuple[str, str],
+    tokens: tuple[int, int],
+    slack: tuple[int, int],
+    cached: int,
+    written: tuple[int, int],
+    tier: str | None,
 ) -> None:
     """For every model of the list, what is settled is at most what was reserved for at least as many tokens."""
-    paid = price_micro_usd(*known, *tokens, cached_input_tokens=cached, service_tier=tier)
+    paid = price_micro_usd(
+        *known,
+        *tokens,
+        cached_input_tokens=cached,
+        cache_write_tokens=written[0],
+        cache_write_1h_tokens=written[1],
+        service_tier=tier,
+    )
     bound = bound_micro_usd(*known, tokens[0] + slack[0], tokens[1] + slack[1], service_tier=tier)
     if paid is not None and bound is not None:
         assert paid <= bound
@@ -135,18 +149,31 @@ def test_prices_ignore_a_list_that_was_fetched() -> None:
         data_snapshot.set_custom_snapshot(None)
 
 
-@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai"])
+@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai", "anthropic"])
 def test_flat_rates_say_what_the_list_calculates(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three products give the list's own result for every model that they are used for."""
     owner = next(one for one in prices._snapshot().providers if one.id == prices._PROVIDER_IDS.get(provider, provider))
-    counts = ((0, 0, 0), (1, 1, 0), (1000, 500, 300), (123_457, 9_871, 123_457))
-    quick = {
-        (m.id, c): price_micro_usd(provider, m.id, c[0], c[1], cached_input_tokens=c[2])
-        for m in owner.models
-        for c in counts
-    }
+    counts = (
+        (0, 0, 0, 0, 0),
+        (1, 1, 0, 1, 0),
+        (1000, 500, 300, 0, 0),
+        (123_457, 9, 123_457, 5, 5),
+        (9000, 1, 99, 777, 333),
+    )
+
+    def price(name: str, count: tuple[int, ...]) -> int | None:
+        return price_micro_usd(
+            provider,
+            name,
+            *count[:2],
+            cached_input_tokens=count[2],
+            cache_write_tokens=count[3],
+            cache_write_1h_tokens=count[4],
+        )
+
+    quick = {(m.id, c): price(m.id, c) for m in owner.models for c in counts}
     monkeypatch.setattr(prices, "_flat_rates", lambda *_: None)
-    slow = {(name, c): price_micro_usd(provider, name, c[0], c[1], cached_input_tokens=c[2]) for name, c in quick}
+    slow = {(name, c): price(name, c) for name, c in quick}
     assert quick == slow
     assert sum(value is not None for value in quick.values()) > 20
 
@@ -156,10 +183,42 @@ def test_tiers_that_a_request_asks_for_are_charged() -> None:
     from safellm.stores.prices import ListedPrices
 
     standard, priority, batch = (
-        ListedPrices().price("openai", "gpt-4o", 1_000_000, 1_000_000, 0, tier) for tier in (None, "priority", "batch")
+        ListedPrices().price("openai", "gpt-4o", UsageSeen(input_tokens=1_000_000, output_tokens=1_000_000), tier)
+        for tier in (None, "priority", "batch")
     )
     assert standard is not None
     assert priority is not None
     assert batch is not None
     assert batch <= standard <= priority
-    assert ListedPrices().price("openai", "gpt-4o", 1000, 1000, 0, "no such tier") is not None
+    usage = UsageSeen(input_tokens=1000, output_tokens=1000)
+    assert ListedPrices().price("openai", "gpt-4o", usage, "no such tier") is not None
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-1", "claude-sonnet-4-5"])
+def test_what_a_provider_writes_to_its_cache_is_billed_dearer(model: str) -> None:
+    """Anthropic's published factors: 1.25 of the input for five minutes, 2 for an hour, a tenth for reading again."""
+    from safellm.stores.prices import ListedPrices
+
+    def price(**kinds: int) -> int:
+        found = ListedPrices().price("anthropic", model, UsageSeen(input_tokens=100_000, output_tokens=0, **kinds))
+        assert found is not None
+        return found
+
+    plain = price()
+    assert price(cache_write_tokens=100_000) * 4 == plain * 5
+    assert price(cache_write_tokens=100_000, cache_write_1h_tokens=100_000) == plain * 2
+    assert price(cached_input_tokens=100_000) * 10 == plain
+    mixed = price(cached_input_tokens=20_000, cache_write_tokens=50_000, cache_write_1h_tokens=10_000)
+    assert mixed * 1000 == plain * (300 + 20 + 40 * 12.5 + 200)
+
+
+def test_a_policy_prices_what_is_written_to_a_cache() -> None:
+    """Own prices name cache writes too; without a name they cost what input does, and a bound takes the dearest."""
+    from safellm._core.policy import Price
+    from safellm.stores.prices import PolicyPrices
+
+    usage = UsageSeen(input_tokens=1000, output_tokens=0, cache_write_tokens=600, cache_write_1h_tokens=100)
+    plain = PolicyPrices({"m": Price(input="1", output="2")}, dearest=False)
+    assert (plain.price("p", "m", usage), plain.bound("p", "m", 1000, 0)) == (1000, 1000)
+    dear = PolicyPrices({"m": Price(input="1", output="2", cache_write="1.5", cache_write_1h="3")}, dearest=False)
+    assert (dear.price("p", "m", usage), dear.bound("p", "m", 1000, 0)) == (400 + 750 + 300, 3000)

@@ -1,4 +1,4 @@
-"""Real servers for the shared ledgers, one of each for all tests."""
+"""Real servers, one of each for all tests of stores."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations

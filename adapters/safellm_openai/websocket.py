@@ -1,0 +1,108 @@
+"""How an OpenAI client connects to a websocket: what the SDK calls to connect, and what it is told of the address.
+
+A resource's `connect` is called with a stand-in for the client that differs in one thing: the address of its websockets leads
+nowhere, but for the guarded `connect` of the library, which the SDK gets in place of the library's own.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from safellm._core.sockets import SocketDialect
+from safellm.errors import Reason, Refused
+
+Dialects = Callable[[str, str], SocketDialect]
+
+
+class _StandIn:
+    """The client, but for the address of its websockets. Whoever connects with it keeps it as long as the connection."""
+
+    def __init__(self, client: Any, dialect: Dialects) -> None:
+        self._safellm_client, self._safellm_dialect = client, dialect
+        self._safellm_opening: Any = None
+        self._safellm_url: Any = None
+
+    @property
+    def websocket_base_url(self) -> Any:
+        """An address that only the guarded `connect` understands."""
+        from safellm.transports.websocket_library import Opening, announce  # noqa: PLC0415
+
+        driver, origin, url = _target(self._safellm_client)
+        opening = self._safellm_opening
+        if opening is None or opening.driver is not driver or opening.origin != origin:
+            self._safellm_opening = Opening(driver=driver, origin=origin, dialect=self._safellm_dialect)
+            # As `wss` whatever it stands for: should anything else ever connect to it, it would do so encrypted.
+            self._safellm_url = url.copy_with(scheme="wss", host=announce(self._safellm_opening), port=None)
+        return self._safellm_url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._safellm_client, name)
+
+
+def guarded_resource(client: Any, resource: Any, dialect: Dialects) -> Any:
+    """Have a resource's `connect` open guarded connections.
+
+    Args:
+        client: The guarded client.
+        resource: Of its `responses`, `realtime`.
+        dialect: Returns the protocol of a connection at a path with a query.
+    """
+    if "connect" in vars(resource) or not hasattr(type(resource), "connect"):
+        return resource
+
+    @functools.wraps(resource.connect)
+    def connect(*arguments: Any, **options: Any) -> Any:
+        _replace_connect()
+        return type(resource)(_StandIn(client, dialect)).connect(*arguments, **options)
+
+    resource.connect = connect
+    return resource
+
+
+def _target(client: Any) -> tuple[Any, Any, Any]:
+    """Return the client's driver, and where its websockets go: origin and URL.
+
+    Raises:
+        Refused: no connection can be guarded here.
+    """
+    from safellm.client import origin_of  # noqa: PLC0415
+    from safellm.transports.http import guard_of  # noqa: PLC0415
+
+    driver = guard_of(client._client)  # noqa: SLF001 - where the SDK keeps its HTTP client
+    if driver is None or driver.broker is not None:
+        raise Refused(
+            "Websocket connections don't go through the broker",
+            guard="mediation",
+            reason=Reason.MEDIATION_UNSUPPORTED,
+            remedy="Use the HTTP endpoints.",
+        )
+    given = client._safellm_websocket_url  # noqa: SLF001 - our own class
+    url = client.base_url if given is None else type(client.base_url)(str(given))
+    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+    return driver, origin_of(url.copy_with(scheme=scheme)), url
+
+
+def _replace_connect() -> None:
+    """Put the guarded `connect` where the SDK looks it up. What isn't announced passes through it untouched."""
+    try:
+        import websockets.asyncio.client  # noqa: PLC0415 - an extra of the SDK
+        import websockets.sync.client  # noqa: F401, PLC0415
+    except ImportError:
+        return  # the SDK says what to install
+    from safellm.transports.websocket_asyncio import guard_async  # noqa: PLC0415
+    from safellm.transports.websocket_sync import guard_sync  # noqa: PLC0415
+
+    sync: Any = sys.modules["websockets.sync.client"]
+    sync.connect = guard_sync(sync.connect)
+    try:
+        own: Any = importlib.import_module("openai.lib._websocket")
+    except ImportError:  # older SDKs use the library's own
+        plain: Any = sys.modules["websockets.asyncio.client"]
+        plain.connect = guard_async(plain.connect)
+        return
+    own._WebSocketConnect = guard_async(own._WebSocketConnect)  # noqa: SLF001 - what the SDK calls to connect

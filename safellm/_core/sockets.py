@@ -1,0 +1,176 @@
+"""What an adapter says of a websocket protocol: which event of the program is a call, and which events answer it.
+
+A connection carries many calls. An event that asks for an answer is a call of its own (it is decided, reserved, recorded and
+settled like a request over HTTP); what else the program sends is guarded as it goes, and is input of the calls after it.
+"""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from safellm._core.adapter import Adapter, Ceiling, Route, Seen, StreamReader
+from safellm._core.effects import JSON
+from safellm._core.fields import Table
+from safellm._core.origin import Origin
+from safellm.errors import Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What an event of the program is.
+
+    Attributes:
+        route: The endpoint that it stands for.
+        path: That it stands for, as the trail and the grant see it.
+        asks: An answer follows, and this event pays for it.
+        lane: Where the answer is awaited: calls of one lane are answered in their order.
+        repeats: One of very many alike (a piece of audio): only the first since the last call is recorded.
+    """
+
+    route: Route
+    path: str
+    asks: bool = False
+    lane: str = ""
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Got:
+    """What an event of the provider is.
+
+    Attributes:
+        lane: Whose oldest call it answers; None: it belongs to no call.
+        answer: Names the answer where several are under way at once; empty: the lane's oldest.
+        begins: The answer begins with it, whether or not the program asked for it.
+        ends: The answer is over with it, and the next call of the lane is answered.
+        error: It says that the call failed; an HTTP status. 0: it doesn't.
+        asked: Of an error: the program's own name for the event that it is about, or an empty text.
+    """
+
+    lane: str | None = None
+    answer: str = ""
+    begins: bool = False
+    ends: bool = False
+    error: int = 0
+    asked: str = ""
+
+
+class SocketDialect(Protocol):
+    """One websocket protocol, for one connection: it may remember what the connection said of itself.
+
+    Attributes:
+        keeps: The provider keeps the conversation with the connection: what was said before is input of each call.
+        table: How its events are read.
+        connecting: The endpoint that opening the connection stands for.
+    """
+
+    @property
+    def keeps(self) -> bool: ...
+
+    @property
+    def table(self) -> Table: ...
+
+    @property
+    def connecting(self) -> Route: ...
+
+    @property
+    def unasked(self) -> Sent | None:
+        """What an answer stands for that no event asked for; None where there is no such answer."""
+        ...
+
+    def sent(self, event: Mapping[str, Any]) -> Sent:
+        """Return what an event of the program is."""
+        ...
+
+    def said(self, event: Mapping[str, Any]) -> None:
+        """Note what an event of the program says of the connection: it passed the guards, and is sent."""
+        ...
+
+    def got(self, event: Mapping[str, Any]) -> Got:
+        """Return what an event of the provider is."""
+        ...
+
+    def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
+        """Return how a call bounds its output."""
+        ...
+
+    def structured(self, body: JSON) -> bool:
+        """Return whether the answer's text will be JSON."""
+        ...
+
+    def observe(self, answer: JSON, seen: Seen) -> None:
+        """Note usage, model, id and finish reasons of an event."""
+        ...
+
+    def stream_reader(self, route: Route) -> StreamReader:
+        """Return a reader for one answer, or for the events that belong to none."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class SocketAdapter:
+    """An adapter for one kind of event of one connection.
+
+    Args:
+        inner: The provider's.
+        dialect: Of the connection.
+        fixed: The endpoint.
+        conversation_name: The connection's own conversation; empty where each call names its own.
+    """
+
+    inner: Adapter
+    dialect: SocketDialect
+    fixed: Route
+    conversation_name: str = ""
+    name: str = field(init=False)
+    provider: str = field(init=False)
+    key_variable: str = field(init=False)
+    origins: tuple[Origin, ...] = field(init=False)
+    table: Table = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.provider, self.key_variable = self.inner.name, self.inner.provider, self.inner.key_variable
+        self.origins, self.table = self.inner.origins, self.dialect.table
+
+    def route(self, method: str, path: str) -> Route:  # noqa: ARG002 - it is known already
+        """Return the endpoint."""
+        return self.fixed
+
+    def provider_of(self, origin: Origin) -> str:
+        """Return the provider's name at this origin."""
+        return self.inner.provider_of(origin)
+
+    def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
+        """Return how the call bounds its output."""
+        return self.dialect.ceiling(route, origin)
+
+    def ask_for_usage(self, route: Route, body: dict[str, Any]) -> bool:  # noqa: ARG002 - every answer tells it
+        """Ask for nothing: every answer tells its usage."""
+        return False
+
+    def structured(self, body: JSON) -> bool:
+        """Return whether the answer's text will be JSON."""
+        return self.dialect.structured(body)
+
+    def conversation(self, body: JSON, path: str) -> tuple[str | None, str | None]:
+        """Return the conversation's name, and the text that it began with."""
+        return (self.conversation_name, None) if self.conversation_name else self.inner.conversation(body, path)
+
+    def keeps_conversation(self, route: Route) -> bool:
+        """Return whether a later call may name this one's answer."""
+        return not self.conversation_name and self.inner.keeps_conversation(route)
+
+    def observe(self, answer: JSON, seen: Seen) -> None:
+        """Note what an event says of the answer."""
+        self.dialect.observe(answer, seen)
+
+    def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - usage is never hidden
+        """Return a reader for one answer."""
+        return self.dialect.stream_reader(route)
+
+    def refusal_body(self, error: Refused) -> bytes:
+        """Return an error body in the provider's own shape."""
+        return self.inner.refusal_body(error)

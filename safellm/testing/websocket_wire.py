@@ -1,0 +1,200 @@
+"""How providers speak over websockets, for the loopback provider: the events that answer an event."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+Event = dict[str, Any]
+Next = Callable[[Event, str], "str | list[Event]"]
+Cut = Callable[[str], Iterable[str]]
+
+
+class Speaker(Protocol):
+    """The provider's side of one connection."""
+
+    def hello(self) -> Iterator[Event]:
+        """Yield what is said before the program says anything."""
+        ...
+
+    def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
+        """Yield what is said to an event."""
+        ...
+
+
+class _Responses:
+    """OpenAI's Responses."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def hello(self) -> Iterator[Event]:
+        yield from ()
+
+    def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
+        lane = {"stream_id": event["stream_id"]} if "stream_id" in event else {}
+        if event.get("type") != "response.create":
+            yield {"type": "error", "status": 400, "error": {"type": "invalid_request_error", "message": "?"}, **lane}
+            return
+        found = then(event, _said(event.get("input")))
+        if isinstance(found, list):
+            yield from ({**one, **lane} for one in found)
+            return
+        number = next(self._numbers)
+        response: Event = {
+            "id": f"resp_{number}",
+            "object": "response",
+            "model": event.get("model"),
+            "created_at": 1,
+            "output": [],
+        }
+        counter = itertools.count()
+        item = {"id": f"msg_{number}", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        part = {"type": "output_text", "text": found, "annotations": []}
+        done = {**item, "status": "completed", "content": [part]}
+        usage = {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}
+        said: list[Event] = [
+            {"type": "response.created", "response": {**response, "status": "in_progress"}},
+            {"type": "response.output_item.added", "output_index": 0, "item": item},
+            {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+            *({"type": "response.output_text.delta", **place, "delta": piece} for piece in cut(found)),
+            {"type": "response.output_text.done", **place, "text": found},
+            {"type": "response.content_part.done", **place, "part": part},
+            {"type": "response.output_item.done", "output_index": 0, "item": done},
+            {
+                "type": "response.completed",
+                "response": {**response, "status": "completed", "output": [done], "usage": usage},
+            },
+        ]
+        yield from ({**one, "sequence_number": next(counter), **lane} for one in said)
+
+
+class _Realtime:
+    """OpenAI's Realtime."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._session: Event = {"type": "realtime", "model": "gpt-realtime", "output_modalities": ["audio"]}
+        self._last = ""
+
+    def hello(self) -> Iterator[Event]:
+        yield self._event("session.created", session=self._session)
+
+    def _event(self, kind: str, **parts: Any) -> Event:
+        return {"type": kind, "event_id": f"event_{next(self._numbers)}", **parts}
+
+    def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
+        kind = event.get("type")
+        if kind == "session.update":
+            self._session |= event["session"]
+            yield self._event("session.updated", session=self._session)
+        elif kind == "conversation.item.create":
+            item = {"id": f"item_{next(self._numbers)}", "object": "realtime.item", **event["item"]}
+            self._last = _said([item]) or self._last
+            yield self._event("conversation.item.added", item=item)
+        elif kind == "input_audio_buffer.commit":
+            yield from self._transcript(then(event, "speech"), cut)
+        elif kind == "response.create":
+            given = (event.get("response") or {}).get("input")
+            yield from self._response(then(event, _said(given) if given else self._last), cut)
+
+    def _transcript(self, found: str | list[Event], cut: Cut) -> Iterator[Event]:
+        if isinstance(found, list):
+            yield from found
+            return
+        name = "conversation.item.input_audio_transcription"
+        place = {"item_id": f"item_{next(self._numbers)}", "content_index": 0}
+        for piece in cut(found):
+            yield self._event(f"{name}.delta", **place, delta=piece)
+        yield self._event(f"{name}.completed", **place, transcript=found, usage={"type": "duration", "seconds": 1.0})
+        yield from self._response(found, cut)  # the provider hears the end of a turn by itself
+
+    def _response(self, found: str | list[Event], cut: Cut) -> Iterator[Event]:
+        if isinstance(found, list):
+            yield from found
+            return
+        name = f"resp_{next(self._numbers)}"
+        response = {"id": name, "object": "realtime.response", "status": "in_progress", "output": []}
+        item = {"id": f"item_{next(self._numbers)}", "type": "message", "role": "assistant", "content": []}
+        where = {"response_id": name, "output_index": 0}
+        place = {**where, "item_id": item["id"], "content_index": 0}
+        yield self._event("response.created", response=response)
+        yield self._event("response.output_item.added", **where, item=item)
+        for piece in cut(found):
+            yield self._event("response.output_text.delta", **place, delta=piece)
+        yield self._event("response.output_text.done", **place, text=found)
+        done = {**item, "status": "completed", "content": [{"type": "output_text", "text": found}]}
+        yield self._event("response.output_item.done", **where, item=done)
+        yield self._event("conversation.item.done", item=done)
+        usage = {
+            "input_tokens": 20, "output_tokens": 9, "total_tokens": 29, "input_token_details": {"cached_tokens": 4},
+        }  # fmt: skip
+        yield self._event(
+            "response.done", response={**response, "status": "completed", "output": [done], "usage": usage}
+        )
+
+
+class _Live:
+    """Gemini's live sessions."""
+
+    def hello(self) -> Iterator[Event]:
+        yield from ()
+
+    def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
+        content = event.get("client_content", event.get("clientContent"))
+        tools = event.get("tool_response", event.get("toolResponse"))
+        given = event.get("realtime_input", event.get("realtimeInput"))
+        if "setup" in event:
+            yield {"setupComplete": {"sessionId": "session-1"}}
+        elif isinstance(content, dict) and content.get("turnComplete", content.get("turn_complete")):
+            yield from self._turn(then(event, _said(content.get("turns"))), cut)
+        elif tools is not None:
+            yield from self._turn(then(event, "tool"), cut)
+        elif isinstance(given, dict) and "text" in given:
+            yield from self._turn(then(event, given["text"]), cut)
+
+    def _turn(self, found: str | list[Event], cut: Cut) -> Iterator[Event]:
+        if isinstance(found, list):
+            yield from found
+            return
+        for piece in cut(found):
+            yield {"serverContent": {"modelTurn": {"role": "model", "parts": [{"text": piece}]}}}
+        yield {"serverContent": {"generationComplete": True}}
+        usage = {"promptTokenCount": 13, "responseTokenCount": 8, "totalTokenCount": 21}
+        yield {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
+
+
+def responses_speaker() -> Speaker:
+    """Return the provider's side of a Responses connection."""
+    return _Responses()
+
+
+def realtime_speaker() -> Speaker:
+    """Return the provider's side of a Realtime connection."""
+    return _Realtime()
+
+
+def live_speaker() -> Speaker:
+    """Return the provider's side of a live session."""
+    return _Live()
+
+
+def _said(given: Any) -> str:
+    """Return the last text of a user."""
+    if isinstance(given, str):
+        return given
+    texts = [
+        part["text"]
+        for one in (given if isinstance(given, list) else [])
+        if isinstance(one, dict)
+        for part in (one.get("content") or one.get("parts") or [])
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    ]
+    plain = [
+        one["content"] for one in (given if isinstance(given, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("content"), str)
+    ]  # fmt: skip
+    return next(iter([*plain, *texts][-1:]), "")

@@ -1,0 +1,265 @@
+"""The asyncio half of the shell for the library `websockets`."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import functools
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from safellm.errors import Refused
+from safellm.transports.http import in_thread
+from safellm.transports.network import check_addresses
+from safellm.transports.websocket import Received, Steps, broken
+from safellm.transports.websocket_library import (
+    GOOD_BYE_SECONDS,
+    GUARDED,
+    Plan,
+    as_wanted,
+    leads_nowhere,
+    not_ours,
+    plan_of,
+    refuse_payload,
+    scrub,
+    text_or_bytes,
+    unique,
+    without_frames,
+)
+
+
+def guard_async(base: Any) -> Any:  # noqa: C901 - one class
+    """Return a subclass of the asyncio library's `connect` (or of an SDK's own) that guards announced addresses."""
+    if hasattr(base, GUARDED):
+        return base
+
+    class connect(base):  # type: ignore[misc]  # noqa: N801 - the library's name; the base is a parameter
+        __doc__ = base.__doc__
+
+        def __init__(self, uri: str, *arguments: Any, **options: Any) -> None:
+            self._safellm: Plan | None = None
+            if not leads_nowhere(uri):
+                super().__init__(uri, *arguments, **options)
+                return
+            self._safellm = plan = plan_of(uri, options)
+            factory = functools.partial(_async_connection(), safellm_plan=plan)
+            setattr(factory, GUARDED, True)
+            if plan.proxy is not None:
+                try:
+                    plan.options["proxy"] = plan.through_proxy(super().__init__)
+                except Refused as error:
+                    plan.driver.deny(error)
+                    raise plan.refused(error) from None
+            super().__init__(plan.uri, create_connection=factory, **plan.options)
+
+        async def create_connection(self) -> Any:
+            plan = self._safellm
+            if plan is None:
+                return await super().create_connection()
+            if plan.used:
+                raise plan.refused(not_ours("A guarded websocket is opened once"))
+            plan.used = True
+            try:
+                plan.headers = await _run(plan.session.open())
+            except Refused as error:  # the trail has it
+                raise plan.refused(error) from None
+            try:
+                if plan.proxy is None:
+                    self.connection_kwargs["sock"] = await _checked_socket(plan)
+            except Refused as error:
+                refused = error
+            else:
+                return await super().create_connection()
+            await in_thread(plan.driver.deny, refused)
+            raise plan.refused(refused)
+
+        def process_redirect(self, exc: Exception) -> Any:
+            return super().process_redirect(exc) if self._safellm is None else exc
+
+        def __await__(self) -> Any:
+            if self._safellm is None:
+                return super().__await__()
+            return self._safellm_opened().__await__()
+
+        async def _safellm_opened(self) -> Any:
+            plan = self._safellm
+            failed: BaseException
+            try:
+                return await _Awaitable(super().__await__)
+            except BaseException as error:  # noqa: BLE001 - told without its frames, which lead to the key
+                failed = without_frames(error)
+            if plan is not None:
+                await in_thread(
+                    plan.session.abandon, "refused" if isinstance(failed, Refused) else "connection", sent=False
+                )
+            raise failed
+
+        __iter__ = __await__
+
+    setattr(connect, GUARDED, True)
+    connect.__name__, connect.__qualname__, connect.__module__ = base.__name__, base.__qualname__, base.__module__
+    return connect
+
+
+class _Awaitable:
+    """What is awaited by calling a function."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def __await__(self) -> Any:
+        return self._function()
+
+
+async def _run(steps: Steps[Any]) -> Any:
+    """Carry out steps; what may wait is done in a thread."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await in_thread(step)
+            except Exception as error:  # noqa: BLE001 - the steps decide
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as done:
+        return done.value
+
+
+async def _checked_socket(plan: Plan) -> socket.socket:
+    import asyncio  # noqa: PLC0415 - sync programs never need it
+
+    loop, (host, port) = asyncio.get_running_loop(), plan.target
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = unique(found)
+    check_addresses(host, port, addresses, plan.driver)
+    failed: OSError | None = None
+    for address in addresses:
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        try:
+            await loop.sock_connect(made, (address, port))
+        except OSError as error:
+            failed = error
+            made.close()
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise failed or OSError("the name leads nowhere")
+
+
+@cache
+def _async_connection() -> Any:  # noqa: C901 - one class
+    import asyncio  # noqa: PLC0415 - sync programs never need it
+
+    from websockets.asyncio.client import ClientConnection  # noqa: PLC0415 - there when it is called
+    from websockets.exceptions import ConnectionClosed, ConnectionClosedOK  # noqa: PLC0415
+
+    class GuardedConnection(ClientConnection):
+        """The same for asyncio."""
+
+        def __init__(self, *arguments: Any, safellm_plan: Plan, **options: Any) -> None:
+            self._plan, self._session = safellm_plan, safellm_plan.session
+            self._ready: deque[tuple[bytes, bool]] = deque()
+            self._sending = asyncio.Lock()
+            super().__init__(*arguments, **options)
+
+        async def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:
+            # Not those that come along: versions of the library differ in where they keep them.
+            additional_headers = headers = self._plan.headers
+            real, _injected = self._plan.driver.with_credentials(additional_headers)
+            try:
+                await super().handshake(real, *arguments, **options)
+            finally:
+                real.clear()
+                scrub(getattr(self, "request", None), headers)
+            self._session.opened()
+
+        async def send(self, message: Any, *arguments: Any, **options: Any) -> None:
+            plan, failed = self._plan, None
+            async with self._sending:
+                try:
+                    ready = await _run(self._session.send(text_or_bytes(message, plan.driver)))
+                except Refused as error:
+                    failed = plan.refused(error)
+                except Exception as error:  # noqa: BLE001 - a message whose guard broke isn't sent (P8)
+                    failed = plan.refused(broken(error, sent=False))
+                if failed is not None:
+                    raise failed
+                try:
+                    await super().send(ready.data, *arguments, **options)
+                except BaseException:
+                    await in_thread(ready.failed)
+                    raise
+            if ready.finish is not None:
+                await self._finish(ready.finish)
+
+        async def _finish(self, finish: Callable[[], Any]) -> None:
+            try:
+                rest = finish()
+                if rest is not None:
+                    await in_thread(rest)
+            except Refused as error:
+                failed = self._plan.refused(error)
+            else:
+                return
+            raise failed
+
+        async def recv(self, decode: bool | None = None) -> Any:
+            while not self._ready:
+                try:
+                    message = await super().recv()
+                except ConnectionClosed as closed:
+                    kind = "closed" if isinstance(closed, ConnectionClosedOK) else "connection"
+                    await in_thread(self._session.abandon, kind)
+                    self._session.neutralise(closed)
+                    raise
+                await self._take(message)
+            data, text = self._ready.popleft()
+            return as_wanted(data, text=text, decode=decode)
+
+        async def _take(self, message: str | bytes) -> None:
+            try:
+                found: Received = await _run(self._session.receive(message))
+            except Refused as error:
+                refused = error
+            except Exception as error:  # noqa: BLE001 - an unguarded message must not reach the program
+                if self._session.ended:
+                    return  # closed meanwhile by another task; the library says so next
+                refused = broken(error, sent=True)
+            else:
+                self._ready += [(one, isinstance(message, str)) for one in found.messages]
+                if found.close:
+                    await self._give_up()
+                return
+            await in_thread(self._session.abandon, "refused")
+            await self._give_up()
+            raise self._plan.refused(refused)
+
+        async def _give_up(self) -> None:
+            # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
+            self.close_timeout = GOOD_BYE_SECONDS
+            await super().close()
+
+        async def recv_streaming(self, decode: bool | None = None) -> Any:
+            yield await self.recv(decode=decode)
+
+        async def ping(self, data: Any = None, *arguments: Any, **options: Any) -> Any:
+            refuse_payload(data, self._plan)
+            return await super().ping(data, *arguments, **options)
+
+        async def pong(self, data: Any = b"") -> None:
+            refuse_payload(data, self._plan)
+            await super().pong(data)
+
+        async def close(self, code: int = 1000, reason: str = "") -> None:
+            try:
+                await super().close(code, self._session.said_at_the_end(reason))
+            finally:
+                await in_thread(self._session.abandon, "closed")
+
+    return GuardedConnection
