@@ -41,7 +41,7 @@ CARRIERS = "bipia_context"
 K, ALPHA, C = 1.0, 0.3, 30.0
 KEPT = 250_000  # features
 WORST = 3  # windows of a harmless document that are learnt again
-SIGNAL = 0.5  # what a signal adds to the margin, up to two of them
+SIGNAL = 1.0  # what a signal adds to the margin, up to two of them
 FOLDS = 5
 LINE, SURE = 0.01, 0.001  # shares of harmless texts above 0.5 and above 0.9
 

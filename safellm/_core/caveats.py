@@ -37,6 +37,7 @@ _LONGEST_LIST = 64
 _LONGEST_NAME = 256
 _LARGEST_NUMBER = 2**53 - 1  # RFC 8259, 6: what every JSON reader keeps exactly
 _MICRO = 1_000_000
+# Made once: making one takes longer than a caveat does.
 _WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _READER = json.JSONDecoder()
 _AMOUNT = re.compile(r"([0-9][0-9_]{0,15}(?:\.[0-9]{1,6})?) ?(usd|tokens)", re.IGNORECASE)

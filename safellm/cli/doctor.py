@@ -18,6 +18,7 @@ _INDENT: Final = 8
 # What passes the guard, and what is refused because it would not (DESIGN 2, THREATS E.10).
 COVERED: Final = (
     "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI, module-level API: every HTTP call, stream, upload, retry, redirect",
+    "Anthropic, AsyncAnthropic, google.genai, google.generativeai: the same, by the seams of each SDK",
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",
     "endpoints that are not in the table: all text in them is searched, and they are refused in strict mode",
@@ -30,8 +31,8 @@ REFUSED: Final = (
     "an http_client of another kind (aiohttp.ClientSession, requests): it can't be wrapped",
 )
 UNGUARDED: Final = (
-    "clients made with `from openai import OpenAI`: only the ones of safellm are guarded",
-    "HTTP that a program sends without the SDK, and SDKs other than openai",
+    "clients of the plain SDKs and raw HTTP, unless the program runs under `safellm run`, `safellm.install()` or `%load_ext safellm`",
+    "SDKs that safellm has no adapter for",
     "what is inside images, audio and files (content.binary = 'deny' refuses them)",
 )
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from safellm.testing.replies import Reply as Reply
     from safellm.testing.replies import ToolCall as ToolCall
     from safellm.testing.sink import Sink as Sink
+    from safellm.testing.websocket import LoopbackSockets as LoopbackSockets
 
 _LATE = {
     "Fault": "faults",
     "FaultServer": "faults",
     "LocalModel": "local_model",
     "LoopbackProvider": "provider",
+    "LoopbackSockets": "websocket",
     "Reply": "replies",
     "Sink": "sink",
     "ToolCall": "replies",
@@ -32,6 +34,7 @@ __all__ = [
     "FaultServer",
     "LocalModel",
     "LoopbackProvider",
+    "LoopbackSockets",
     "Reply",
     "Sink",
     "ToolCall",

@@ -236,7 +236,12 @@ class Session:
             return Received(messages=self._feed_around(data))
         try:
             call.deadline.left()
-            out = self._feed(call, data, got)
+            if call.form is None:
+                status, headers = (got.error, _JSON) if got.error else (_OK, _EVENTS)
+                call.form = call.exchange.response(status, headers).form
+            # Judging a tool's call may take waiting for a person or the disk.
+            feed = partial(self._feed, call, data, got)
+            out = (yield feed) if call.exchange.waits else feed()
         except Refused:
             self._forget(call)
             yield partial(call.driver.abandon, call.exchange, failure="refused")
@@ -252,9 +257,6 @@ class Session:
         return Received(messages=out, close=cut)
 
     def _feed(self, call: _Call, data: bytes, got: Got) -> list[bytes]:
-        if call.form is None:
-            status, headers = (got.error, _JSON) if got.error else (_OK, _EVENTS)
-            call.form = call.exchange.response(status, headers).form
         if call.form is not Form.EVENTS:
             call.feed(data)
             return [call.exchange.end()] if got.ends else []

@@ -42,24 +42,48 @@ def fields_of(body: Any, **policy: Any) -> dict[str, Any]:
     return dict(world.record("call.intent"))
 
 
+def user(*parts: Any) -> dict[str, Any]:
+    """Return a body with one user message of parts."""
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+def gemini(part: Any) -> dict[str, Any]:
+    """Return a Gemini body with one part."""
+    return {"contents": [{"role": "user", "parts": [part]}]}
+
+
+TEXT = {"type": "text", "text": ORDER}
+FILE = {"filename": "a.txt", "file_data": "data:text/plain;base64," + base64.b64encode(ORDER.encode()).decode()}
+CALLED = [
+    {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "c", "output": ORDER},
+]
+
+
 @pytest.mark.parametrize(
     ("body", "source"),
     [
         (tool_result(ORDER), "tool:search"),
         ({"messages": [{"role": "function", "name": "old", "content": ORDER}]}, "tool:old"),
-        ({"messages": [{"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": ORDER}]}]}, "tool:"),
-        ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}, {"type": "function_call_output", "call_id": "c", "output": ORDER}]}, "tool:f"),
+        ({"messages": [{"role": "tool", "tool_call_id": "c", "content": [TEXT]}]}, "tool:"),
+        ({"input": CALLED}, "tool:f"),
         ({"input": [{"type": "mcp_call", "name": "read", "arguments": "{}", "output": ORDER}]}, "tool:read"),
         ({"input": [{"type": "file_search_call", "results": [{"text": ORDER}]}]}, "document"),
-        ({"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "t", "name": "g", "input": {}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": ORDER}]}]}]}, "tool:g"),
-        ({"messages": [{"role": "user", "content": [{"type": "document", "title": "t", "source": {"type": "text", "data": ORDER}}]}]}, "document"),
-        ({"messages": [{"role": "user", "content": [{"type": "search_result", "source": "x", "content": [{"type": "text", "text": ORDER}]}]}]}, "document"),
-        ({"contents": [{"role": "user", "parts": [{"functionResponse": {"name": "h", "response": {"result": ORDER}}}]}]}, "tool:h"),
-        ({"contents": [{"parts": [{"codeExecutionResult": {"output": ORDER}}]}]}, "document"),
-        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64," + base64.b64encode(ORDER.encode()).decode()}}]}]}, "file"),
+        (
+            user(
+                {"type": "tool_use", "id": "t", "name": "g", "input": {}},
+                {"type": "tool_result", "tool_use_id": "t", "content": [TEXT]},
+            ),
+            "tool:g",
+        ),
+        (user({"type": "document", "title": "t", "source": {"type": "text", "data": ORDER}}), "document"),
+        (user({"type": "search_result", "source": "x", "content": [TEXT]}), "document"),
+        (gemini({"functionResponse": {"name": "h", "response": {"result": ORDER}}}), "tool:h"),
+        (gemini({"codeExecutionResult": {"output": ORDER}}), "document"),
+        (user({"type": "file", "file": FILE}), "file"),
     ],
     ids=lambda one: one if isinstance(one, str) else None,
-)  # fmt: skip
+)
 def test_r_7_text_of_others_is_found_in_every_dialect(body: dict[str, Any], source: str) -> None:
     """Results of tools, documents and files of Chat, Responses, Anthropic and Gemini are scored, with their source."""
     assert may_hold(json.dumps(body).encode())  # so that long ones are scored off the event loop
@@ -138,9 +162,12 @@ def test_a_marked_text_reaches_the_provider_without_its_mark() -> None:
 
 def test_a_marked_text_in_a_system_prompt_is_text_of_others() -> None:
     """Where the program's own text quotes somebody, only the quotation is scored."""
-    body = {"model": "m", "messages": [{"role": "system", "content": f"You help. {safellm.untrusted(ORDER)}"}]}
+    quoted = safellm.untrusted(f"{ORDER}\u200b")
+    body = {"model": "m", "messages": [{"role": "system", "content": f"You\u200b help. {quoted}"}]}
     assert may_hold(json.dumps(body).encode())
     assert may_hold(json.dumps(body, ensure_ascii=False).encode())
+    _, decision = World().begin(body)
+    assert sent(decision, None)["messages"][0]["content"] == f"You\u200b help. {ORDER}"
     record = fields_of(body)
     assert record["safellm.untrusted.sources"] == ["marked:"]
     assert record["safellm.injection.score"] > 500

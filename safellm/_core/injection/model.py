@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from itertools import repeat
 from math import sqrt
-from operator import and_
 from typing import Any
 
 from safellm._core.injection.features import link, pieces, rows
@@ -96,8 +94,8 @@ class Model:
         return whole, max(self._window(text, end, two, three) for end in range(SIZE, len(text) + STEP, STEP))
 
     def _values(self, hashed: Sequence[int]) -> list[int]:
-        codes = map(self.table.__getitem__, map(and_, hashed, repeat(len(self.table) - 1)))
-        return list(map(self.codes.__getitem__, codes))
+        table, codes, mask = self.table, self.codes, len(self.table) - 1
+        return [codes[table[one & mask]] for one in hashed]
 
     def _window(self, text: Sequence[str], end: int, two: Sequence[int], three: Sequence[int]) -> float:
         start, end = end - SIZE, min(end, len(text))
