@@ -31,7 +31,7 @@ REFUSED: Final = (
     "an http_client of another kind (aiohttp.ClientSession, requests): it can't be wrapped",
 )
 UNGUARDED: Final = (
-    "clients of the plain SDKs and raw HTTP, unless the program runs under `safellm run`, `safellm.install()` or `%load_ext safellm`",
+    "clients of the plain SDKs and raw HTTP, except under `safellm run`, `safellm.install()` or `%load_ext safellm`",
     "SDKs that safellm has no adapter for",
     "what is inside images, audio and files (content.binary = 'deny' refuses them)",
 )
