@@ -29,6 +29,7 @@ from safellm._core.policy import Audit, Policy
 from safellm._core.redaction.spots import Finder
 from safellm._core.secret import Secret
 from safellm._core.seen_texts import SeenTexts
+from safellm._core.textrules import TextRule
 from safellm._version import __version__
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.stores.content.kept import Contents, open_contents
@@ -397,12 +398,26 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
         adapter=adapter,
         scanner=_remembering(find_places(environ).cache),
         registered=_register,
+        secrets=lambda: _registered,
         key=_install_key(find_places(environ).state),
         prices=prices_of(policy),
         counter=shared(),
         policy_digest=policy.digest(),
         sdk=sdk,
+        own=own_finder(policy),
     )
+
+
+def own_finder(policy: Policy) -> Finder | None:
+    """Return what finds what the rules of a policy name; None where it has none."""
+    return _own_finder(policy.rules) if policy.rules else None
+
+
+@lru_cache(maxsize=8)
+def _own_finder(rules: tuple[TextRule, ...]) -> Finder:
+    from safellm._core.detection.own import OwnRules  # noqa: PLC0415 - only where there are rules
+
+    return SeenTexts(OwnRules(rules).find)
 
 
 @lru_cache(maxsize=8)

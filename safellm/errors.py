@@ -31,6 +31,7 @@ class Reason(StrEnum):
     SHAPE_LIMIT = "shape.limit"
     SHAPE_ENCODING = "shape.encoding"
     CONTENT_DENIED = "content.denied"
+    RETENTION_DENIED = "retention.denied"
     REDACTION_BLOCKED = "redaction.blocked"
     UNTRUSTED_BLOCKED = "untrusted.blocked"
     BUDGET_EXCEEDED = "budget.exceeded"
@@ -45,6 +46,7 @@ class Reason(StrEnum):
     TOOL_ARGUMENTS = "tool.arguments"
     TOOL_LIMIT = "tool.limit"
     TOOL_APPROVAL = "tool.approval"
+    OUTPUT_CANARY = "output.canary"
     AUDIT_UNAVAILABLE = "audit.unavailable"
     GUARD_ERROR = "guard.error"
 

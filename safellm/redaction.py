@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Self
 from safellm._core.detection.finding import Finding, Scanner
 from safellm._core.policy import Action, Redaction
 from safellm._core.redaction.back import put_back
-from safellm._core.redaction.hide import Change, hide
+from safellm._core.redaction.hide import Change, hide, rank_of
 from safellm._core.redaction.memory import Memory
 from safellm._core.redaction.spots import LOOK_ALIKE_RULE, Finder, Spot, find_look_alikes, find_spots
 from safellm._core.redaction.view import render_html
@@ -95,7 +95,14 @@ def detect(text: str, types: Collection[str] | None = None) -> list[Finding]:
         GuardFailure: the detection engine can't be trusted.
     """
     tools = load_tools()
-    found = find_spots(text, scanner=tools.scanner, registered=registered_values(), marks=_open(tools).marks)
+    found = find_spots(
+        text,
+        scanner=tools.scanner,
+        registered=registered_values(),
+        marks=_open(tools).marks,
+        own=tools.own,
+        rank=rank_of(tools.redaction),
+    )
     return [spot.finding for spot in found if types is None or spot.finding.type in types]
 
 
@@ -139,7 +146,14 @@ def redact_with(
 ) -> Redacted:
     """Return a text with everything hidden, remembered in `memory`; see `redact`."""
     redaction = _with_types(tools.redaction, types)
-    spots = find_spots(text, scanner=tools.scanner, registered=registered_values(), marks=memory.marks)
+    spots = find_spots(
+        text,
+        scanner=tools.scanner,
+        registered=registered_values(),
+        marks=memory.marks,
+        own=tools.own,
+        rank=rank_of(redaction),
+    )
     if types is not None and not isinstance(types, Mapping):
         spots = [spot for spot in spots if spot.finding.type in types or _is_told(spot)]
     lower = text.lower()
@@ -166,6 +180,7 @@ class Tools:
     scanner: Scanner
     key: bytes
     conversations: Conversations
+    own: Finder | None = None
 
 
 def load_tools() -> Tools:
@@ -190,10 +205,11 @@ def _tools_for(variables: tuple[tuple[str, str], ...]) -> Tools:
     policy = load_policy(environ=environ).policy
     places = find_places(environ)
     return Tools(
-        redaction=policy.redaction,
+        redaction=policy.hiding,
         scanner=cached_scanner(places.cache),
         key=client.installation_key(places.state),
         conversations=client.conversations_for(policy, environ),
+        own=client.own_finder(policy),
     )
 
 

@@ -35,13 +35,14 @@ from safellm._core.injection.views import decoded, normal
 TARGET = Path(__file__).parent.parent / "safellm" / "_core" / "injection" / "data" / "model.bin"
 BITS = 22  # slots of the table, as a power of two
 MADE = 5000  # texts of our own, of each of four kinds
-OWN_WEIGHT, WINDOW_WEIGHT = 0.3, 0.3  # of a text of our own, of a window; a labelled text has 1
+OWN_WEIGHT, WINDOW_WEIGHT = 0.3, 0.1  # of a text of our own, of a window; a labelled text has 1
 CARRIER_WEIGHT = 1.5  # of harmless documents whose copies with innocent-looking orders are among the attacks
 CARRIERS = "bipia_context"
-K, ALPHA, C = 1.0, 0.3, 30.0
-KEPT = 250_000  # features
+K, ALPHA, C = 1.0, 0.3, 100.0
+KEPT = 600_000  # features
 WORST = 3  # windows of a harmless document that are learnt again
 SIGNAL = 1.0  # what a signal adds to the margin, up to two of them
+SHARE = 0.3  # of the worst window in the margin of a long text
 FOLDS = 5
 LINE, SURE = 0.01, 0.001  # shares of harmless texts above 0.5 and above 0.9
 
@@ -203,7 +204,7 @@ def scores(fitted: Fitted, table: Table, count: int) -> Any:
     for form in (0, 1):
         lines = np.flatnonzero((table.kind == 2) == bool(form))  # noqa: PLR2004
         np.maximum.at(best[form], table.row[lines], margins[lines] + SIGNAL * table.hits[lines])
-    return np.where(np.isfinite(best[1]), best.mean(0), best[0])
+    return np.where(np.isfinite(best[1]), (1 - SHARE) * best[0] + SHARE * best[1], best[0])
 
 
 def crossed(rows: Sequence[Row], table: Table, count: int) -> Any:
@@ -264,7 +265,11 @@ def packed(fitted: Fitted, header: dict[str, Any]) -> bytes:
         [round(w * spread[0] / scale["weight"]), round(m * spread[1] / scale["mass"])]
         for w, m in means.cluster_centers_
     ]
-    return pack(table.tobytes(), [[0, 0], *codes], {**header, **scale, "k": K, "bias": fitted.bias, "signal": SIGNAL})
+    return pack(
+        table.tobytes(),
+        [[0, 0], *codes],
+        {**header, **scale, "k": K, "bias": fitted.bias, "signal": SIGNAL, "share": SHARE},
+    )
 
 
 def main() -> None:

@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from safellm._core.adapter import Billing, Ceiling, Route, Seen, StreamReader, UsageSeen
+from safellm._core.adapter import Billing, Ceiling, Retention, Route, Seen, StreamReader, UsageSeen
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_anthropic.endpoints import MESSAGES, find_route
+from safellm_anthropic.retention import retention_of
 from safellm_anthropic.stream import AnthropicStreamReader
 from safellm_anthropic.table import TABLE
 
@@ -80,6 +81,10 @@ class AnthropicAdapter:
     def keeps_conversation(self, route: Route) -> bool:
         """Return whether the provider keeps what was said, so that a later request may refer to it."""
         return route.method == "POST" and route.template in _KEEPS
+
+    def retention(self, route: Route) -> Retention | None:
+        """Return how an endpoint is told to keep nothing."""
+        return retention_of(route)
 
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note what an answer or a stream event says of itself."""

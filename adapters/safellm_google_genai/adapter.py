@@ -8,12 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from safellm._core.adapter import Billing, Ceiling, Route, Seen, StreamReader, UsageSeen
+from safellm._core.adapter import Billing, Ceiling, Retention, Route, Seen, StreamReader, UsageSeen
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_google_genai.endpoints import find_route
+from safellm_google_genai.retention import retention_of
 from safellm_google_genai.stream import GeminiStreamReader
 from safellm_google_genai.table import TABLE
 
@@ -99,6 +100,10 @@ class GoogleAdapter:
     def keeps_conversation(self, route: Route) -> bool:
         """Return whether the provider keeps what was said, so that a later request may refer to it."""
         return route.template.startswith(("/interactions", "/cachedContents"))
+
+    def retention(self, route: Route) -> Retention | None:
+        """Return how an endpoint is told to keep nothing."""
+        return retention_of(route)
 
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note what an answer or a stream event says of itself."""

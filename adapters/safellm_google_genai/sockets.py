@@ -149,6 +149,18 @@ class LiveDialect:
         begins = "toolCall" in event or (isinstance(content, dict) and not content.keys() <= _MARKS)
         return Got(lane="", begins=begins, ends=over or "toolCall" in event)
 
+    def calls(self, event: Mapping[str, Any]) -> JSON:
+        """Return an event's tool calls as a chunk of `generateContent` holds them."""
+        asked, content = event.get("toolCall"), event.get("serverContent")
+        turn = content.get("modelTurn") if isinstance(content, dict) else None
+        parts = [one for one in _list(turn.get("parts")) if isinstance(one, dict)] if isinstance(turn, dict) else []
+        found = [one["functionCall"] for one in parts if "functionCall" in one]
+        found += _list(asked.get("functionCalls")) if isinstance(asked, dict) else []
+        if not found:
+            return None
+        made: list[JSON] = [{"functionCall": one} for one in found]
+        return {"candidates": [{"index": 0, "content": {"role": "model", "parts": made}, "finishReason": "STOP"}]}
+
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:  # noqa: ARG002 - the same everywhere
         """Return None: no message bounds one answer."""
         return None

@@ -65,6 +65,10 @@ class ResponsesDialect:
             error = status if isinstance(status, int) and _LEAST <= status <= _MOST else _ERROR
         return Got(lane=lane if isinstance(lane, str) else "", ends=kind in _ENDS or bool(error), error=error)
 
+    def calls(self, event: Mapping[str, Any]) -> JSON:  # noqa: ARG002 - events are those of HTTP
+        """Return None: tool calls are written as over HTTP."""
+        return None
+
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
         """Return how a call bounds its output."""
         return ADAPTER.ceiling(route, origin)
@@ -228,6 +232,10 @@ class RealtimeDialect:
                 self.model = model
             if modalities is not None:
                 self.text_only = modalities == ["text"]
+
+    def calls(self, event: Mapping[str, Any]) -> JSON:  # noqa: ARG002 - events are those of HTTP
+        """Return None: tool calls are written as over HTTP."""
+        return None
 
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:  # noqa: ARG002 - the same everywhere
         """Return how an answer bounds its output."""

@@ -160,6 +160,26 @@ class StreamReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How an endpoint is told to keep nothing of a request. Keys are dotted paths in the body.
+
+    Attributes:
+        force: Keys that are set, whatever the program says.
+        drop: Keys that are taken out: they are there to be kept, or say who somebody is.
+        pseudonyms: Keys that name a person.
+        keeping: Keys with which the provider keeps something all the same, and the values that do so; None: any value but null,
+            false and an empty one.
+        tools: Tools of the provider's that keep something: types, or the keys under which a tool stands.
+    """
+
+    force: Mapping[str, JSON] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    pseudonyms: tuple[str, ...] = ()
+    keeping: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    tools: frozenset[str] = frozenset()
+
+
 class Adapter(Protocol):
     """One provider's dialect."""
 
@@ -195,6 +215,10 @@ class Adapter(Protocol):
 
     def keeps_conversation(self, route: Route) -> bool:
         """Return whether a later request may name this call's answer instead of sending the history again."""
+        ...
+
+    def retention(self, route: Route) -> Retention | None:
+        """Return how this endpoint is told to keep nothing; None for one that is there to keep, or isn't known."""
         ...
 
     def observe(self, answer: JSON, seen: Seen) -> None:

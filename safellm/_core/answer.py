@@ -7,11 +7,12 @@ A whole text and the same text in pieces go through the same two filters, so str
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from safellm._core import jsontext
 from safellm._core.arguments import ParameterTracker, is_declared
+from safellm._core.echo import CanaryEcho, Echo, Filter
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
@@ -60,11 +61,13 @@ class Counts:
     kept: int = 0
     unknown: int = 0
     defanged: int = 0
+    secrets: int = 0
+    canaries: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether any text differs from what the provider sent."""
-        return bool(self.removed or self.escaped or self.restored or self.defanged)
+        return bool(self.removed or self.escaped or self.restored or self.defanged or self.secrets or self.canaries)
 
     def as_record(self) -> dict[str, JSON]:
         """Return the counts that aren't zero."""
@@ -72,6 +75,8 @@ class Counts:
             "hidden_removed": self.removed,
             "control_escaped": self.escaped,
             "link_defanged": self.defanged,
+            "secret_removed": self.secrets,
+            "canary_removed": self.canaries,
             "restored": self.restored,
             "placeholder_kept": self.kept,
             "placeholder_unknown": self.unknown,
@@ -87,6 +92,7 @@ class Channel:
     cleaner: CharacterFilter | None
     restorer: Restorer | None
     links: LinkFilter | None = None
+    echo: Sequence[Filter] = ()
 
     def feed(self, text: str) -> str:
         """Return what is certain by now."""
@@ -94,6 +100,8 @@ class Channel:
             text = self.cleaner.feed(text)
         if self.links is not None:
             text = self.links.feed(text)
+        for one in self.echo:
+            text = one.feed(text)
         return self.restorer.feed(text) if self.restorer is not None else text
 
     def finish(self) -> str:
@@ -105,6 +113,12 @@ class Channel:
         if self.links is not None:
             text = self.links.feed(text) + self.links.finish()
             self.counts.defanged += self.links.changed
+        for one in self.echo:
+            text = one.feed(text) + one.finish()
+            if isinstance(one, CanaryEcho):
+                self.counts.canaries += one.removed
+            else:
+                self.counts.secrets += one.removed
         if self.restorer is not None:
             text = self.restorer.feed(text) + self.restorer.finish()
             self.counts.restored += self.restorer.restored
@@ -122,12 +136,14 @@ class AnswerRules:
         mapping: Hidden values of the conversation; None when there is nothing to restore.
         structured: The answer's text is JSON, so a value is written as inside a JSON string.
         table: How to read JSON bodies.
+        echo: What the answer may not give away.
     """
 
     policy: Policy
     mapping: Mapping | None
     structured: bool
     table: Table
+    echo: Echo | None = None
     counts: Counts = field(default_factory=Counts)
     _judge: Judge | None = None
     _is_asked: bool = False
@@ -143,13 +159,18 @@ class AnswerRules:
     def channel(self, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True) -> Channel:
         """Return fresh filters for one running text; `shown` says that a program may render it."""
         links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
-        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links)
+        echo = () if self.echo is None else self.echo.filters(kind, shown=shown)
+        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo)
 
     def whole(
         self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
     ) -> str:
         """Return a whole text as the program gets it."""
         read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and self._may_link(text)))
+        if self.echo is not None:
+            if not shown and self.echo.canary is not None:
+                text = text.replace(self.echo.canary.planted, "")  # the provider repeats the system text
+            read = read or self.echo.may_hold(text)
         if not read and not self._may_hold(text):
             return text
         channel = self.channel(kind, tool, parameter, shown=shown)
@@ -191,6 +212,8 @@ class AnswerRules:
 
     def may_change(self, data: bytes) -> bool:
         """Return whether any string of a JSON text could need cleaning or restoring."""
+        if self.echo is not None and self.echo.may_hold(data):
+            return True
         return may_change(data) or (self.mapping is not None and may_hold(self.mapping, data.decode("ascii")))
 
     def _may_link(self, text: str) -> bool:

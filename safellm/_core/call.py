@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from safellm._core.policy import Policy
 from safellm._core.standing import Standing
 
 if TYPE_CHECKING:
+    from safellm._core.detection.registered import RegisteredSecrets
+    from safellm._core.echo import Echo
     from safellm._core.redaction.spots import Finder
     from safellm._core.tools.gate import Gate, Toolbox
 
@@ -126,6 +129,8 @@ class Tools:
     policy_digest: str
     sdk: str  # name and version, for records
     counter: Counter | None = None  # None: bounds decide alone
+    secrets: Callable[[], RegisteredSecrets | None] | None = None  # those that no answer may hold
+    own: Finder | None = None  # rules of the policy and detectors of plug-ins; None: there are none
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,6 +151,7 @@ class Call:
     hide_usage: bool = False
     findings: Counts[str] = field(default_factory=Counts)
     hidden_removed: int = 0
+    retention_changes: list[str] = field(default_factory=list)  # keys of the body that were set, replaced or taken out
     untrusted_sources: tuple[str, ...] = ()  # where text of others in it came from
     injection_score: int = 0  # of that text, in thousandths
     injection_signals: set[str] = field(default_factory=set)
@@ -161,6 +167,7 @@ class Call:
     attempt: Attempt | None = None  # as far as the request itself says
     toolbox: Toolbox | None = None  # None: nobody asks about tools
     gate: Gate | None = None  # judges the tool calls of the answer
+    echo: Echo | None = None  # searches the answer for what it may not give away
     untrusted_text: bool = False  # the request holds text that is marked as somebody else's
 
     @property

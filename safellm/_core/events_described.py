@@ -103,6 +103,10 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.content.erased_sha256": ("SHA-256 of their sorted `sealed` digests, one a line.", _HASH),
     "safellm.redaction.counts": ("How many values of each type were found.", _COUNTS),
     "safellm.input.hidden_removed": ("Invisible characters taken out of the request.", _COUNT),
+    "safellm.retention.changes": (
+        "Keys of the request that were set, replaced by a pseudonym or taken out, so that the provider keeps nothing.",
+        _TEXTS,
+    ),
     "safellm.untrusted.sources": (
         "Where text came from that neither the program nor its user wrote: tool:NAME, document, file, marked:SOURCE.",
         _TEXTS,
@@ -110,6 +114,10 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.injection.score": ("How much that text reads like orders to the model, in thousandths.", _COUNT),
     "safellm.injection.signals": ("What was seen in it, such as override, prompt_leak, exfiltration.", _TEXTS),
     "safellm.output.actions": ("What was done to the answer's text, and how often.", _COUNTS),
+    "safellm.output.system_told": (
+        "How much of the system text the answer told, in thousandths; with `output.canary` only.",
+        _COUNT,
+    ),
     "gen_ai.tool.name": ("The tool, of those that the request declares, whose call was refused.", _NAME),
     "safellm.tools.passed": ("Tool calls of the answer that reached the program.", _COUNT),
     "safellm.tools.approved": ("Keyed digests of the calls that a person approved: of name and arguments.", _TEXTS),
@@ -164,7 +172,8 @@ EVENTS: Final[tuple[Event, ...]] = (
         ),
         may=(
             "safellm.key.ref", "safellm.grant.id", "gen_ai.request.model", "gen_ai.request.max_tokens",
-            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.untrusted.sources",
+            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.retention.changes",
+            "safellm.untrusted.sources",
             "safellm.injection.score", "safellm.injection.signals", "safellm.would_refuse",
             "safellm.content.binary_bytes", "safellm.content.sealed_in", "http.request.resend_count", "user.id",
             "safellm.labels",
@@ -178,7 +187,8 @@ EVENTS: Final[tuple[Event, ...]] = (
             "reason", "error.type", "http.response.status_code", "safellm.grant.id", "gen_ai.request.model",
             "gen_ai.response.id", "gen_ai.response.model", "gen_ai.response.finish_reasons", "gen_ai.usage.input_tokens",
             "gen_ai.usage.output_tokens", "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.reasoning.output_tokens", "safellm.output.actions", "safellm.budget.charged",
+            "gen_ai.usage.reasoning.output_tokens", "safellm.output.actions", "safellm.output.system_told",
+            "safellm.budget.charged",
             "gen_ai.tool.name", "safellm.tools.passed", "safellm.tools.approved", "safellm.would_refuse",
             "safellm.content.sealed_out", "user.id", "safellm.labels",
         ),

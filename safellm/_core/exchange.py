@@ -244,6 +244,7 @@ class Exchange:
             mapping=call.mapping if head.grows or len(call.mapping) else None,
             structured=structured,
             table=tools.adapter.table,
+            echo=call.echo,
         )
         return call
 

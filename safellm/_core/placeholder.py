@@ -77,6 +77,10 @@ class Mapping:
         """Return what a placeholder stands for, or None if it isn't one of this conversation."""
         return self._values.get(placeholder)
 
+    def hides(self, value: str) -> bool:
+        """Return whether a value is one that a placeholder stands for."""
+        return value in self._values.values()
+
     def __len__(self) -> int:
         return len(self._values)
 

@@ -30,6 +30,7 @@ from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
 from safellm._core.limits import KNOWN, Rule, base_account
 from safellm._core.neutral.addresses import Judge, parse_allowed
+from safellm._core.textrules import DETECTED, TextRule, check_together
 from safellm._core.tools.rules import ToolCalls, ToolRule
 
 KiB = 1024
@@ -57,6 +58,10 @@ class Action(StrEnum):
     REMOVE = "remove"
     BLOCK = "block"
     ALLOW = "allow"
+
+
+# From the loosest to the strictest: a surrogate may be guessed, a placeholder not.
+STRICTNESS = (Action.ALLOW, Action.SURROGATE, Action.MASK, Action.REMOVE, Action.BLOCK)
 
 
 class _Part(BaseModel):
@@ -131,6 +136,17 @@ class Output(_Part):
         ("https://img.shields.io/badge/",),
         description="Where pictures may be loaded from and links may lead, as https://host[:port]; with a path, only what lies "
         "below it, without a query. The default is the badge service that draws just what its address says.",
+    )
+
+    secrets: Literal["registered", "all", "pass"] = Field(
+        "registered",
+        description="Secrets that an answer holds and this conversation doesn't are taken out. registered: those of "
+        "safellm.register_secret; all: also what looks like one, which a model may have made up; strict mode always does.",
+    )
+    canary: Literal["off", "mask", "refuse"] = Field(
+        "off",
+        description="Put a secret mark into the system text of each conversation; where an answer holds it, take it out and "
+        "record it, or refuse the answer. How much of the system text an answer tells is recorded, too.",
     )
 
     @field_validator("allowed_origins")
@@ -517,7 +533,13 @@ class Policy(_Part):
         "OpenTelemetry's variables name; prometheus[:port]: served on 127.0.0.1, port 9464, for Prometheus; off.",
     )
     unknown_endpoints: Literal["walk", "deny"] = Field("walk", description="Paths that the adapter does not know.")
+    retention: Literal["provider", "none"] = Field(
+        "provider",
+        description="Whether a provider may keep what it is sent. none: it is told not to store anything, names of people are sent "
+        "as pseudonyms, metadata isn't sent, and endpoints that are there to keep something are refused.",
+    )
     redaction: Redaction = Redaction()
+    rules: tuple[TextRule, ...] = Field((), description="Words and patterns of your own: see own-guards.md.")
     input: Input = Input()
     untrusted: Untrusted = Untrusted()
     output: Output = Output()
@@ -549,6 +571,12 @@ class Policy(_Part):
             parse_path(path)
         return value
 
+    @field_validator("rules")
+    @classmethod
+    def _rules_agree(cls, value: tuple[TextRule, ...]) -> tuple[TextRule, ...]:
+        check_together(value)
+        return value
+
     @field_validator("alerts")
     @classmethod
     def _alerts_have_names(cls, value: tuple[Alert, ...]) -> tuple[Alert, ...]:
@@ -556,6 +584,16 @@ class Policy(_Part):
             msg = "two alerts have the same name"
             raise ValueError(msg)
         return value
+
+    @cached_property
+    def hiding(self) -> Redaction:
+        """`redaction` with the actions of `rules` by their types; where both say something of a type, the stricter counts."""
+        types = dict(self.redaction.types)
+        for rule in self.rules:
+            if rule.kind not in DETECTED:
+                said = Action(rule.action or Action.MASK)
+                types[rule.kind] = max(said, types.get(rule.kind, said), key=STRICTNESS.index)
+        return self.redaction if types == self.redaction.types else self.redaction.model_copy(update={"types": types})
 
     def alert_rules(self) -> tuple[watched.Rule, ...]:
         """Return the rules of all alerts, in order."""

@@ -52,7 +52,7 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     if resent := _resend_count(head):
         fields["http.request.resend_count"] = resent
     if (
-        call.findings or call.would_refuse or call.hidden_removed
+        call.findings or call.would_refuse or call.hidden_removed or call.retention_changes
         or call.untrusted_sources or call.injection_score or call.injection_signals
     ):  # fmt: skip
         _add_found(fields, call)
@@ -64,6 +64,7 @@ def _add_found(fields: dict[str, JSON], call: Call) -> None:
     optional: tuple[tuple[str, JSON], ...] = (
         ("safellm.redaction.counts", dict(sorted(call.findings.items()))),
         ("safellm.input.hidden_removed", call.hidden_removed),
+        ("safellm.retention.changes", list[JSON](call.retention_changes)),
         ("safellm.untrusted.sources", _sources(call.untrusted_sources)),
         ("safellm.injection.score", call.injection_score),
         ("safellm.injection.signals", list[JSON](sorted(call.injection_signals))),
@@ -119,6 +120,7 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
         ("gen_ai.response.model", _plain(seen.model)),
         ("gen_ai.response.finish_reasons", [_plain(one) for one in reasons[:_MOST_REASONS]] if reasons else None),
         ("safellm.output.actions", counts.as_record()),
+        ("safellm.output.system_told", None if call.echo is None else call.echo.similarity()),
         *(() if call.gate is None else _tool_calls(call, call.gate)),
     )
     for name, value in optional:

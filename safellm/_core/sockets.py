@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from safellm._core.adapter import Adapter, Ceiling, Route, Seen, StreamReader
+from safellm._core.adapter import Adapter, Ceiling, Retention, Route, Seen, StreamReader
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
@@ -93,6 +93,13 @@ class SocketDialect(Protocol):
         """Return what an event of the provider is."""
         ...
 
+    def calls(self, event: Mapping[str, Any]) -> JSON:
+        """Return an event's tool calls as the provider writes them over HTTP, where it writes them in another way; else None.
+
+        The gate of tool calls judges what it is given, and the program gets the event itself.
+        """
+        ...
+
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
         """Return how a call bounds its output."""
         ...
@@ -162,6 +169,10 @@ class SocketAdapter:
     def keeps_conversation(self, route: Route) -> bool:
         """Return whether a later call may name this one's answer."""
         return not self.conversation_name and self.inner.keeps_conversation(route)
+
+    def retention(self, route: Route) -> Retention | None:
+        """Return how the provider is told to keep nothing of an event."""
+        return self.inner.retention(route)
 
     def observe(self, answer: JSON, seen: Seen) -> None:
         """Note what an event says of the answer."""

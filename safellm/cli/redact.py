@@ -216,12 +216,17 @@ def _why(rule: Any, name: str) -> str:
         return {
             "registered": "a value that was registered",
             "sensitive": "marked by the program",
-        }.get(name, "found by its form")
+        }.get(name, _others(name))
     parts = [f"checked by {rule.check}" if rule.check else "has this form"]
     parts += [f"severity {rule.severity}"] if rule.severity else []
     parts += [f"of {rule.provider}"] if rule.provider else []
     parts += [f"revoke it at {rule.revoke}"] if rule.revoke else []
     return ", ".join(parts)
+
+
+def _others(name: str) -> str:
+    kind = name.partition(".")[0]
+    return {"rules": "a rule of the policy", "plugin": "a detector of a plug-in"}.get(kind, "found by its form")
 
 
 def _lines(text: str, escaped: Any) -> str:

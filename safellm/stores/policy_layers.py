@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from safellm._core.origin import check_proxy, parse_origin, webhook_target
 from safellm._core.policy import Alert, Budget, Policy
+from safellm._core.textrules import TextRule
 from safellm.errors import ConfigurationError
 from safellm.stores.content.keys import parse_public
 from safellm.stores.journal.keepers import check_place
@@ -423,11 +424,14 @@ def _dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
+_OF_LISTS: Final[Mapping[object, type[BaseModel]]] = {"alerts": Alert, "rules": TextRule}
+
+
 def _unknown(path: KeyPath) -> str:
     model: type[BaseModel] = Policy
     for part in path[:-1]:
         if isinstance(part, int):
-            model = Alert if path[0] == "alerts" else Budget
+            model = _OF_LISTS.get(path[0], Budget)
         elif part in model.model_fields:
             kind = model.model_fields[part].annotation
             model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model

@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, TypeAlias
 
 from safellm._core.limits import Rule
+from safellm._core.policy import STRICTNESS as STRICTNESS_OF_ACTIONS
 from safellm._core.policy import Action, Mode, Policy
 from safellm._core.tools.rules import STRICTNESS, ToolAction, ToolRule, rule_for
 
@@ -71,8 +72,7 @@ def _fewer(dotted: str) -> Order:
     return compare
 
 
-# A surrogate may be guessed, a placeholder not.
-_ACTIONS: Final = (Action.ALLOW, Action.SURROGATE, Action.MASK, Action.REMOVE, Action.BLOCK)
+_ACTIONS: Final = STRICTNESS_OF_ACTIONS
 
 
 def _types(old: Policy, new: Policy) -> bool:
@@ -116,7 +116,7 @@ def _is_tool_as_strict(old: ToolRule, new: ToolRule) -> bool:
         and STRICTNESS.index(new.action) >= STRICTNESS.index(old.action)
         and (old.effect in (None, False) or new.effect is True)
         and (old.effect is not None or new.effect is not False)  # strict mode takes what isn't said for an effect
-        and (old.trust == new.trust or new.trust == "untrusted")
+        and new.trust in {old.trust, "untrusted"}
         and old.pin in (None, new.pin)
         and all(new.arguments.get(name) == one for name, one in old.arguments.items())
     )
@@ -154,6 +154,12 @@ def _ceilings(rules: Sequence[Rule]) -> dict[tuple[object, ...], tuple[float, in
     return lowest
 
 
+def _rules(old: Policy, new: Policy) -> bool:
+    """Every old rule must still be there as it was; new ones may come, if they let nothing of another rule's type pass."""
+    added = [one for one in new.rules if one not in old.rules]
+    return all(one in new.rules for one in old.rules) and not any(one.action == "allow" for one in added)
+
+
 def _alerts(old: Policy, new: Policy) -> bool:
     """Every old alert must still be there as it was; new ones may come."""
     return all(one in new.alerts for one in old.alerts)
@@ -162,6 +168,7 @@ def _alerts(old: Policy, new: Policy) -> bool:
 _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "mode": (Mode.OBSERVE, Mode.GUARD, Mode.STRICT),
     "unknown_endpoints": ("walk", "deny"),
+    "retention": ("provider", "none"),
     "redaction.enabled": (False, True),
     "redaction.default": _ACTIONS,
     "redaction.remember": ("encrypted", "process"),
@@ -172,6 +179,8 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "untrusted.spotlight": ("off", "delimit", "mark", "encode"),
     "output.terminal_controls": ("pass", "escape"),
     "output.hidden_characters": ("pass", "remove"),
+    "output.secrets": ("pass", "registered", "all"),
+    "output.canary": ("off", "mask", "refuse"),
     "output.links": ("pass", "defang", "show"),
     "content.binary": ("pass", "deny"),
     "tool_calls.undeclared": ("allow", "deny"),
@@ -221,6 +230,7 @@ ORDERS: Final[dict[str, Order]] = {
     **{dotted: _lower(dotted) for dotted in _LOWER},
     **{dotted: _fewer(dotted) for dotted in _FEWER},
     "audit.checkpoint_to": _more("audit.checkpoint_to"),
+    "rules": _rules,
     "alerts": _alerts,
     "redaction.types": _types,
     "redaction.paths": _paths,

@@ -26,6 +26,7 @@ from safellm._core.sockets import Got, Sent, SocketAdapter, SocketDialect
 from safellm.errors import GuardFailure, Reason, Refused
 from safellm.stores.conversations import conversation, current_conversation
 from safellm.stores.ids import random_name
+from safellm.stores.tools import TOOLBOX
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver, Pending
 
@@ -91,6 +92,7 @@ class Session:
         self._connecting = replace(dialect.connecting, streams=False)
         self._limits = driver.tools.policy.limits
         self._name = current_conversation() or f"websocket-{secrets.token_hex(16)}" if dialect.keeps else ""
+        self._judged = f"j{secrets.token_hex(6)}"  # marks what is for the gate alone; the provider can't know it
         self._drivers: dict[tuple[Route, bool], Driver] = {}
         self._lanes: dict[str, deque[_Call]] = {}
         self._named: dict[str, _Call] = {}
@@ -120,6 +122,7 @@ class Session:
             conversation=driver.conversations.open,
             remember=driver.conversations.remember,
             call_id=_new_id(),
+            toolbox=TOOLBOX,
         )
         decision: Decision = yield partial(driver.resume, Pending(exchange.begin(self._head, b""), None))
         if isinstance(decision, Refuse):
@@ -233,14 +236,16 @@ class Session:
         if call is None and got.begins and self._dialect.unasked is not None:
             call = yield from self._unasked(self._dialect.unasked, got)
         if call is None:
-            return Received(messages=self._feed_around(data))
+            around = partial(self._feed_around, data)
+            waits = self._around is not None and self._around.waits
+            return Received(messages=(yield around) if waits else around())
         try:
             call.deadline.left()
             if call.form is None:
                 status, headers = (got.error, _JSON) if got.error else (_OK, _EVENTS)
                 call.form = call.exchange.response(status, headers).form
             # Judging a tool's call may take waiting for a person or the disk.
-            feed = partial(self._feed, call, data, got)
+            feed = partial(self._feed, call, event, data, got)
             out = (yield feed) if call.exchange.waits else feed()
         except Refused:
             self._forget(call)
@@ -256,14 +261,18 @@ class Session:
                 yield partial(call.driver.resume, pending)
         return Received(messages=out, close=cut)
 
-    def _feed(self, call: _Call, data: bytes, got: Got) -> list[bytes]:
+    def _feed(self, call: _Call, event: Mapping[str, Any], data: bytes, got: Got) -> list[bytes]:
         if call.form is not Form.EVENTS:
             call.feed(data)
             return [call.exchange.end()] if got.ends else []
+        calls = self._dialect.calls(event)
+        if isinstance(calls, dict):
+            # Judged in this form, and handed on in the one that it came in. The gate may hold it back a while.
+            call.feed(_framed(jsontext.dumps({**calls, self._judged: True})))
         out = _events_of(call.feed(framed := _framed(data)), framed, data, self._limits.event_bytes)
         if got.ends or call.exchange.cut_off:
             out += _events_of(call.exchange.end(), b"", b"", self._limits.event_bytes)
-        return out
+        return [one for one in out if self._judged.encode() not in one]
 
     def _feed_around(self, data: bytes) -> list[bytes]:
         if self._around is None or self._around.state is not State.ANSWERING:

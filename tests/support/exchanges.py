@@ -62,6 +62,7 @@ class World:
     answers: dict[type, Any] = field(default_factory=dict)
     values: Values = field(default_factory=lambda: Values("test"))
     remembered: list[str] = field(default_factory=list)
+    secrets: Any = None  # registered ones
 
     def exchange(self, bounds: Bounds | None = None) -> Exchange:
         """Return a fresh exchange."""
@@ -74,6 +75,7 @@ class World:
             prices=Prices(),
             policy_digest="0" * 64,
             sdk="test",
+            secrets=None if self.secrets is None else lambda: self.secrets,
         )
         return Exchange(
             tools=tools,

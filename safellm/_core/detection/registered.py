@@ -75,9 +75,17 @@ class RegisteredSecrets:
             spans += [canonical.original_span(*span) for span in self._spans(canonical.text)]
         return tuple(merge((start, end, _PRIORITY, TYPE, _RULE, 1.0) for start, end in spans))
 
+    def may_hold(self, text: str | bytes) -> bool:
+        """Return whether a value stands in a text, or in the bytes of a JSON text, in any form; the canonical view isn't looked at."""
+        data = _bytes(text) if isinstance(text, str) else text
+        return any(gate.search(data) is not None for gate in self._gates)
+
+    def forms(self) -> Iterator[tuple[str, str]]:
+        """Yield each form and the value that it is a form of."""
+        return ((form, value) for value in self._values for form in written_forms(value))
+
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        data = _bytes(text)
-        if any(gate.search(data) is not None for gate in self._gates):
+        if self.may_hold(text):
             for form, is_base64 in self._forms:
                 yield from _occurrences(text, form, edges=is_base64)
 
@@ -127,6 +135,11 @@ def _occurrences(text: str, needle: str, *, edges: bool) -> Iterator[tuple[int, 
         else:
             yield start, end
         start = text.find(needle, start + 1)
+
+
+def written_forms(value: str) -> set[str]:
+    """Return the forms in which a value is searched."""
+    return {form for form, _ in _forms_of(value)}
 
 
 def _forms_of(value: str) -> Iterator[tuple[str, bool]]:

@@ -72,6 +72,15 @@ GUARDS: tuple[Described, ...] = (
         rows="R.9",
     ),
     Described(
+        name="retention",
+        what="What a provider is told to keep of a call (`retention`)",
+        observe="noted",
+        guard="with `none`: not stored (`store = false`), users by pseudonym, no metadata; files, batches, vector stores, "
+        "conversations, fine-tuning and unknown endpoints refused",
+        strict="the same",
+        rows="K.9",
+    ),
+    Described(
         name="hidden_input",
         what="Invisible characters in text that the program only passes on",
         observe="noted",
@@ -141,6 +150,15 @@ GUARDS: tuple[Described, ...] = (
         rows="O.2, O.3, O.4",
     ),
     Described(
+        name="echo",
+        what="Answers that hold a registered secret which this conversation doesn't, or the canary of the system text",
+        observe="pass",
+        guard="secrets are taken out (`output.secrets`); a canary, where the policy has one planted, is taken out or its answer "
+        "refused (`output.canary`)",
+        strict="what only looks like a secret is taken out as well",
+        rows="O.6",
+    ),
+    Described(
         name="restore",
         what="Putting hidden values back, by position",
         observe="nothing was hidden",
@@ -165,6 +183,7 @@ REASONS: dict[Reason, str] = {
     Reason.SHAPE_LIMIT: "A body, an event or its nesting is larger than the limit.",
     Reason.SHAPE_ENCODING: "A body is compressed in a way that can't be read.",
     Reason.CONTENT_DENIED: "The policy denies content that can't be searched.",
+    Reason.RETENTION_DENIED: "The policy lets nothing be kept by the provider, and the call is there to have something kept.",
     Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",
     Reason.UNTRUSTED_BLOCKED: "Text of others in the request scores at least `untrusted.block_at`.",
     Reason.BUDGET_EXCEEDED: "An account has no room for the call.",
@@ -179,6 +198,7 @@ REASONS: dict[Reason, str] = {
     Reason.TOOL_ARGUMENTS: "The arguments of a call aren't what the tool's schema or its entry in the policy allows.",
     Reason.TOOL_LIMIT: "A tool was called more often than it may be.",
     Reason.TOOL_APPROVAL: "A call needs approval, and nobody approved it.",
+    Reason.OUTPUT_CANARY: "The answer holds the canary of the system text, and the policy refuses such answers.",
     Reason.AUDIT_UNAVAILABLE: "The trail can't be written.",
     Reason.GUARD_ERROR: "A guard broke; nothing was sent, or the answer was withheld.",
 }

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from safellm._core.call import Call
-from safellm._core.guards import ceiling, content, hidden_input, redaction, tools, untrusted
+from safellm._core.guards import canary, ceiling, content, hidden_input, redaction, retention, tools, untrusted
 
 Guard: TypeAlias = Callable[[Call], None]
 
 REQUEST: tuple[tuple[str, Guard], ...] = (
     (content.NAME, content.guard),
+    (retention.NAME, retention.guard),
     (hidden_input.NAME, hidden_input.guard),
     (untrusted.NAME, untrusted.guard),
     (tools.NAME, tools.guard),
     (redaction.NAME, redaction.guard),
     (untrusted.NAME, untrusted.spotlight),
+    (canary.NAME, canary.guard),
     (ceiling.NAME, ceiling.guard),
 )

@@ -19,7 +19,7 @@ from safellm._core.fields import Field, Kind
 from safellm._core.jsonpath import covers, parse_path
 from safellm._core.placeholder import LOOK_ALIKE_TYPE, PATTERN
 from safellm._core.policy import Action
-from safellm._core.redaction.hide import GUARD, action_for, blocked, hide
+from safellm._core.redaction.hide import GUARD, action_for, blocked, hide, rank_of
 from safellm._core.redaction.memory import Memory
 from safellm._core.redaction.numbers import Path, number_fields
 from safellm._core.redaction.spots import (
@@ -46,15 +46,16 @@ def guard(call: Call) -> None:
         Refused: `redaction.blocked`, when the policy blocks a type that was found.
     """
     enabled, scanner = call.policy.redaction.enabled, call.tools.scanner
-    registered = call.tools.registered or None
-    _check_target(call, registered)
+    registered, own = call.tools.registered or None, call.tools.own
+    _check_target(call, registered, own)
     named = _named_places(call)
     marks = call.mapping.marks if isinstance(call.mapping, Memory) else None
-    if not enabled and registered is None and marks is None and named is None:
+    if not enabled and registered is None and own is None and marks is None and named is None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
     searched = [*fields, *number_fields(call.body, named)] if enabled or named else fields
     texts = _Texts(searched)
+    rank = rank_of(call.policy.hiding)
     crossing = _crossing(call, fields) if enabled and len(fields) > 1 else {}
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
     for one in searched:
@@ -69,6 +70,8 @@ def guard(call: Call) -> None:
                 marks=marks,
                 secrets_only=one.kind in _SECRETS_ONLY,
                 crossing=crossing.get(one.path, ()) if crossing else (),
+                own=own,
+                rank=rank,
             )
         if spots:
             _replace(call, one, spots, texts)
@@ -136,7 +139,7 @@ def _is_named(one: Field, named: Callable[[Path], bool]) -> bool:
 
 
 def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
-    redaction = call.policy.redaction
+    redaction = call.policy.hiding
     for spot in spots:
         if spot.finding.type != LOOK_ALIKE_TYPE:
             call.findings[spot.finding.type] += 1
@@ -165,7 +168,7 @@ def _forms(text: str) -> set[str]:
     return {text, once, unquote_plus(once)}
 
 
-def _holds_secret(call: Call, registered: Finder | None) -> bool:
+def _holds_secret(call: Call, registered: Finder | None, own: Finder | None) -> bool:
     """Return whether the URL holds one.
 
     Each value is looked at without its parameter's name: the names are the provider's (`session_id`, `api_key_id`), and say nothing
@@ -174,6 +177,10 @@ def _holds_secret(call: Call, registered: Finder | None) -> bool:
     head = call.head
     path, query = head.path, head.query
     if registered is not None and any(registered.find(form) for form in _forms(f"{path}?{query}")):
+        return True
+    if own is not None and any(
+        one.type in SECRET_TYPES for form in _forms(f"{path}?{query}") for one in own.find(form)
+    ):
         return True
     if not call.policy.redaction.enabled:
         return False
@@ -192,9 +199,9 @@ def _holds_secret(call: Call, registered: Finder | None) -> bool:
     return found
 
 
-def _check_target(call: Call, registered: Finder | None) -> None:
+def _check_target(call: Call, registered: Finder | None, own: Finder | None) -> None:
     # A path or a query can't be masked: the provider has to understand it. A secret there stops the call (THREATS R.1, E.5).
-    if _holds_secret(call, registered):
+    if _holds_secret(call, registered, own):
         raise Refused(
             "The request's URL holds a secret",
             guard=NAME,

@@ -1,7 +1,7 @@
 """The score of a text: how much it reads like orders to a model, from 0 to 1. A signal, not a promise.
 
 Model and signals are added up; of all the ways in which a text may be read, the worst counts. For a long text the model's margin is
-the mean of that of the whole and that of its worst window: neither does much harmless text around an order hide it, nor does one
+a mean of that of the whole and that of its worst window: neither does much harmless text around an order hide it, nor does one
 odd passage make a document an attack.
 """
 
@@ -67,5 +67,7 @@ def _read(text: str, words: list[str]) -> tuple[float, set[str]]:
     """Return the scaled margin of one view of a text, 0 where the line is, and its signals."""
     model = shipped()
     found = signals(text, set(words))
-    margin = sum(model.margins(words)) / 2 + model.header["signal"] * min(len(found), _MOST_SIGNALS)
+    whole, window = model.margins(words)
+    share = model.header["share"]
+    margin = (1 - share) * whole + share * window + model.header["signal"] * min(len(found), _MOST_SIGNALS)
     return (margin - model.header["line"]) * model.header["steep"], found

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from safellm._core.detection.finding import Finding
 from safellm._core.placeholder import LOOK_ALIKE_TYPE, Mapping
-from safellm._core.policy import Action, Redaction
+from safellm._core.policy import STRICTNESS, Action, Redaction
 from safellm._core.redaction.memory import Memory
 from safellm._core.redaction.spots import Spot
 from safellm._core.redaction.surrogate import make_surrogate, written_otherwise
+from safellm._core.textrules import DETECTED
 from safellm.errors import Reason, Refused
 
 GUARD = "redaction"
@@ -38,6 +39,11 @@ def action_for(redaction: Redaction, spot: Spot) -> Action:
         return Action.MASK
     action = redaction.types.get(kind, redaction.default)
     return Action.MASK if spot.is_mark and action is Action.ALLOW and kind not in redaction.types else action
+
+
+def rank_of(redaction: Redaction) -> Callable[[str], int]:
+    """Return how strictly a type is dealt with; higher is stricter."""
+    return lambda kind: STRICTNESS.index(redaction.types.get(kind, redaction.default))
 
 
 def hide(  # noqa: PLR0913 - everything that one replacement needs
@@ -128,6 +134,7 @@ def blocked(kind: str, where: str) -> Refused:
         f"The request holds a value of type {kind} in {where}",
         guard=GUARD,
         reason=Reason.REDACTION_BLOCKED,
-        remedy=f"Take it out, or change redaction.types.{kind} in the policy.",
+        remedy=f"Take it out, or change redaction.types.{kind} in the policy"
+        + (", and the action of its rule." if kind not in DETECTED else "."),
         status=400,
     )

@@ -10,7 +10,7 @@ letters or digits right behind it takes them in; otherwise it could not come bac
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,8 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
     marks: Marks | None,
     secrets_only: bool = False,
     crossing: Sequence[Finding] = (),
+    own: Finder | None = None,
+    rank: Callable[[str], int] | None = None,
 ) -> list[Spot]:
     """Return what a text holds, ordered by start, without overlaps.
 
@@ -70,10 +72,14 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
         marks: Marked values of this conversation.
         secrets_only: Only secrets and registered values, where anything else is part of what the text is for.
         crossing: Parts of values that go on in the text before or behind.
+        own: Rules of the policy and detectors of plug-ins.
+        rank: How strictly a type is dealt with: findings that become one are of the strictest type among them.
     """
     found: list[Finding] = list(crossing)
     if registered is not None:
         found += registered.find(text)
+    if own is not None:
+        found += own.find(text)
     if scanner is not None:
         found += scanner.scan(text)
     if secrets_only:
@@ -83,7 +89,7 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
     closed = [match.span() for match in find_placeholders(text)]
     spots = [
         Spot(finding=one, value=with_values(text[one.start : one.end], marks) if closed else text[one.start : one.end])
-        for one in _settled(text, found, closed)
+        for one in _settled(text, found, closed, rank)
     ]
     if marks is not None and closed:
         covered = [(one.finding.start, one.finding.end) for one in spots]
@@ -124,7 +130,9 @@ def find_look_alikes(text: str, mapping: Mapping) -> list[Spot]:
     ]
 
 
-def _settled(text: str, found: list[Finding], closed: list[tuple[int, int]]) -> list[Finding]:
+def _settled(
+    text: str, found: list[Finding], closed: list[tuple[int, int]], rank: Callable[[str], int] | None
+) -> list[Finding]:
     """Return the findings so that none touches another, or letters or digits behind it, or a placeholder or a part of one."""
     out: list[Finding] = []
     for finding in sorted(found, key=lambda item: (item.start, -item.end)):
@@ -140,8 +148,10 @@ def _settled(text: str, found: list[Finding], closed: list[tuple[int, int]]) -> 
                 break
             start, end = low, high
         if out and start <= out[-1].end:
-            last = out[-1]
-            out[-1] = _resized(last, min(start, last.start), max(end, last.end))
+            last = named = out[-1]
+            if rank is not None and finding.type != last.type and rank(finding.type) > rank(last.type):
+                named = finding
+            out[-1] = _resized(named, min(start, last.start), max(end, last.end))
         else:
             out.append(_resized(finding, start, end))
     return out
