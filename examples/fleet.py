@@ -30,7 +30,7 @@ LONGEST_S = 60.0  # for each step: nothing here waits for ever
 PROGRAMS = {  # what each one asks, and of which model
     "billing": ("gpt-4o-mini", "Remind jane.roe@example.com of invoice 17."),
     "support": ("gpt-4o-mini", "How do I reset a password?"),
-    "research": ("gpt-5", "Summarise these notes."),  # its grant names another model
+    "research": ("gpt-5", "Summarise these notes."),  # its grant is for another model
 }
 CALLS = 5
 POLICY = """
@@ -67,7 +67,9 @@ def program(name: str, base_url: str) -> None:
 @contextmanager
 def running(command: list[str], environ: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a server, and end it whatever happens."""
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(  # noqa: S603 - a command of this file
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -115,7 +117,7 @@ def start_broker(stack: ExitStack, environ: dict[str, str], folder: Path) -> str
 
 def command(environ: dict[str, str], *words: str, given: str = "") -> str:
     """Run a command of safellm as an operator does, and return what it prints."""
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - a command of this file
         [sys.executable, "-m", "safellm", *words],
         env=environ, input=given, capture_output=True, text=True, timeout=LONGEST_S, check=False,
     )  # fmt: skip
@@ -129,14 +131,18 @@ def run_programs(environ: dict[str, str], folder: Path, grant: str, base_url: st
     started = {}
     try:
         for name in PROGRAMS:
-            own = {"SAFELLM_HOME": str(folder / name), "SAFELLM_GRANT": read_grant(grant).narrow(calls=CALLS).text()}
-            started[name] = subprocess.Popen(
+            narrower = read_grant(grant).narrow(model="gpt-4o-mini", max_output_tokens=500)
+            own = {"SAFELLM_HOME": str(folder / name), "SAFELLM_GRANT": narrower.text()}
+            started[name] = subprocess.Popen(  # noqa: S603 - this file
                 [sys.executable, __file__, "--program", name, base_url],
                 env=environ | own, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
         answered = 0
         for name, process in started.items():
             lines = process.communicate(timeout=LONGEST_S)[0].split()
+            if process.returncode:
+                msg = f"{name} failed"
+                raise RuntimeError(msg)
             answered += lines.count("answered")
             reasons = sorted(set(lines) - {"answered"})
             print(f"{name}: {len(lines)} calls{', refused: ' if reasons else ''}{', '.join(reasons)}")
@@ -174,10 +180,8 @@ def main(page: Path) -> None:
 
         texts = [json.dumps(one.json) for one in provider.requests]
         print("mail addresses that the provider got:", sum("jane.roe@" in text for text in texts))
-        if ledger:  # another machine: a home of its own, the same ledger
-            fleet["SAFELLM_HOME"] = str(folder / "elsewhere")
-        else:
-            fleet["SAFELLM_HOME"] = str(folder / "broker")
+        # Asked from another machine, so to speak: a home of its own, the same Redis.
+        fleet["SAFELLM_HOME"] = str(folder / ("elsewhere" if ledger else "broker"))
         (limit,) = json.loads(command(fleet, "budget", "--json"))["limits"]
         print(f"the ledger says: {limit['used']} of {limit['limit']} {limit['unit']}")
 

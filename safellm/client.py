@@ -53,6 +53,7 @@ from safellm.transports.driver import Driver
 
 if TYPE_CHECKING:
     from safellm._core.detection.valueindex import ValueIndex
+    from safellm.plugins import LoadedPlugins
     from safellm.stores.journal.events import EventSink
 
 _lock = threading.Lock()
@@ -393,6 +394,7 @@ def registered_values() -> Finder | None:
 
 
 def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: str) -> Tools:
+    plugged = _plugged(policy)
     return Tools(
         policy=policy,
         adapter=adapter,
@@ -405,19 +407,36 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
         policy_digest=policy.digest(),
         sdk=sdk,
         own=own_finder(policy),
+        guards=plugged.guards if plugged is not None else (),
+        waits=plugged is not None and plugged.waits,
     )
 
 
 def own_finder(policy: Policy) -> Finder | None:
-    """Return what finds what the rules of a policy name; None where it has none."""
-    return _own_finder(policy.rules) if policy.rules else None
+    """Return what finds what the rules and plug-ins of a policy do; None where there are none.
+
+    Raises:
+        ConfigurationError: A plug-in is missing or can't be made.
+    """
+    plugged = _plugged(policy)
+    finders = plugged.finders if plugged is not None else ()
+    return _own_finder(policy.rules, finders) if policy.rules or finders else None
+
+
+def _plugged(policy: Policy) -> LoadedPlugins | None:
+    if not policy.plugins:
+        return None
+    from safellm.plugins import load  # noqa: PLC0415 - only where the policy names one
+
+    return load(policy.plugins, policy.plugin_settings)
 
 
 @lru_cache(maxsize=8)
-def _own_finder(rules: tuple[TextRule, ...]) -> Finder:
+def _own_finder(rules: tuple[TextRule, ...], finders: tuple[Finder, ...]) -> Finder:
     from safellm._core.detection.own import OwnRules  # noqa: PLC0415 - only where there are rules
 
-    return SeenTexts(OwnRules(rules).find)
+    searches = (*((OwnRules(rules).find,) if rules else ()), *(one.find for one in finders))
+    return SeenTexts(lambda text: tuple(found for search in searches for found in search(text)))
 
 
 @lru_cache(maxsize=8)

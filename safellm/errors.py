@@ -34,6 +34,7 @@ class Reason(StrEnum):
     RETENTION_DENIED = "retention.denied"
     REDACTION_BLOCKED = "redaction.blocked"
     UNTRUSTED_BLOCKED = "untrusted.blocked"
+    PLUGIN_REFUSED = "plugin.refused"
     BUDGET_EXCEEDED = "budget.exceeded"
     BUDGET_UNPRICED = "budget.unpriced"
     BUDGET_UNBOUNDED = "budget.unbounded"

@@ -19,6 +19,7 @@ from safellm._core.hidden import CharacterFilter, needs_cleaning
 from safellm._core.neutral.addresses import Judge
 from safellm._core.neutral.links import LinkFilter, may_need
 from safellm._core.placeholder import PREFIX, Mapping, has_prefix
+from safellm._core.plugged import SETTINGS
 from safellm._core.policy import Policy
 from safellm._core.redaction.back import may_hold
 from safellm._core.restore import Restorer, text_position
@@ -93,9 +94,16 @@ class Channel:
     restorer: Restorer | None
     links: LinkFilter | None = None
     echo: Sequence[Filter] = ()
+    heard: list[str] | None = None  # what came out, for guards of the whole text; None: nobody asks
 
     def feed(self, text: str) -> str:
         """Return what is certain by now."""
+        if self.heard is not None:
+            self.heard.append(out := self._feed(text))
+            return out
+        return self._feed(text)
+
+    def _feed(self, text: str) -> str:
         if self.cleaner is not None:
             text = self.cleaner.feed(text)
         if self.links is not None:
@@ -124,6 +132,8 @@ class Channel:
             self.counts.restored += self.restorer.restored
             self.counts.kept += self.restorer.kept
             self.counts.unknown += self.restorer.unknown
+        if self.heard is not None:
+            self.heard.append(text)
         return text
 
 
@@ -145,6 +155,7 @@ class AnswerRules:
     table: Table
     echo: Echo | None = None
     counts: Counts = field(default_factory=Counts)
+    heard: list[list[str]] | None = None  # texts of a stream in their pieces, for guards of whole answers; None: nobody asks
     _judge: Judge | None = None
     _is_asked: bool = False
 
@@ -160,7 +171,15 @@ class AnswerRules:
         """Return fresh filters for one running text; `shown` says that a program may render it."""
         links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
         echo = () if self.echo is None else self.echo.filters(kind, shown=shown)
-        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo)
+        hearing = self._hearing(kind, shown=shown)
+        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo, hearing)
+
+    def _hearing(self, kind: Kind, *, shown: bool) -> list[str] | None:
+        if self.heard is None or kind is not Kind.TEXT or not shown:
+            return None
+        pieces: list[str] = []
+        self.heard.append(pieces)
+        return pieces
 
     def whole(
         self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
@@ -172,6 +191,8 @@ class AnswerRules:
                 text = text.replace(self.echo.canary.planted, "")  # the provider repeats the system text
             read = read or self.echo.may_hold(text)
         if not read and not self._may_hold(text):
+            if (hearing := self._hearing(kind, shown=shown)) is not None:
+                hearing.append(text)
             return text
         channel = self.channel(kind, tool, parameter, shown=shown)
         return channel.feed(text) + channel.finish()
@@ -185,6 +206,8 @@ class AnswerRules:
             # What the program wrote itself and the provider repeats (instructions, tools) must stay as it is.
             shown = one.trust is Trust.UNTRUSTED and not one.is_key
             text = self.whole(one.text, one.kind, one.tool or tool, one.parameter, shown=shown)
+            if self.heard is not None and shown and one.kind is Kind.TEXT and one.key not in SETTINGS:
+                self.heard.append([text])
             if text != one.text:
                 one.put(text)
                 changed = True
@@ -212,7 +235,7 @@ class AnswerRules:
 
     def may_change(self, data: bytes) -> bool:
         """Return whether any string of a JSON text could need cleaning or restoring."""
-        if self.echo is not None and self.echo.may_hold(data):
+        if self.heard is not None or (self.echo is not None and self.echo.may_hold(data)):
             return True
         return may_change(data) or (self.mapping is not None and may_hold(self.mapping, data.decode("ascii")))
 

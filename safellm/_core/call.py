@@ -24,6 +24,7 @@ from safellm._core.standing import Standing
 if TYPE_CHECKING:
     from safellm._core.detection.registered import RegisteredSecrets
     from safellm._core.echo import Echo
+    from safellm._core.plugged import Plugged
     from safellm._core.redaction.spots import Finder
     from safellm._core.tools.gate import Gate, Toolbox
 
@@ -131,6 +132,8 @@ class Tools:
     counter: Counter | None = None  # None: bounds decide alone
     secrets: Callable[[], RegisteredSecrets | None] | None = None  # those that no answer may hold
     own: Finder | None = None  # rules of the policy and detectors of plug-ins; None: there are none
+    guards: tuple[Plugged, ...] = ()  # of plug-ins, in the order of the policy
+    waits: bool = False  # a plug-in may take its time, so programs with an event loop run the guards in a thread
 
 
 @dataclass(slots=True, kw_only=True)

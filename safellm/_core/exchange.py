@@ -39,7 +39,7 @@ from safellm._core.effects import (
     Settle,
 )
 from safellm._core.eventstream import EventStream
-from safellm._core.guards import egress, grant
+from safellm._core.guards import egress, grant, plugins
 from safellm._core.guards.order import REQUEST
 from safellm._core.guards.run import Breaker
 from safellm._core.headers import header_fields, sent_headers
@@ -47,6 +47,7 @@ from safellm._core.jsonarray import ArrayFraming
 from safellm._core.keeping import Keeper
 from safellm._core.meter import Meter
 from safellm._core.placeholder import Mapping
+from safellm._core.plugged import wants_answers
 from safellm._core.standing import Standing
 from safellm._core.tokens import encoding_of
 from safellm._core.tools import hold
@@ -115,7 +116,7 @@ class Exchange:
 
     __slots__ = (
         "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
-        "_digest_out", "_error", "_events", "_form", "_keeper", "_labels", "_named", "_remember", "_route", "_rules", "_seen",
+        "_digest_out", "_error", "_events", "_form", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules", "_seen",
         "_standing", "_status", "_toolbox", "_tools", "call_id", "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
@@ -150,6 +151,7 @@ class Exchange:
         self._decoder: Decoder
         self._events: EventStream | None = None
         self._collected: list[bytes] = []
+        self._held: list[bytes] | None = None  # a stream that guards of whole answers have not seen yet; None: nobody asks
         self._content_type = ""
         self._status = 0
         self._digest_in = ""
@@ -333,6 +335,10 @@ class Exchange:
             self._events = self._event_stream()
         gate = self._gate()
         self.waits = gate is not None and gate.may_wait and self._form is not Form.BYTES
+        if self._is_asked() and self._form is not Form.BYTES:
+            self.waits |= self._tools.waits
+            if self._form is Form.EVENTS and self._rules is not None:
+                self._held, self._rules.heard = [], []
         if (self._form is not Form.BYTES or self._decoder.changes) and not _STALE.isdisjoint(named):
             headers = tuple([(name, value) for name, value in headers if name.lower() not in _STALE])
         return Answer(form=self._form, headers=headers)
@@ -360,6 +366,9 @@ class Exchange:
             if events is not None:
                 out = events.feed(out)
                 self.cut_off = events.cut or events.stops
+                if self._held is not None:
+                    self._held.append(out)
+                    return b""
             elif self._form is Form.WHOLE:
                 self._collected.append(out)
                 return b""
@@ -390,12 +399,24 @@ class Exchange:
         try:
             self._decoder.finish()
             out = self._events.finish() if self._events is not None else self._whole()
+            if self._held is not None:
+                out = self._released(out)
         except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
             raise self._withheld(error) from None
         self._digest_out.add(out)
         if self._keeper is not None and self._keeper.full:
             self._keeper.add(out)
         return out
+
+    def _is_asked(self) -> bool:
+        """Return whether guards of plug-ins look at this answer; at no error, which is the provider's own word."""
+        return bool(self._tools.guards) and self._status < _ERROR and wants_answers(self._tools.guards)
+
+    def _released(self, rest: bytes) -> bytes:
+        """Return a stream that was held, if the guards of whole answers let it pass."""
+        call, rules, _ = self._parts()
+        plugins.of_stream(call, ["".join(pieces) for pieces in rules.heard or ()])
+        return b"".join([*(self._held or ()), rest])
 
     def _form_of(self, content_type: str, status: int) -> Form:
         """Choose by what was asked for: the SDKs read JSON and events whatever the answer calls itself."""
@@ -454,11 +475,16 @@ class Exchange:
             # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
             depth = self._tools.policy.limits.json_depth
             out = rules.lines(data, max_depth=depth, download=route.binary) if _is_utf8(data) else data
+            if self._is_asked() and _is_utf8(out):
+                text = out.decode("utf-8")
+                out = out if (new := plugins.of_text(self._parts()[0], text)) == text else new.encode("utf-8")
             if (gate := self._gate()) is not None:
                 hold.lines(out, gate, max_depth=depth)
             return out
         self._tools.adapter.observe(value, self._seen)
         changed = rules.may_change(data) and rules.document(value)
+        if self._is_asked():
+            changed |= plugins.of_document(self._parts()[0], value, self._tools.adapter.table)
         if (gate := self._gate()) is not None:
             hold.whole(value, gate)
         return jsontext.dumps(value) if changed else data

@@ -15,6 +15,7 @@ from safellm._core.detection.finding import Finding
 from safellm.errors import GuardFailure, Reason, Refused
 
 _TYPE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
+SETTINGS: Final = frozenset({"tool_choice"})  # keys whose words are nobody's text
 _TAKEN: Final = "PLACEHOLDER"
 _LEAST: Final = 0.5  # as the detectors of safellm: what is less sure isn't reported
 
@@ -51,7 +52,8 @@ class Text:
 
     Attributes:
         text: What stands there.
-        role: Who wrote it: system, developer, user, assistant, tool, or what the provider calls it; empty where nothing says it.
+        role: Who wrote it: system, developer, user, assistant, tool, or what the provider calls it. Where the body doesn't say it,
+            system for the program's own text, user for the rest of a request, assistant in an answer.
         own: The program wrote it itself (instructions, descriptions of tools), rather than passing it on.
         place: Where it stands in the body, as a JSON pointer.
     """

@@ -12,7 +12,7 @@ import re
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,7 @@ from safellm._core.tools.rules import ToolCalls, ToolRule
 
 KiB = 1024
 MiB = 1024 * KiB
+PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -540,6 +541,12 @@ class Policy(_Part):
     )
     redaction: Redaction = Redaction()
     rules: tuple[TextRule, ...] = Field((), description="Words and patterns of your own: see own-guards.md.")
+    plugins: tuple[PluginName, ...] = Field(
+        (), description="Guards and detectors of installed packages that are used, by name, in this order: see own-guards.md."
+    )
+    plugin_settings: dict[PluginName, dict[str, Any]] = Field(
+        default_factory=dict, description="What a plug-in is made with: [plugin_settings.topics], allow = ['billing']."
+    )
     input: Input = Input()
     untrusted: Untrusted = Untrusted()
     output: Output = Output()
@@ -569,6 +576,14 @@ class Policy(_Part):
                 raise ValueError(msg)
         for path in value.paths:
             parse_path(path)
+        return value
+
+    @field_validator("plugins")
+    @classmethod
+    def _plugins_stand_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            msg = "a plug-in is named twice"
+            raise ValueError(msg)
         return value
 
     @field_validator("rules")

@@ -168,13 +168,21 @@ def denial(  # noqa: PLR0913 - everything that is known of a call that isn't mad
         model: That the request names, or an empty text.
     """
     fields = _common(tools, head, operation)
-    if model:
+    if model and _is_clean(tools, model):  # it may have been refused before anything was hidden in it
         fields["gen_ai.request.model"] = _plain(model)
     fields["event.id"] = call_id
     fields["decision"] = "deny"
     fields["reason"] = str(error.reason)
     fields["safellm.guard"] = error.guard
     return fields
+
+
+def _is_clean(tools: Tools, text: str) -> bool:
+    """Return whether nothing is found in a text that records may not hold; False also where that can't be told."""
+    try:
+        return not tools.scanner.scan(text) and not (tools.registered and tools.registered.find(text))
+    except Exception:  # noqa: BLE001 - the record is written all the same, without the name
+        return False
 
 
 def credential(standing: Standing | None) -> dict[str, JSON]:

@@ -100,7 +100,8 @@ def _tools(old: Policy, new: Policy) -> bool:
     if "*" in old.tools and "*" not in new.tools:
         return False
     return all(
-        _is_tool_as_strict(rule_for(name, old.tools)[0] or missing, rule_for(name, new.tools)[0] or missing) for name in names
+        _is_tool_as_strict(rule_for(name, old.tools)[0] or missing, rule_for(name, new.tools)[0] or missing)
+        for name in names
     )
 
 
@@ -109,7 +110,11 @@ def _is_tool_as_strict(old: ToolRule, new: ToolRule) -> bool:
         return True
     lower = all(
         before is None or (after is not None and after <= before)
-        for before, after in ((old.per_answer, new.per_answer), (old.per_run, new.per_run), (old.max_bytes, new.max_bytes))
+        for before, after in (
+            (old.per_answer, new.per_answer),
+            (old.per_run, new.per_run),
+            (old.max_bytes, new.max_bytes),
+        )
     )
     return (
         lower
@@ -231,6 +236,7 @@ ORDERS: Final[dict[str, Order]] = {
     **{dotted: _fewer(dotted) for dotted in _FEWER},
     "audit.checkpoint_to": _more("audit.checkpoint_to"),
     "rules": _rules,
+    "plugins": _more("plugins"),
     "alerts": _alerts,
     "redaction.types": _types,
     "redaction.paths": _paths,
@@ -251,6 +257,7 @@ UNORDERED: Final = frozenset(_AUDIT_SINKS) | frozenset(
         "budget.ledger",
         "budget.webhook",
         "metrics",
+        "plugin_settings",
         "budget.stream_usage",
         "egress.ca_bundle",
         "egress.proxy",

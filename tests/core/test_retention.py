@@ -29,14 +29,17 @@ def of(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_stored_names_and_metadata_stay_here_when_nothing_may_be_kept() -> None:
     """A chat is sent with store=false, pseudonyms for people and no metadata; the record says which keys."""
     world = World(NONE)
-    body = chat("hello", store=True, user="alice", safety_identifier="alice@corp.example", metadata={"customer": "Alice"})
+    body = chat(
+        "hello", store=True, user="alice", safety_identifier="alice@corp.example", metadata={"customer": "Alice"}
+    )
     _, decision = world.begin(body)
     out = sent(decision, body)
     assert out["store"] is False
     assert "metadata" not in out
     assert out["user"] == pseudonym(KEY, "alice")
     assert out["safety_identifier"] == pseudonym(KEY, "alice@corp.example")
-    assert "Alice" not in json.dumps(out) and "alice" not in json.dumps(out)
+    assert "Alice" not in json.dumps(out)
+    assert "alice" not in json.dumps(out)
     changed = world.record("call.intent")["safellm.retention.changes"]
     assert set(changed) == {"store", "metadata", "user", "safety_identifier"}
 
@@ -159,7 +162,11 @@ def test_equivalents_of_other_providers_when_nothing_may_be_kept(of: Any) -> Non
     assert isinstance(World(NONE).begin(body, "/v1/messages", headers=headers)[1], Refuse)
     of("google")
     body = {"model": "m", "input": "x", "labels": {"who": "alice"}}
-    assert sent(World(NONE).begin(body, "/v1beta/interactions")[1], body) == {"model": "m", "input": "x", "store": False}
+    assert sent(World(NONE).begin(body, "/v1beta/interactions")[1], body) == {
+        "model": "m",
+        "input": "x",
+        "store": False,
+    }
     body = {"contents": [], "labels": {"who": "alice"}}
     assert sent(World(NONE).begin(body, "/v1beta/models/g:generateContent")[1], body) == {"contents": []}
 
@@ -172,7 +179,8 @@ def test_form_names_nobody_when_nothing_may_be_kept() -> None:
     _, decision = World(NONE).begin(body, "/v1/images/edits", headers=headers)
     assert isinstance(decision, Forward)
     assert decision.body is not None
-    assert b"alice" not in decision.body and pseudonym(KEY, "alice").encode() in decision.body
+    assert b"alice" not in decision.body
+    assert pseudonym(KEY, "alice").encode() in decision.body
     assert b"a cat" in decision.body
 
 
@@ -184,4 +192,8 @@ def test_nothing_changes_when_the_policy_only_observes() -> None:
     assert decision.body is None
     _, decision = world.begin({"name": "x"}, "/v1/vector_stores")
     assert isinstance(decision, Forward)
-    assert any(Reason.RETENTION_DENIED in one.fields.get("safellm.would_refuse", ()) for one in world.effects if hasattr(one, "fields"))
+    assert any(
+        Reason.RETENTION_DENIED in one.fields.get("safellm.would_refuse", ())
+        for one in world.effects
+        if hasattr(one, "fields")
+    )

@@ -231,6 +231,8 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
         max_size=2,
         unique_by=lambda one: one["name"],
     ),
+    "plugins": st.lists(st.sampled_from(["topics", "my-names"]), max_size=2, unique=True),
+    "plugin_settings": st.dictionaries(st.sampled_from(["topics", "names"]), st.just({"allow": ["a", "b"], "most": 3}), max_size=2),
     "rules": st.lists(
         st.sampled_from([{"name": "a", "words": ["ab", "c d"]}, {"name": "b", "pattern": "b[0-9]+", "action": "block"}]),
         max_size=2,
@@ -405,6 +407,7 @@ TABLE = [
     ("audit.content", "full", "redacted"),
     ("audit.content", "redacted", "off"),
     ("audit.content_bytes", 2, 1),
+    ("plugins", ["topics"], ["topics", "names"]),
     ("rules", [], [{"name": "a", "words": ["ab"]}]),
     ("rules", [{"name": "a", "words": ["ab"], "action": "allow"}], [{"name": "a", "words": ["ab"], "action": "allow"}, {"name": "b", "pattern": "b"}]),
     ("alerts", [], [{"name": "a", "new": "origin"}]),

@@ -107,6 +107,14 @@ GUARDS: tuple[Described, ...] = (
         rows="A.1-A.6, R.7",
     ),
     Described(
+        name="plugins",
+        what="What guards of your own say of a request and of its answer (`plugins`)",
+        observe="asked, and a refusal of a request noted",
+        guard="refused or changed as they say; one that is missing or breaks stops the call",
+        strict="the same",
+        rows="K.10",
+    ),
+    Described(
         name="redaction",
         what="Secrets, personal data, registered and marked values, places that the policy names (`redaction.paths`), "
         "values cut in two by the parts of a message, look-alikes of placeholders",
@@ -186,6 +194,7 @@ REASONS: dict[Reason, str] = {
     Reason.RETENTION_DENIED: "The policy lets nothing be kept by the provider, and the call is there to have something kept.",
     Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",
     Reason.UNTRUSTED_BLOCKED: "Text of others in the request scores at least `untrusted.block_at`.",
+    Reason.PLUGIN_REFUSED: "A guard of your own (`plugins`) refused the request or its answer; the error names it.",
     Reason.BUDGET_EXCEEDED: "An account has no room for the call.",
     Reason.BUDGET_UNPRICED: "A money limit is set and the model has no known price.",
     Reason.BUDGET_UNBOUNDED: "A token or money limit is set and the call's cost can't be bounded before it.",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from safellm._core.call import Call
-from safellm._core.guards import canary, ceiling, content, hidden_input, redaction, retention, tools, untrusted
+from safellm._core.guards import canary, ceiling, content, hidden_input, plugins, redaction, retention, tools, untrusted
 
 Guard: TypeAlias = Callable[[Call], None]
 
@@ -17,6 +17,7 @@ REQUEST: tuple[tuple[str, Guard], ...] = (
     (hidden_input.NAME, hidden_input.guard),
     (untrusted.NAME, untrusted.guard),
     (tools.NAME, tools.guard),
+    (plugins.NAME, plugins.guard),
     (redaction.NAME, redaction.guard),
     (untrusted.NAME, untrusted.spotlight),
     (canary.NAME, canary.guard),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from safellm._core.call import Call
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
-from safellm._core.plugged import AnswerView, RequestView, Text, wants_answers
+from safellm._core.plugged import SETTINGS, AnswerView, RequestView, Text, wants_answers
 from safellm.errors import Reason, Refused
 
 NAME = "plugins"
@@ -33,14 +33,14 @@ def guard(call: Call) -> None:
             reason=Reason.MEDIATION_UNSUPPORTED,
             remedy="Use calls over HTTP, or take the guard out of `plugins` in the policy.",
         )
-    fields = [one for one in call.fields if one.kind is Kind.TEXT and one.text and not one.is_key]
+    fields = [one for one in call.fields if _is_text(one)]
     for plugged in guards:
         view = RequestView(
-            provider=call.tools.adapter.name,
+            provider=call.tools.adapter.provider,
             operation=call.route.operation,
             model=call.model,
             streams=call.streams,
-            texts=_texts(fields, call.body.value),
+            texts=_texts(fields, call.body.value, "user"),
         )
         for index, text in plugged.ask(view).items():
             if text != fields[index].text:
@@ -53,13 +53,9 @@ def of_document(call: Call, value: JSON, table: Table) -> bool:
     Raises:
         Refused: one of them refused, or broke.
     """
-    fields = [
-        one
-        for one in read(value, table).fields
-        if one.kind is Kind.TEXT and one.text and not one.is_key and one.trust is Trust.UNTRUSTED
-    ]
+    fields = [one for one in read(value, table).fields if _is_text(one) and one.trust is Trust.UNTRUSTED]
     changed = False
-    for index, text in _asked(call, _texts(fields, value), streams=False).items():
+    for index, text in _asked(call, _texts(fields, value, "assistant"), streams=False).items():
         if text != fields[index].text:
             fields[index].put(text)
             changed = True
@@ -87,7 +83,7 @@ def _asked(call: Call, texts: tuple[Text, ...], *, streams: bool) -> dict[int, s
         if not plugged.answers or not texts:
             continue
         view = AnswerView(
-            provider=call.tools.adapter.name,
+            provider=call.tools.adapter.provider,
             operation=call.route.operation,
             model=call.model,
             streams=streams,
@@ -108,15 +104,24 @@ def _asked(call: Call, texts: tuple[Text, ...], *, streams: bool) -> dict[int, s
     return new
 
 
-def _texts(fields: list[Field], value: JSON) -> tuple[Text, ...]:
+def _is_text(one: Field) -> bool:
+    return one.kind is Kind.TEXT and bool(one.text) and not one.is_key and one.key not in SETTINGS
+
+
+def _texts(fields: list[Field], value: JSON, writer: str) -> tuple[Text, ...]:
     return tuple(
-        Text(text=one.text, role=_role(one, value), own=one.trust is Trust.OWN, place=one.pointer) for one in fields
+        Text(
+            text=one.text,
+            role=_role(one, value, "system" if one.trust is Trust.OWN else writer),
+            own=one.trust is Trust.OWN,
+            place=one.pointer,
+        )
+        for one in fields
     )
 
 
-def _role(one: Field, value: JSON) -> str:
-    """Return the role that the nearest object around a text names."""
-    role = ""
+def _role(one: Field, value: JSON, role: str) -> str:
+    """Return the role that the nearest object around a text names, or the one that is given."""
     for part in one.path:
         if isinstance(value, dict):
             said = value.get("role")

@@ -37,7 +37,9 @@ def guard(call: Call) -> None:
     if rules is None:
         if route.method in _BRINGS_NOTHING or route.template.endswith(_ENDS):
             return
-        raise _refused(f"The endpoint {route.method} {route.template if route.known else call.head.path} keeps what it is sent, or may")
+        raise _refused(
+            f"The endpoint {route.method} {route.template if route.known else call.head.path} keeps what it is sent, or may"
+        )
     if call.head.header(_HEADER):
         raise _refused(f"The header {_HEADER} names somebody whom the provider keeps a profile of")
     body = call.body.value
@@ -63,7 +65,10 @@ def _refuse_keeping(body: dict[str, Any], rules: Retention) -> None:
 
 def _tools(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the tools that a body declares, also inside what a connection is set up with."""
-    for holder in (body, *(inner for name in ("setup", "session", "response") if isinstance(inner := body.get(name), dict))):
+    for holder in (
+        body,
+        *(inner for name in ("setup", "session", "response") if isinstance(inner := body.get(name), dict)),
+    ):
         tools = holder.get("tools")
         yield from (one for one in (tools if isinstance(tools, list) else []) if isinstance(one, dict))
 
