@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from safellm._core.plugged import (
     AnswerGuard,
@@ -141,7 +141,7 @@ def load(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Loa
     """
     for name in settings:
         if name not in names:
-            _wrong(f"There are settings for the plug-in {name!r}, which isn't enabled", f"Add it: plugins = [{name!r}].")
+            raise _wrong(f"There are settings for the plug-in {name!r}, which isn't enabled", f"Add it: plugins = [{name!r}].")
     written = json.dumps([[name, dict(settings.get(name, {}))] for name in names], sort_keys=True, default=str)
     return _load(written, tuple((name, _Settings(settings.get(name, {}))) for name in names), _Register(_registered))
 
@@ -205,13 +205,11 @@ def _load(_written: str, wanted: tuple[tuple[str, _Settings], ...], register_: _
 def _check_one_of_each(name: str, ways: list[Offered]) -> None:
     if not ways:
         known = sorted({one.name for one in offered()})
-        _wrong(
-            f"The plug-in {name!r} isn't installed",
-            "Install its package, or take it out of `plugins`. " + (f"There is: {', '.join(known)}." if known else "There is none."),
-        )
+        there = f"There is: {', '.join(known)}." if known else "There is none."
+        raise _wrong(f"The plug-in {name!r} isn't installed", f"Install its package, or take it out of `plugins`. {there}")
     if len({one.kind for one in ways}) < len(ways):
         sources = " and ".join(sorted({one.source for one in ways}))
-        _wrong(f"The plug-in {name!r} is offered by several packages: {sources}", "Uninstall all of them but one.")
+        raise _wrong(f"The plug-in {name!r} is offered by several packages: {sources}", "Uninstall all of them but one.")
 
 
 def _loaded(way: Offered) -> Factory:
@@ -219,7 +217,10 @@ def _loaded(way: Offered) -> Factory:
         return way.load()
     except Exception as error:  # noqa: BLE001 - whatever a package does when it is imported
         why = type(error).__name__
-    _wrong(f"The plug-in {way.name!r} of {way.source} can't be imported ({why})", f"Try: python -c 'import {way.target.partition(':')[0]}'.")
+    module = way.target.partition(":")[0]
+    raise _wrong(
+        f"The plug-in {way.name!r} of {way.source} can't be imported ({why})", f"Try: python -c 'import {module}'."
+    )
 
 
 def _made(name: str, factory: Factory, arguments: Mapping[str, Any]) -> Any:
@@ -227,13 +228,13 @@ def _made(name: str, factory: Factory, arguments: Mapping[str, Any]) -> Any:
         return factory(**arguments)
     except Exception as error:  # noqa: BLE001 - whatever its constructor does
         why = f"{type(error).__name__}: {error}" if isinstance(error, (TypeError, ConfigurationError)) else type(error).__name__
-    _wrong(f"The plug-in {name!r} can't be made ({why})", f"Look at [plugin_settings.{name}] in the policy.")
+    raise _wrong(f"The plug-in {name!r} can't be made ({why})", f"Look at [plugin_settings.{name}] in the policy.")
 
 
 def _expect(name: str, method: str, *, is_it: bool) -> None:
     if not is_it:
-        _wrong(f"The plug-in {name!r} has no method {method}", "See docs/own-guards.md for what guards and detectors are.")
+        raise _wrong(f"The plug-in {name!r} has no method {method}", "See docs/own-guards.md for what guards and detectors are.")
 
 
-def _wrong(problem: str, remedy: str) -> NoReturn:
-    raise ConfigurationError(problem, remedy=remedy, where="plugins")
+def _wrong(problem: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(problem, remedy=remedy, where="plugins")

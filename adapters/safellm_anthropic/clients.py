@@ -16,48 +16,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anthropic
 from safellm.errors import ConfigurationError
-from safellm_anthropic.construct import Platform, construct
+from safellm_anthropic.construct import construct
+from safellm_anthropic.platforms import ANTHROPIC, AWS, FOUNDRY, GOOGLE_CLOUD, MANTLE, VERTEX, Platform
 from safellm_anthropic.seams import seam, seam_signature
 
 _Class = TypeVar("_Class", bound=type)
 _GUARDED: dict[type, type] = {}  # our class -> the SDK's class that it makes
-
-_ANTHROPIC = Platform(
-    keys=(
-        ("api_key", "anthropic", "ANTHROPIC_API_KEY"),
-        ("auth_token", "anthropic-auth-token", "ANTHROPIC_AUTH_TOKEN"),
-    ),
-    given=("api_key", "auth_token", "credentials", "config", "profile"),
-)
-_FOUNDRY = Platform(
-    keys=(("api_key", "anthropic-foundry", "ANTHROPIC_FOUNDRY_API_KEY"),),
-    given=("api_key", "azure_ad_token_provider"),
-    address=("base_url", "resource"),
-)
-_VERTEX = Platform(
-    given=("access_token", "credentials"),
-    hosts=re.compile(r"(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com|aiplatform\.(?:us|eu)\.rep\.googleapis\.com"),
-)
-_GOOGLE_CLOUD = Platform(
-    given=("credentials", "token_provider", "skip_auth"), hosts=re.compile(r"claude\.googleapis\.com")
-)
-_AWS_KEYS = (
-    "api_key",
-    "auth_token",
-    "aws_access_key",
-    "aws_secret_key",
-    "aws_session_token",
-    "aws_profile",
-    "skip_auth",
-)
-_AWS = Platform(given=_AWS_KEYS, hosts=re.compile(r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws"), signs=True)
-_MANTLE = Platform(given=_AWS_KEYS, hosts=re.compile(r"bedrock-mantle\.[a-z0-9-]+\.api\.aws"), signs=True)
 
 
 class _Factory(type):
@@ -82,12 +51,12 @@ class _Factory(type):
         )
 
 
-def _guards(sdk: Any, *, signs: bool = False) -> Callable[[_Class], _Class]:
+def _guards(sdk: Any, platform: Platform) -> Callable[[_Class], _Class]:
     """Have a class make the SDK's clients, and give it the SDK's signature for programs and editors that inspect it."""
 
     def dress(made: _Class) -> _Class:
-        seam(sdk)
-        if signs:
+        seam(sdk, platform)
+        if platform.signs:
             seam_signature(sdk)
         init: Any = made.__init__  # type: ignore[misc]  # of a class
         own = inspect.signature(init).parameters["safellm"]
@@ -106,100 +75,100 @@ else:
     _Meta = _Factory
 
 
-@_guards(anthropic.Anthropic)
+@_guards(anthropic.Anthropic, ANTHROPIC)
 class Anthropic(anthropic.Anthropic, metaclass=_Meta):
     """`anthropic.Anthropic`, guarded. Takes the SDK's arguments and `safellm=`, a mapping of policy values for this client."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.Anthropic, safellm, options, _ANTHROPIC)
+        construct(self, anthropic.Anthropic, safellm, options, ANTHROPIC)
 
 
-@_guards(anthropic.AsyncAnthropic)
+@_guards(anthropic.AsyncAnthropic, ANTHROPIC)
 class AsyncAnthropic(anthropic.AsyncAnthropic, metaclass=_Meta):
     """`anthropic.AsyncAnthropic`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropic, safellm, options, _ANTHROPIC)
+        construct(self, anthropic.AsyncAnthropic, safellm, options, ANTHROPIC)
 
 
-@_guards(anthropic.AnthropicFoundry)
+@_guards(anthropic.AnthropicFoundry, FOUNDRY)
 class AnthropicFoundry(anthropic.AnthropicFoundry, metaclass=_Meta):
     """`anthropic.AnthropicFoundry`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AnthropicFoundry, safellm, options, _FOUNDRY)
+        construct(self, anthropic.AnthropicFoundry, safellm, options, FOUNDRY)
 
 
-@_guards(anthropic.AsyncAnthropicFoundry)
+@_guards(anthropic.AsyncAnthropicFoundry, FOUNDRY)
 class AsyncAnthropicFoundry(anthropic.AsyncAnthropicFoundry, metaclass=_Meta):
     """`anthropic.AsyncAnthropicFoundry`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropicFoundry, safellm, options, _FOUNDRY)
+        construct(self, anthropic.AsyncAnthropicFoundry, safellm, options, FOUNDRY)
 
 
-@_guards(anthropic.AnthropicVertex)
+@_guards(anthropic.AnthropicVertex, VERTEX)
 class AnthropicVertex(anthropic.AnthropicVertex, metaclass=_Meta):
     """`anthropic.AnthropicVertex`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AnthropicVertex, safellm, options, _VERTEX)
+        construct(self, anthropic.AnthropicVertex, safellm, options, VERTEX)
 
 
-@_guards(anthropic.AsyncAnthropicVertex)
+@_guards(anthropic.AsyncAnthropicVertex, VERTEX)
 class AsyncAnthropicVertex(anthropic.AsyncAnthropicVertex, metaclass=_Meta):
     """`anthropic.AsyncAnthropicVertex`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropicVertex, safellm, options, _VERTEX)
+        construct(self, anthropic.AsyncAnthropicVertex, safellm, options, VERTEX)
 
 
-@_guards(anthropic.AnthropicGoogleCloud)
+@_guards(anthropic.AnthropicGoogleCloud, GOOGLE_CLOUD)
 class AnthropicGoogleCloud(anthropic.AnthropicGoogleCloud, metaclass=_Meta):
     """`anthropic.AnthropicGoogleCloud`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AnthropicGoogleCloud, safellm, options, _GOOGLE_CLOUD)
+        construct(self, anthropic.AnthropicGoogleCloud, safellm, options, GOOGLE_CLOUD)
 
 
-@_guards(anthropic.AsyncAnthropicGoogleCloud)
+@_guards(anthropic.AsyncAnthropicGoogleCloud, GOOGLE_CLOUD)
 class AsyncAnthropicGoogleCloud(anthropic.AsyncAnthropicGoogleCloud, metaclass=_Meta):
     """`anthropic.AsyncAnthropicGoogleCloud`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropicGoogleCloud, safellm, options, _GOOGLE_CLOUD)
+        construct(self, anthropic.AsyncAnthropicGoogleCloud, safellm, options, GOOGLE_CLOUD)
 
 
-@_guards(anthropic.AnthropicAWS, signs=True)
+@_guards(anthropic.AnthropicAWS, AWS)
 class AnthropicAWS(anthropic.AnthropicAWS, metaclass=_Meta):
     """`anthropic.AnthropicAWS`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AnthropicAWS, safellm, options, _AWS)
+        construct(self, anthropic.AnthropicAWS, safellm, options, AWS)
 
 
-@_guards(anthropic.AsyncAnthropicAWS, signs=True)
+@_guards(anthropic.AsyncAnthropicAWS, AWS)
 class AsyncAnthropicAWS(anthropic.AsyncAnthropicAWS, metaclass=_Meta):
     """`anthropic.AsyncAnthropicAWS`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropicAWS, safellm, options, _AWS)
+        construct(self, anthropic.AsyncAnthropicAWS, safellm, options, AWS)
 
 
-@_guards(anthropic.AnthropicBedrockMantle, signs=True)
+@_guards(anthropic.AnthropicBedrockMantle, MANTLE)
 class AnthropicBedrockMantle(anthropic.AnthropicBedrockMantle, metaclass=_Meta):
     """`anthropic.AnthropicBedrockMantle`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AnthropicBedrockMantle, safellm, options, _MANTLE)
+        construct(self, anthropic.AnthropicBedrockMantle, safellm, options, MANTLE)
 
 
-@_guards(anthropic.AsyncAnthropicBedrockMantle, signs=True)
+@_guards(anthropic.AsyncAnthropicBedrockMantle, MANTLE)
 class AsyncAnthropicBedrockMantle(anthropic.AsyncAnthropicBedrockMantle, metaclass=_Meta):
     """`anthropic.AsyncAnthropicBedrockMantle`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
-        construct(self, anthropic.AsyncAnthropicBedrockMantle, safellm, options, _MANTLE)
+        construct(self, anthropic.AsyncAnthropicBedrockMantle, safellm, options, MANTLE)
 
 
 class _Bedrock:

@@ -3,42 +3,21 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 from safellm.errors import ConfigurationError
 from safellm_anthropic.adapter import ADAPTER
 from safellm_anthropic.errors import native_error
+from safellm_anthropic.platforms import Platform, follow, is_given, refuse_own_credential
 from safellm_anthropic.quiet import quieten_log, refuse_content, without_content
 from safellm_anthropic.signing import sign_below
 
 if TYPE_CHECKING:
     from safellm._core.origin import Origin
     from safellm.client import Setup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """What is to be known of one kind of client.
-
-    Attributes:
-        keys: (argument, name in the vault, variable) of the keys that safellm may manage, in order of preference.
-        given: Arguments that carry a credential of the program's own.
-        address: Arguments that say where to send.
-        hosts: Hosts that the SDK itself makes from a region or a project; None where there is only one.
-        chain: The SDK looks further for credentials by itself (profiles, workload identities, a cloud's own ways).
-        signs: Requests are signed over their body.
-    """
-
-    keys: tuple[tuple[str, str, str], ...] = ()
-    given: tuple[str, ...]
-    address: tuple[str, ...] = ("base_url",)
-    hosts: re.Pattern[str] | None = None
-    chain: bool = True
-    signs: bool = False
 
 
 def construct(
@@ -56,7 +35,7 @@ def construct(
     Raises:
         ConfigurationError: something can't be guarded, or may not be used here.
     """
-    from safellm.client import bind, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
+    from safellm.client import prepare  # noqa: PLC0415 - the guard's modules load when a client is made
     from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
     quieten_log()
@@ -66,14 +45,13 @@ def construct(
     if driver is not None:
         # A copy of a guarded client (`with_options`): same transport, same keys; the address may be another one.
         _refuse_borrowed(settings, options, platform)
+        refuse_own_credential(driver, options, platform)
         base.__init__(client, **options)
         without_content(client)
-        bind(driver, client.base_url)
+        follow(driver, client, options, platform)
         return
     setup = prepare(ADAPTER, settings, sdk=f"anthropic {anthropic.__version__}")
-    in_code = any(_is_given(options.get(name)) for name in platform.address) or "base_url" in (
-        options.get("config") or {}
-    )
+    in_code = platform.is_said(options)
     _manage_keys(setup, options, platform)
     base.__init__(client, **options)
     without_content(client)
@@ -87,7 +65,7 @@ def construct(
 
 def _manage_keys(setup: Setup, options: dict[str, Any], platform: Platform) -> None:
     setup.take_grant(options, *(argument for argument, _, _ in platform.keys))
-    if any(_is_given(options.get(name)) for name in platform.given):
+    if any(is_given(options.get(name)) for name in platform.given):
         setup.refuse_own_key()
         if setup.policy.is_strict:
             raise ConfigurationError(
@@ -113,8 +91,6 @@ def _manage_keys(setup: Setup, options: dict[str, Any], platform: Platform) -> N
 
 
 def _origin(client: Any, setup: Setup, platform: Platform) -> Origin:
-    from dataclasses import replace  # noqa: PLC0415
-
     from safellm._core.origin import Origin  # noqa: PLC0415
     from safellm.client import origin_of  # noqa: PLC0415
 
@@ -124,19 +100,15 @@ def _origin(client: Any, setup: Setup, platform: Platform) -> Origin:
         origin = Origin("https", "claude.googleapis.com", 443)
     else:
         origin = origin_of(client.base_url)
-    if platform.hosts is not None and platform.hosts.fullmatch(origin.host) and origin.scheme == "https":
+    if platform.is_own(origin):
         setup.adapter = replace(ADAPTER, origins=(origin,))
     return origin
 
 
 def _refuse_borrowed(settings: Mapping[str, object] | None, options: Mapping[str, Any], platform: Platform) -> None:
     names = (*platform.given, *(argument for argument, _, _ in platform.keys))
-    if settings is not None or not any(_is_given(options.get(name)) for name in names):
+    if settings is not None or not any(is_given(options.get(name)) for name in names):
         raise ConfigurationError(
             "The http_client already belongs to a guarded client, with its policy and its keys",
             remedy="Use that client's with_options(), or give this one an http_client of its own.",
         )
-
-
-def _is_given(value: object) -> bool:
-    return value is not None and not isinstance(value, anthropic.NotGiven)

@@ -15,6 +15,7 @@ from typing import Any
 
 from safellm.errors import Refused
 from safellm_anthropic.errors import native_error
+from safellm_anthropic.platforms import Platform, follow, refuse_own_credential
 from safellm_anthropic.quiet import refuse_content
 
 # Signs the request that leaves: the SDK's own method, bound to the client that is calling. Set before each call.
@@ -22,7 +23,7 @@ SIGNER: ContextVar[Any] = ContextVar("safellm_anthropic_signer", default=None)
 _SEAMED: set[type] = set()
 
 
-def seam(sdk: type) -> None:
+def seam(sdk: type, platform: Platform) -> None:
     """Prepare one of the SDK's client classes. Twice is the same as once."""
     if sdk in _SEAMED:
         return
@@ -30,7 +31,7 @@ def seam(sdk: type) -> None:
     _seam_error(sdk)
     _seam_address(sdk)
     for name in ("copy", "with_options"):
-        _seam_copy(sdk, name)
+        _seam_copy(sdk, name, platform)
 
 
 def seam_signature(sdk: type) -> None:
@@ -109,18 +110,18 @@ def _seam_address(sdk: type) -> None:
     sdk.base_url = property(get, put, doc=original.__doc__)  # type: ignore[attr-defined]  # the SDK's own property
 
 
-def _seam_copy(sdk: type, name: str) -> None:
+def _seam_copy(sdk: type, name: str, platform: Platform) -> None:
     original = getattr(sdk, name)
 
     @functools.wraps(original)
     def copy(self: Any, *args: Any, **options: Any) -> Any:
-        from safellm.client import bind  # noqa: PLC0415
         from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
         driver, http_client = _driver(self), options.get("http_client")
         if driver is None:
             return original(self, *args, **options)
         refuse_content(options.get("open_telemetry"))
+        refuse_own_credential(driver, options, platform)
         if http_client is None:
             options["http_client"] = (
                 self._client
@@ -129,8 +130,8 @@ def _seam_copy(sdk: type, name: str) -> None:
             # Another HTTP client gets this client's guard: its policy, its keys, its bounds (THREATS E.4).
             options["http_client"] = guard_client(own_copy(http_client), driver)
         made = original(self, *args, **options)
-        if options.get("base_url") is not None:
-            bind(driver, made.base_url)
+        # A credential of its own may bring another address: the SDK drops the one that came with the credential before.
+        follow(driver, made, options, platform)
         return made
 
     setattr(sdk, name, copy)

@@ -191,8 +191,6 @@ class AnswerRules:
                 text = text.replace(self.echo.canary.planted, "")  # the provider repeats the system text
             read = read or self.echo.may_hold(text)
         if not read and not self._may_hold(text):
-            if (hearing := self._hearing(kind, shown=shown)) is not None:
-                hearing.append(text)
             return text
         channel = self.channel(kind, tool, parameter, shown=shown)
         return channel.feed(text) + channel.finish()

@@ -1,6 +1,6 @@
 """What a model may not give away: secrets that this conversation never held, and the canary of its system text (THREATS O.6).
 
-An answer is searched after it was made harmless and before hidden values come back, so what the program itself sent is never touched.
+An answer is searched after it was made harmless and before hidden values come back, so no value that the program hid is touched.
 Three filters, each with the property that any cut of a text gives the same text:
 
 * registered secrets, in the forms that `detection.registered` knows; held back is the beginning of such a form;
@@ -248,6 +248,7 @@ class Canary:
         patterns: Its forms, with anything between their characters.
         ordered: Letters and digits of its forms, in order.
         shingles: Runs of letters and digits of the system text.
+        shortest: Letters and digits of its shortest form.
     """
 
     planted: str = field(repr=False)
@@ -255,9 +256,13 @@ class Canary:
     patterns: tuple[re.Pattern[str], ...] = field(repr=False)
     ordered: list[str] = field(repr=False)
     shingles: frozenset[str] = field(repr=False)
+    shortest: int
 
     def spans(self, text: str) -> list[Span]:
         """Return where the canary stands in any form."""
+        squeezed = squeeze(text) if len(text) >= self.shortest else ""
+        if not any(form in squeezed for form in self.ordered):
+            return []
         return merged(match.span() for pattern in self.patterns for match in pattern.finditer(text))
 
     def open_from(self, text: str) -> int:
@@ -297,7 +302,7 @@ def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> 
     gap = f"[^0-9A-Za-z]{{0,{_GAP}}}"
     patterns = tuple(re.compile(gap.join(form), re.IGNORECASE | re.ASCII) for form in ordered)
     shingles = frozenset(one for text in system for one in _shingles(squeeze(text)))
-    return Canary(planted, action, patterns, ordered, shingles)
+    return Canary(planted, action, patterns, ordered, shingles, min(map(len, ordered)))
 
 
 def squeeze(text: str) -> str:

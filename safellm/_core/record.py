@@ -352,7 +352,7 @@ def _is_flat(value: object) -> bool:
 
 def _are_keys(fields: Mapping[str, JSON]) -> bool:
     """Return whether all keys are ASCII, also those one level down; they are text, or `orjson` would have refused them."""
-    inner = [cast("dict[str, JSON]", value) for value in fields.values() if type(value) is dict]
+    inner = [value for value in fields.values() if type(value) is dict]
     return all("".join(one).isascii() for one in (fields, *inner))
 
 

@@ -24,6 +24,7 @@ from safellm.cli import (
     discover,
     doctor,
     grant,
+    guard,
     init,
     keys,
     policy,
@@ -51,6 +52,7 @@ _ORDER = (
     "broker",
     "scan",
     "policy",
+    "guard",
     "budget",
     "usage",
     "audit",
@@ -121,6 +123,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=_KEYS)
 app.add_typer(grant.app, name="grant", rich_help_panel=_KEYS)
 app.add_typer(broker.app, name="broker", rich_help_panel=_KEYS)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MONEY)
+app.add_typer(guard.app, name="guard", rich_help_panel=_MONEY)
 app.add_typer(budget.app, name="budget", rich_help_panel=_MONEY)
 app.command("usage", rich_help_panel=_MONEY)(usage.usage)
 app.add_typer(audit.app, name="audit", rich_help_panel=_TRAIL)

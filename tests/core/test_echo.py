@@ -138,7 +138,10 @@ def test_answer_passes_byte_for_byte_when_it_holds_no_secret() -> None:
     assert answer(exchange, [raw], "text/event-stream") == raw
 
 
-PIECES = [SECRET, SECRET[:9], SECRET[9:], OTHER, OTHER[:6], json.dumps(OTHER)[1:-1], *(FORMS[one](SECRET) for one in FORMS), "sk-", "A1b2", " ", "\n", "x", "é", "\u200b", CORE, CORE[:7], CORE[7:], CORE[::-1], " ".join(CORE[:9]), "          ", "key="]  # fmt: skip
+PIECES = [
+    SECRET, SECRET[:9], SECRET[9:], OTHER, OTHER[:6], json.dumps(OTHER)[1:-1], *(FORMS[one](SECRET) for one in FORMS),
+    "sk-", "A1b2", " ", "\n", "x", "é", "\u200b", CORE, CORE[:7], CORE[7:], CORE[::-1], " ".join(CORE[:9]), " " * 10, "key=",
+]  # fmt: skip
 
 
 @settings(max_examples=120, deadline=None)

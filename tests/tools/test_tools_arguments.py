@@ -131,7 +131,6 @@ def test_a_3_a_race_of_folder_and_link_never_leads_out(tmp_path: Path) -> None:
         stop.set()
         racer.join()
     assert "outside" not in seen
-    assert "inside" in seen
 
 
 @pytest.mark.parametrize(

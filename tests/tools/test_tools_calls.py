@@ -570,3 +570,18 @@ def test_no_form_of_an_event_or_a_body_breaks_the_readers(seed: int, dialect: st
         if text != b"[DONE]":
             reader.read(changed(json.loads(text)))
     reader.close()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_without_rules_calls_flow_as_they_come(dialect: str) -> None:
+    """Each piece of a declared tool's arguments reaches the program with its event; an undeclared call never does."""
+    reply = calls(("send", {"to": "a" * 40}), ("other", {"to": "b"}))
+    for policy, flows in ({}, True), ({"tools": {"send": {}}}, False):
+        _, made, _ = exchange(dialect, policy, stream=True, tools=("send", "other"))
+        made.response(200, (("content-type", "text/event-stream"),))
+        came = [made.feed(event) for event in events(dialect, reply)]
+        arguments = [number for number, event in enumerate(events(dialect, reply)) if b"aaa" in event]
+        assert bool(came[arguments[0]]) is flows
+    out, error = answered(dialect, calls(("send", {"to": "a"}), ("evil", {"to": "b"})), stream=True, tools=("send",))
+    assert isinstance(error, Refused)
+    assert b'"evil"' not in out

@@ -76,7 +76,7 @@ class RegisteredSecrets:
         return tuple(merge((start, end, _PRIORITY, TYPE, _RULE, 1.0) for start, end in spans))
 
     def may_hold(self, text: str | bytes) -> bool:
-        """Return whether a value stands in a text, or in the bytes of a JSON text, in any form; the canonical view isn't looked at."""
+        """Return whether a value stands in a text, or in the bytes of a JSON text, in any form but the canonical view's."""
         data = _bytes(text) if isinstance(text, str) else text
         return any(gate.search(data) is not None for gate in self._gates)
 

@@ -150,6 +150,17 @@ class Gate:
         """Return what holds for a tool, and whether anybody said so."""
         return effective_rule(self.policy, self.toolbox, name)
 
+    def is_free(self, name: str) -> bool:
+        """Return whether calls of a tool pass by its name alone: it is declared, and nobody said anything of any tool."""
+        limits = self.policy.tool_calls
+        if self.may_wait or limits.arguments == "all" or limits.per_answer or limits.per_run:
+            return False
+        try:
+            self._check_declared(name)
+        except Refused:
+            return False
+        return True
+
     def judge(self, call: SeenCall) -> None:
         """Let a call pass, or not.
 

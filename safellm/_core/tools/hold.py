@@ -1,9 +1,9 @@
 """Holds the events of tool calls in a stream until all calls of the answer are judged; text goes on flowing past them.
 
-Of an answer that isn't streamed the program gets every call or, if one is refused, none. So it is here: from the first call on,
-events wait for the end of the answer, in their order; nothing of a turn that calls tools can be done earlier. Only pieces of texts
-that began before the call pass. A refusal is raised with the next bytes, or at the end: what came before the first call reaches
-the program, whatever the chunks were.
+Where neither policy nor program says anything of tools, calls of declared ones flow as they come. Elsewhere an answer's calls come
+all, or none if one is refused, as without streaming: from the first call on, events wait for the end of the answer, in their order.
+Only pieces of texts that began before pass. A refusal is raised with the next bytes, or at the end: what came before reaches the
+program, whatever the chunks were.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -44,6 +44,7 @@ class Hold:
     _places: set[Hashable] = field(default_factory=set)  # what the held events belong to
     _tail: bytes = b""
     _near: bool = False
+    _binds: bool = False  # a call came that has to be judged
 
     def may_judge(self, data: bytes) -> bool:
         """Return whether these bytes, the next ones of the stream, may complete a call; asked for each of them in turn."""
@@ -111,12 +112,21 @@ class Hold:
         for call in (*said.ended, *said.whole):
             self.gate.judge(call)
         waits = said.holds or said.whole or said.ended or self._calls.open or self._held
-        if waits and not self.gate.policy.observes:
-            self._hold(raw, said, out)
-        else:
+        if not waits or self.gate.policy.observes:
             out.append(raw)
+        elif self._is_free(said):
+            out += [*self._release(), raw]
+        else:
+            self._hold(raw, said, out)
         if said.final:
             out += self._release()
+
+    def _is_free(self, said: EventCalls) -> bool:
+        """Return whether every call up to here passes by its name, and each name is whole: its arguments have begun."""
+        under_way = self._calls.open.values()
+        named = [*(one.name for one in under_way if one.has_begun), *(one.name for one in (*said.ended, *said.whole))]
+        self._binds = self._binds or not all(self.gate.is_free(name) for name in named)
+        return not self._binds and all(one.has_begun for one in under_way)
 
     def _hold(self, raw: bytes, said: EventCalls, out: list[bytes]) -> None:
         if said.flows and not said.holds and self._places.isdisjoint(said.places):

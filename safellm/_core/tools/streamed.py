@@ -33,6 +33,11 @@ class OpenCall:
     whole: Any = None  # arguments that came at once, with the call's beginning
     parts: list[Any] = field(default_factory=list)  # texts by JSON path
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its arguments have begun, so that its name is whole."""
+        return bool(self.texts) or self.whole is not None or bool(self.parts)
+
     def add(self, piece: Any) -> None:
         """Take the next piece of its arguments: a text, or all of them at once."""
         if isinstance(piece, str):
