@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from safellm._core.grant import Grant as Grant
     from safellm.anthropic import Anthropic as Anthropic
     from safellm.anthropic import AsyncAnthropic as AsyncAnthropic
+    from safellm.audit.call_report import CallReport as CallReport
+    from safellm.audit.call_report import report as report
     from safellm.audit.page import report_page as report_page
     from safellm.auto import install as install
     from safellm.auto import uninstall as uninstall
@@ -63,6 +65,7 @@ __all__ = [
     "AsyncOpenAI",
     "AzureOpenAI",
     "BudgetWarning",
+    "CallReport",
     "ConfigurationError",
     "Finding",
     "Grant",
@@ -95,6 +98,7 @@ __all__ = [
     "redact",
     "register_secret",
     "register_values",
+    "report",
     "report_page",
     "restore",
     "run",
@@ -112,6 +116,7 @@ _LATE = {
     "AsyncAzureOpenAI": "safellm.openai",
     "AsyncOpenAI": "safellm.openai",
     "AzureOpenAI": "safellm.openai",
+    "CallReport": "safellm.audit.call_report",
     "Finding": "safellm._core.detection.finding",
     "Grant": "safellm._core.grant",
     "OpenAI": "safellm.openai",
@@ -143,6 +148,7 @@ _LATE = {
     "redact": "safellm.redaction",
     "register_secret": "safellm.client",
     "register_values": "safellm.client",
+    "report": "safellm.audit.call_report",
     "report_page": "safellm.audit.page",
     "restore": "safellm.redaction",
     "scope": "safellm.stores.scopes",

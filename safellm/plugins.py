@@ -99,7 +99,13 @@ def register(name: str, factory: Factory) -> None:
 def offered() -> list[Offered]:
     """Return all that could be enabled here; loads none of it."""
     found = [
-        Offered(name=name, kind="", source="this process", target=getattr(factory, "__qualname__", ""), load=lambda one=factory: one)  # type: ignore[misc]
+        Offered(
+            name=name,
+            kind="",
+            source="this process",
+            target=getattr(factory, "__qualname__", ""),
+            load=lambda one=factory: one,
+        )  # type: ignore[misc]
         for name, factory in _registered.items()
     ]
     return [*found, *_installed()]
@@ -141,7 +147,9 @@ def load(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Loa
     """
     for name in settings:
         if name not in names:
-            raise _wrong(f"There are settings for the plug-in {name!r}, which isn't enabled", f"Add it: plugins = [{name!r}].")
+            raise _wrong(
+                f"There are settings for the plug-in {name!r}, which isn't enabled", f"Add it: plugins = [{name!r}]."
+            )
     written = json.dumps([[name, dict(settings.get(name, {}))] for name in names], sort_keys=True, default=str)
     return _load(written, tuple((name, _Settings(settings.get(name, {}))) for name in names), _Register(_registered))
 
@@ -206,10 +214,14 @@ def _check_one_of_each(name: str, ways: list[Offered]) -> None:
     if not ways:
         known = sorted({one.name for one in offered()})
         there = f"There is: {', '.join(known)}." if known else "There is none."
-        raise _wrong(f"The plug-in {name!r} isn't installed", f"Install its package, or take it out of `plugins`. {there}")
+        raise _wrong(
+            f"The plug-in {name!r} isn't installed", f"Install its package, or take it out of `plugins`. {there}"
+        )
     if len({one.kind for one in ways}) < len(ways):
         sources = " and ".join(sorted({one.source for one in ways}))
-        raise _wrong(f"The plug-in {name!r} is offered by several packages: {sources}", "Uninstall all of them but one.")
+        raise _wrong(
+            f"The plug-in {name!r} is offered by several packages: {sources}", "Uninstall all of them but one."
+        )
 
 
 def _loaded(way: Offered) -> Factory:
@@ -227,13 +239,19 @@ def _made(name: str, factory: Factory, arguments: Mapping[str, Any]) -> Any:
     try:
         return factory(**arguments)
     except Exception as error:  # noqa: BLE001 - whatever its constructor does
-        why = f"{type(error).__name__}: {error}" if isinstance(error, (TypeError, ConfigurationError)) else type(error).__name__
+        why = (
+            f"{type(error).__name__}: {error}"
+            if isinstance(error, (TypeError, ConfigurationError))
+            else type(error).__name__
+        )
     raise _wrong(f"The plug-in {name!r} can't be made ({why})", f"Look at [plugin_settings.{name}] in the policy.")
 
 
 def _expect(name: str, method: str, *, is_it: bool) -> None:
     if not is_it:
-        raise _wrong(f"The plug-in {name!r} has no method {method}", "See docs/own-guards.md for what guards and detectors are.")
+        raise _wrong(
+            f"The plug-in {name!r} has no method {method}", "See docs/own-guards.md for what guards and detectors are."
+        )
 
 
 def _wrong(problem: str, remedy: str) -> ConfigurationError:

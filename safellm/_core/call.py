@@ -154,6 +154,7 @@ class Call:
     findings: Counts[str] = field(default_factory=Counts)
     hidden_removed: int = 0
     retention_changes: list[str] = field(default_factory=list)  # keys of the body that were set, replaced or taken out
+    upload_counts: Counts[str] = field(default_factory=Counts)  # lines of files
     untrusted_sources: tuple[str, ...] = ()  # where text of others in it came from
     injection_score: int = 0  # of that text, in thousandths
     injection_signals: set[str] = field(default_factory=set)

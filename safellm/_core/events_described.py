@@ -107,6 +107,7 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
         "Keys of the request that were set, replaced by a pseudonym or taken out, so that the provider keeps nothing.",
         _TEXTS,
     ),
+    "safellm.upload.counts": ("Lines of uploaded files, and how many of them stand there twice.", _COUNTS),
     "safellm.untrusted.sources": (
         "Where text came from that neither the program nor its user wrote: tool:NAME, document, file, marked:SOURCE.",
         _TEXTS,
@@ -172,7 +173,7 @@ EVENTS: Final[tuple[Event, ...]] = (
         ),
         may=(
             "safellm.key.ref", "safellm.grant.id", "gen_ai.request.model", "gen_ai.request.max_tokens",
-            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.retention.changes",
+            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.retention.changes", "safellm.upload.counts",
             "safellm.untrusted.sources",
             "safellm.injection.score", "safellm.injection.signals", "safellm.would_refuse",
             "safellm.content.binary_bytes", "safellm.content.sealed_in", "http.request.resend_count", "user.id",

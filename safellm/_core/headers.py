@@ -1,6 +1,6 @@
 """Which headers of a request are searched: those that a program fills, and that aren't where a credential belongs.
 
-* Headers that the SDK and the HTTP library write themselves are left alone, and those whose name says that they carry a
+* Headers that the SDK, the HTTP library and a tracer write themselves are left alone, and those whose name says that they carry a
   credential: an SDK or a gateway needs it there. The key's own header is decided by `egress` and the vault.
 * The provider's own headers hold identifiers: only secrets are hidden there.
 * In all others secrets and personal data are hidden as in a body, by placeholders, which are made of characters that a header
@@ -33,6 +33,9 @@ _IDEMPOTENCY = "idempotency-key"
 _WORDS = re.compile(r"[-_.]")
 # An SDK's or a browser's own: too short, and too plain, for anything else.
 _AGENT = re.compile(r"[A-Za-z]{1,16}/(?:Python|JS) [0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
+# W3C Trace Context, section 3.2: random numbers of a tracer, which look like a secret and break a trace when they change.
+_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_PLAIN = {"user-agent": _AGENT, "traceparent": _TRACE}
 
 
 def header_fields(head: RequestHead, changed: dict[str, str]) -> list[Field]:
@@ -58,7 +61,8 @@ def header_fields(head: RequestHead, changed: dict[str, str]) -> list[Field]:
 
 
 def _is_searched(name: str, value: str) -> bool:
-    return _is_programs(name) and (name != "user-agent" or _AGENT.fullmatch(value) is None)
+    plain = _PLAIN.get(name)
+    return _is_programs(name) and (plain is None or plain.fullmatch(value) is None)
 
 
 @lru_cache(maxsize=512)

@@ -113,6 +113,8 @@ def _tools(value: Any, table: Table, key: str) -> Iterator[str]:
             if name in _TOOL_LISTS and not table.is_free(name, key):
                 for one in item if isinstance(item, list) else [item]:
                     yield from _tool_names(name, one)
+        if value.get("type") == "tool_definition" and not table.is_free("definition", key):
+            yield from _tool_names("tools", value.get("definition"))  # one that a message adds to a conversation
         if not key:
             if value.get(_SEARCH) is not None:
                 yield "web_search"

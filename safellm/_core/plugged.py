@@ -188,17 +188,28 @@ class Plugged:
             return {}
         if isinstance(verdict, Refuse):
             raise Refused(
-                str(verdict.what), guard=self.id, reason=Reason.PLUGIN_REFUSED, remedy=str(verdict.remedy), status=400, sent=sent
+                str(verdict.what),
+                guard=self.id,
+                reason=Reason.PLUGIN_REFUSED,
+                remedy=str(verdict.remedy),
+                status=400,
+                sent=sent,
             )
         if isinstance(verdict, Change):
-            if sent and view.streams and any(view.texts[i].text != t for i, t in verdict.texts.items() if _is_place(i, view)):
+            if (
+                sent
+                and view.streams
+                and any(view.texts[i].text != t for i, t in verdict.texts.items() if _is_place(i, view))
+            ):
                 raise broken(self.id, "wants to change a streamed answer, which can't be changed", sent=sent)
             if all(_is_place(index, view) and isinstance(text, str) for index, text in verdict.texts.items()):
                 return verdict.texts
             raise broken(self.id, "changes a text that isn't there", sent=sent)
         if hasattr(verdict, "close") and hasattr(verdict, "__await__"):
             verdict.close()
-            raise broken(self.id, "is asynchronous; write plain functions, they run in a thread of their own", sent=sent)
+            raise broken(
+                self.id, "is asynchronous; write plain functions, they run in a thread of their own", sent=sent
+            )
         raise broken(self.id, f"said something that is no verdict ({type(verdict).__name__})", sent=sent)
 
 
@@ -259,7 +270,9 @@ class DetectorFinder:
     def _finding(self, one: Found, length: int) -> Finding:
         kind, start, end = (getattr(one, name, None) for name in ("type", "start", "end"))
         if not isinstance(kind, str) or _TYPE.fullmatch(kind) is None or kind == _TAKEN:
-            raise broken(f"plugin:{self._name}", "found something whose type is no name of capitals, digits and underscores")
+            raise broken(
+                f"plugin:{self._name}", "found something whose type is no name of capitals, digits and underscores"
+            )
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
             raise broken(f"plugin:{self._name}", "found something outside the text")
         return Finding(type=kind, rule=f"plugin.{self._name}", start=start, end=end, confidence=float(one.confidence))

@@ -52,7 +52,7 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     if resent := _resend_count(head):
         fields["http.request.resend_count"] = resent
     if (
-        call.findings or call.would_refuse or call.hidden_removed or call.retention_changes
+        call.findings or call.would_refuse or call.hidden_removed or call.retention_changes or call.upload_counts
         or call.untrusted_sources or call.injection_score or call.injection_signals
     ):  # fmt: skip
         _add_found(fields, call)
@@ -65,6 +65,7 @@ def _add_found(fields: dict[str, JSON], call: Call) -> None:
         ("safellm.redaction.counts", dict(sorted(call.findings.items()))),
         ("safellm.input.hidden_removed", call.hidden_removed),
         ("safellm.retention.changes", list[JSON](call.retention_changes)),
+        ("safellm.upload.counts", {name: count for name, count in call.upload_counts.items() if count}),
         ("safellm.untrusted.sources", _sources(call.untrusted_sources)),
         ("safellm.injection.score", call.injection_score),
         ("safellm.injection.signals", list[JSON](sorted(call.injection_signals))),

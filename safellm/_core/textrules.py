@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MOST_WORDS: Final = 1000  # of one rule; an index of registered values holds a million
 # Types that detectors give. What happens to them stands in `redaction.types`: a rule may find more of them, not let them pass.
@@ -26,7 +26,8 @@ class TextRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="Its name, as findings and `safellm redact --explain` show it."
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$",
+        description="Its name, as findings and `safellm redact --explain` show it.",
     )
     words: tuple[Word, ...] = Field(
         (), max_length=MOST_WORDS, description="Texts to be found; a space stands for any white space."
@@ -35,22 +36,17 @@ class TextRule(BaseModel):
         None, description="What to find, in RE2's syntax. With a group, the group is what is found."
     )
     type: str = Field(
-        "", pattern=r"^([A-Z][A-Z0-9_]{0,31})?$", description="What placeholders and records call it; default: from the name."
+        "",
+        pattern=r"^([A-Z][A-Z0-9_]{0,31})?$",
+        description="What placeholders and records call it; default: from the name.",
     )
     action: Literal["mask", "remove", "block", "allow"] | None = Field(
         None, description="What happens to it: mask (the default), remove, block, or allow, which only counts it."
     )
     ignore_case: bool = Field(False, description="Find it in capitals and small letters alike.")
-    whole_words: bool = Field(True, description="A word counts where no letter or digit touches it; false: also inside others.")
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            from safellm._core.detection.own import check_pattern  # noqa: PLC0415 - loads the engine
-
-            check_pattern(value)
-        return value
+    whole_words: bool = Field(
+        True, description="A word counts where no letter or digit touches it; false: also inside others."
+    )
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> TextRule:
@@ -65,6 +61,12 @@ class TextRule(BaseModel):
             msg = r"whole_words belongs to words; write \b into the pattern"
         if msg is not None:
             raise ValueError(msg)
+        from safellm._core.detection.own import OwnRules, check_pattern  # noqa: PLC0415 - loads the engine
+
+        if self.pattern is not None:
+            check_pattern(self.pattern)
+        else:
+            OwnRules([self])
         return self
 
     @cached_property

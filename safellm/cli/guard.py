@@ -13,7 +13,9 @@ import typer
 from safellm.cli.show import AsJson, cell, make_console, make_table, print_json, say
 from safellm.errors import ConfigurationError
 
-app = typer.Typer(help="Guards and detectors of your own: see what is installed, begin a new one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Guards and detectors of your own: see what is installed, begin a new one.", no_args_is_help=True
+)
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
@@ -29,7 +31,9 @@ class Kind(StrEnum):
 def new(
     name: Annotated[str, typer.Argument(help="What the policy will call it: small letters, digits and hyphens.")],
     *,
-    kind: Annotated[Kind, typer.Option(help="guard: refuses or changes whole calls; detector: finds values to hide.")] = Kind.GUARD,
+    kind: Annotated[
+        Kind, typer.Option(help="guard: refuses or changes whole calls; detector: finds values to hide.")
+    ] = Kind.GUARD,
     folder: Annotated[Path, typer.Option(help="Where its folder is made.")] = Path(),
     json: AsJson = False,
 ) -> None:
@@ -63,7 +67,9 @@ def new(
     except FileExistsError:
         raise ConfigurationError(f"{target} is there already", remedy="Take another name or --folder.") from None
     except OSError as error:
-        raise ConfigurationError(f"{target} can't be written ({error.strerror})", remedy="Take another --folder.") from None
+        raise ConfigurationError(
+            f"{target} can't be written ({error.strerror})", remedy="Take another --folder."
+        ) from None
     if json:
         print_json({"folder": str(target), "files": list(files)})
         return
@@ -90,9 +96,7 @@ def list_(*, json: AsJson = False) -> None:
         *((name, "missing", True, "", "") for name in missing),
     ]
     if json:
-        print_json(
-            [dict(zip(("name", "kind", "enabled", "source", "target"), row, strict=True)) for row in rows]
-        )
+        print_json([dict(zip(("name", "kind", "enabled", "source", "target"), row, strict=True)) for row in rows])
     elif not rows:
         say("No guards or detectors of your own are installed. Begin one: safellm guard new NAME")
     else:

@@ -46,6 +46,9 @@ def scan(  # noqa: PLR0913 - the places and forms of a report
     install_hook: Annotated[
         bool, typer.Option("--install-hook", help="Have git run this before every commit here.")
     ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="The files are JSON lines for training or a batch: look at each line.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Find secrets in files, notebooks with their outputs, shell histories and git history.
@@ -58,6 +61,9 @@ def scan(  # noqa: PLR0913 - the places and forms of a report
         raise ConfigurationError("--json and --sarif exclude each other", remedy="Choose one.")
     if severity not in SEVERITIES:
         raise ConfigurationError("There is no such severity", remedy=f"Use one of {', '.join(SEVERITIES)}.")
+    if training:
+        _training(paths or [], json=json)
+        return
     if install_hook:
         _install_hook(Path())
         return
@@ -94,6 +100,36 @@ def scan(  # noqa: PLR0913 - the places and forms of a report
     else:
         _print(report)
     if report.leaks:
+        raise typer.Exit(PROBLEM)
+
+
+def _training(paths: list[Path], *, json: bool) -> None:
+    """Print what there is to say of each line of training files: doubles, hidden characters, orders, secrets, personal data."""
+    from safellm._core.detection.scanner import compile_scanner
+    from safellm._core.textfiles import decode
+    from safellm._core.training import review
+
+    if not paths:
+        raise ConfigurationError("There is no file to look at", remedy="safellm scan --training FILE.jsonl")
+    scanner = compile_scanner()
+    rows: list[dict[str, object]] = []
+    for path in paths:
+        try:
+            decoded = decode(path.read_bytes())
+        except OSError as error:
+            raise ConfigurationError("The file can't be read", remedy="Give a file.", where=str(path)) from error
+        if decoded is None:
+            raise ConfigurationError("The file is no text", remedy="Give JSON lines in UTF-8.", where=str(path))
+        rows += [{"file": path.as_posix(), **asdict(one)} for one in review(decoded.text, scanner)]
+    if json:
+        print_json(rows)
+    else:
+        console = make_console()
+        table = make_table("place", "what", "note")
+        for row in rows:
+            table.add_row(cell(f"{row['file']}:{row['line']}"), cell(str(row["what"])), cell(str(row["note"])))
+        console.print(table if rows else cell("Nothing to remark.", "green"))
+    if rows:
         raise typer.Exit(PROBLEM)
 
 

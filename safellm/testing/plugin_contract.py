@@ -157,7 +157,9 @@ class GuardContract(_Contract):
 
     def test_it_decides_as_it_says(self) -> None:
         """Each example is refused, changed or passes."""
-        assert self.refuses or self.changes or self.refuses_answers, "say in `refuses`, `changes` or `refuses_answers` what it does"
+        assert self.refuses or self.changes or self.refuses_answers, (
+            "say in `refuses`, `changes` or `refuses_answers` what it does"
+        )
         guard = self.make()
         wanted = {**{one: "refused" for one in self.refuses}, **{one: one for one in self.passes}, **self.changes}
         assert {text: self.verdict(guard, text) for text in wanted} == wanted

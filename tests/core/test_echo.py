@@ -126,6 +126,9 @@ def test_o_6_secret_of_the_conversation_stays_when_the_program_sent_it() -> None
     placeholder = world.values.hide(KEY, "REGISTERED", SECRET)
     out, _ = replied(world, chat(f"my key is {placeholder}"), Reply(text=f"You said {placeholder}."))
     assert texts_of(out, streamed=False)[0] == f"You said {SECRET}."
+    # Also where the provider knows it from elsewhere: it is no secret from this program.
+    out, _ = replied(world, chat(f"my key is {placeholder}"), Reply(text=f"You said {SECRET}."))
+    assert texts_of(out, streamed=False)[0] == f"You said {SECRET}."
 
 
 def test_answer_passes_byte_for_byte_when_it_holds_no_secret() -> None:

@@ -7,7 +7,7 @@ import importlib
 from importlib.resources import files
 from typing import Any
 
-from mediation_sdk import ROOT, SDK
+from mediation_sdk import MARKED_NAMES, ROOT, SDK
 
 import anthropic
 import safellm.anthropic
@@ -68,8 +68,8 @@ ANTHROPIC = SDK(
     page=ROOT / "docs" / "mediation-anthropic.md",
     native=_NATIVE,
     error=anthropic.APIError,
-    sync=lambda http: safellm.anthropic.Anthropic(http_client=http, **_OPTIONS),
-    make_async=lambda http: safellm.anthropic.AsyncAnthropic(http_client=http, **_OPTIONS),
+    sync=lambda http: safellm.anthropic.Anthropic(http_client=http, safellm=MARKED_NAMES, **_OPTIONS),
+    make_async=lambda http: safellm.anthropic.AsyncAnthropic(http_client=http, safellm=MARKED_NAMES, **_OPTIONS),
     plain=lambda: anthropic.Anthropic(api_key="none", http_client=_NATIVE.Client()),
     find_route=find_route,
     endpoints=frozenset(

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mediation_sdk import ROOT, SDK
+from mediation_sdk import MARKED_NAMES, ROOT, SDK
 
 import openai
 import safellm
@@ -113,8 +113,8 @@ OPENAI = SDK(
     page=ROOT / "docs" / "mediation.md",
     native=_NATIVE,
     error=openai.APIError,
-    sync=lambda http: safellm.OpenAI(http_client=http, **_OPTIONS),
-    make_async=lambda http: safellm.AsyncOpenAI(http_client=http, **_OPTIONS),
+    sync=lambda http: safellm.OpenAI(http_client=http, safellm=MARKED_NAMES, **_OPTIONS),
+    make_async=lambda http: safellm.AsyncOpenAI(http_client=http, safellm=MARKED_NAMES, **_OPTIONS),
     plain=lambda: openai.OpenAI(api_key="none", http_client=_NATIVE.Client()),
     find_route=find_route,
     endpoints=frozenset(

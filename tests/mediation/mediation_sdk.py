@@ -17,6 +17,10 @@ Rules = tuple[
 ]  # (place, reason); a place is matched at its end, `[]` and `.*` are items of lists and maps
 ROOT = Path(__file__).parents[2]
 
+# The walk plants its marks in the names of tools too: they look alike, and answers call what nobody declared. What becomes of such
+# calls is tried where tools are; here they must get as far as all other texts.
+MARKED_NAMES = {"tool_calls.look_alikes": "allow", "tool_calls.undeclared": "allow"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SDK:

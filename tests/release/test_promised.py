@@ -21,7 +21,7 @@ from safellm.stores.settings import check_file
 from safellm.stores.vault.sealed_file import SealedFileVault
 
 HERE = Path(__file__).parent
-OLD = sorted((HERE / "written_by").iterdir())
+OLD = sorted(path for path in (HERE / "written_by").iterdir() if path.is_dir())
 HOW = "Keep it, or write a new major version: docs/compatibility.md says how"
 
 
@@ -73,7 +73,10 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("settings/audit.console/types", ["string"]), "setting audit.console: has another type"),
         (change("settings/audit.console/default", True), "setting audit.console: has another default"),
         (change("settings/audit.sync/values", ["group"]), "setting audit.sync: knows other values"),
-        (change("settings/limits.json_depth/maximum", 100), "setting limits.json_depth: takes less than before (maximum)"),
+        (
+            change("settings/limits.json_depth/maximum", 100),
+            "setting limits.json_depth: takes less than before (maximum)",
+        ),
         (change("settings/budget.run.calls/minimum", 5), "setting budget.run.calls: takes less than before (minimum)"),
         (change("settings/budget.new", {"types": ["string"], "needed": True}), "setting budget.new: must be given now"),
         (change("settings/metrics/pattern", "on"), "setting metrics: has another pattern"),

@@ -152,7 +152,9 @@ def _form(node: Mapping[str, Any]) -> dict[str, Any]:
         for name in (*_LOWER, *_UPPER, *_EXACT):
             if name in one:
                 made[name] = one[name]
-    return {name: sorted(set(found)) if isinstance(found, list) else found for name, found in made.items() if found != []}
+    return {
+        name: sorted(set(found)) if isinstance(found, list) else found for name, found in made.items() if found != []
+    }
 
 
 def _settings_broken(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -209,4 +211,6 @@ if __name__ == "__main__":
     kept = json.loads(FILE.read_text("utf-8")) if FILE.exists() else None
     current = json.loads(json.dumps(everything()))
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps(current if kept is None else added(kept, current), indent=1, sort_keys=True) + "\n", "utf-8")
+    FILE.write_text(
+        json.dumps(current if kept is None else added(kept, current), indent=1, sort_keys=True) + "\n", "utf-8"
+    )

@@ -89,6 +89,14 @@ GUARDS: tuple[Described, ...] = (
         rows="R.2, O.4",
     ),
     Described(
+        name="uploads",
+        what="Files of lines, for training or batches: lines that stand there twice",
+        observe="counted",
+        guard="counted (`safellm.upload.counts`); each line's text passes the guards of text, `safellm scan --training` names lines",
+        strict="the same",
+        rows="K.9",
+    ),
+    Described(
         name="untrusted",
         what="Text that neither the program nor its user wrote: results of tools, documents, files, what `safellm.untrusted` marked",
         observe="scored and recorded",

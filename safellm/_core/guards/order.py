@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from safellm._core.call import Call
-from safellm._core.guards import canary, ceiling, content, hidden_input, plugins, redaction, retention, tools, untrusted
+from safellm._core.guards import (
+    canary,
+    ceiling,
+    content,
+    hidden_input,
+    plugins,
+    redaction,
+    retention,
+    tools,
+    untrusted,
+    uploads,
+)
 
 Guard: TypeAlias = Callable[[Call], None]
 
@@ -15,6 +26,7 @@ REQUEST: tuple[tuple[str, Guard], ...] = (
     (content.NAME, content.guard),
     (retention.NAME, retention.guard),
     (hidden_input.NAME, hidden_input.guard),
+    (uploads.NAME, uploads.guard),
     (untrusted.NAME, untrusted.guard),
     (tools.NAME, tools.guard),
     (plugins.NAME, plugins.guard),

@@ -6,15 +6,18 @@ They run before redaction, so what they change or put in is searched as well, an
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 
 from safellm._core.call import Call
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
-from safellm._core.plugged import SETTINGS, AnswerView, RequestView, Text, wants_answers
+from safellm._core.plugged import SETTINGS, AnswerView, Plugged, RequestView, Text, wants_answers
 from safellm.errors import Reason, Refused
 
 NAME = "plugins"
+# A guard may ask a model through a guarded client of its own: about that call no guard is asked, or it would never end.
+_asking: ContextVar[bool] = ContextVar("safellm_plugin_asking", default=False)
 
 
 def guard(call: Call) -> None:
@@ -24,7 +27,7 @@ def guard(call: Call) -> None:
         Refused: one of them refused, or broke.
     """
     guards = call.tools.guards
-    if not guards:
+    if not guards or _asking.get():
         return
     if call.head.grows and wants_answers(guards):
         raise Refused(
@@ -42,7 +45,7 @@ def guard(call: Call) -> None:
             streams=call.streams,
             texts=_texts(fields, call.body.value, "user"),
         )
-        for index, text in plugged.ask(view).items():
+        for index, text in _ask(plugged, view).items():
             if text != fields[index].text:
                 call.change(fields[index], text)
 
@@ -80,7 +83,7 @@ def _asked(call: Call, texts: tuple[Text, ...], *, streams: bool) -> dict[int, s
     """Return the texts that are to be changed; nothing is refused or changed where the policy only observes."""
     new: dict[int, str] = {}
     for plugged in call.tools.guards:
-        if not plugged.answers or not texts:
+        if not plugged.answers or not texts or _asking.get():
             continue
         view = AnswerView(
             provider=call.tools.adapter.provider,
@@ -90,7 +93,7 @@ def _asked(call: Call, texts: tuple[Text, ...], *, streams: bool) -> dict[int, s
             texts=texts,
         )
         try:
-            said = plugged.ask(view)
+            said = _ask(plugged, view)
         except Refused:
             if not call.policy.observes:
                 raise
@@ -102,6 +105,14 @@ def _asked(call: Call, texts: tuple[Text, ...], *, streams: bool) -> dict[int, s
                 for index, one in enumerate(texts)
             )
     return new
+
+
+def _ask(plugged: Plugged, view: RequestView | AnswerView) -> Mapping[int, str]:
+    token = _asking.set(True)
+    try:
+        return plugged.ask(view)
+    finally:
+        _asking.reset(token)
 
 
 def _is_text(one: Field) -> bool:

@@ -69,7 +69,7 @@ def _is_run_here(hosted: str) -> bool:
     return hosted.startswith(_RUN_HERE)
 
 
-_RUN_HERE = (*CLIENT_RUN.values(), "bash", "text_editor", "str_replace", "memory")
+_RUN_HERE = (*CLIENT_RUN.values(), "bash", "text_editor", "str_replace", "memory", "browser_toolset")
 
 
 def _check_names(call: Call, names: list[str], hosted: Iterable[str], box: Toolbox) -> None:

@@ -148,7 +148,13 @@ class Gate:
 
     def rule(self, name: str) -> tuple[ToolRule, bool]:
         """Return what holds for a tool, and whether anybody said so."""
-        return effective_rule(self.policy, self.toolbox, name)
+        found, is_listed = effective_rule(self.policy, self.toolbox, name)
+        bare = name.partition(".")[2] if name not in self.declared else ""
+        if bare:  # of a toolset: a program that looks at the bare name alone would run its own function of that name
+            own, is_own = effective_rule(self.policy, self.toolbox, bare)
+            if is_own:
+                return both(found, own), True
+        return found, is_listed
 
     def is_free(self, name: str) -> bool:
         """Return whether calls of a tool pass by its name alone: it is declared, and nobody said anything of any tool."""
@@ -212,6 +218,9 @@ class Gate:
             return
         if name in CLIENT_RUN.values() and any(one.startswith(name) for one in self.hosted):
             return
+        family, member, _ = name.partition(".")
+        if member and any(one.startswith(f"{family}_toolset_") for one in self.hosted):
+            return  # `browser.navigate`: the provider says which members a toolset has
         like = near(name, self.declared)
         hint = f" (it looks like {_named(like)})" if like is not None else ""
         raise _refused(

@@ -71,12 +71,28 @@ def definitions(value: Any) -> list[Definition]:
     for one in servers if isinstance(servers, list) else ():
         if isinstance(one, dict):
             found.append(Definition(name=f"mcp:{one.get('url', '')}", hosted=True))
+    # What the history tells again in the same words is no second tool.
+    found += [one for tool in _added(value) for one in read_definition(tool) if one not in found]
     return found
 
 
 def declares_any(value: Any) -> bool:
     """Return whether a request's body declares any tool."""
-    return isinstance(value, dict) and any(place.get(key) for place in _places(value) for key in _LISTS)
+    return isinstance(value, dict) and (
+        any(place.get(key) for place in _places(value) for key in _LISTS) or any(True for _ in _added(value))
+    )
+
+
+def _added(value: dict[str, Any]) -> Iterator[Any]:
+    """Yield the tools that messages define in the course of a conversation (Anthropic's `tool_addition` blocks)."""
+    messages = value.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, dict) and block.get("type") == "tool_addition":
+                tool = block.get("tool")
+                if isinstance(tool, dict) and "definition" in tool:
+                    yield tool["definition"]
 
 
 def _places(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -167,32 +183,38 @@ def call_of(value: dict[str, Any]) -> SeenCall | None:  # noqa: PLR0911 - one fo
     name = str(value.get("id") or value.get("call_id") or "")
     if kind in ("function_call", "tool_use"):
         arguments = value.get("input" if kind == "tool_use" else "arguments")
-        return SeenCall(name=_name(value), arguments=arguments, id=str(value.get("call_id") or name))
+        return SeenCall(name=name_of(value), arguments=arguments, id=str(value.get("call_id") or name))
     if kind == "custom_tool_call":
         return SeenCall(
-            name=_name(value), arguments=value.get("input"), id=str(value.get("call_id") or name), free_form=True
+            name=name_of(value), arguments=value.get("input"), id=str(value.get("call_id") or name), free_form=True
         )
     if isinstance(kind, str) and kind in CLIENT_RUN:
         arguments = value.get("action", value.get("operation", value.get("actions")))
         return SeenCall(name=CLIENT_RUN[kind], arguments={"action": arguments}, id=str(value.get("call_id") or name))
     inner = value.get("function")
     if isinstance(inner, dict) and "arguments" in inner:
-        return SeenCall(name=_name(inner), arguments=inner["arguments"], id=name)
+        return SeenCall(name=name_of(inner), arguments=inner["arguments"], id=name)
     inner = value.get("custom")
     if isinstance(inner, dict) and "input" in inner and "name" in inner:
-        return SeenCall(name=_name(inner), arguments=inner["input"], id=name, free_form=True)
+        return SeenCall(name=name_of(inner), arguments=inner["input"], id=name, free_form=True)
     inner = value.get("functionCall", value.get("function_call"))
     if isinstance(inner, dict) and ("name" in inner or "args" in inner):
         arguments = inner.get("args", inner.get("arguments"))
         if "partialArgs" in inner or "partial_args" in inner:
             arguments = assembled(inner.get("partialArgs") or inner.get("partial_args"))
-        return SeenCall(name=_name(inner), arguments=arguments, id=str(inner.get("id") or ""))
+        return SeenCall(name=name_of(inner), arguments=arguments, id=str(inner.get("id") or ""))
     return None
 
 
-def _name(value: dict[str, Any]) -> str:
-    name = value.get("name")
-    return name if isinstance(name, str) else ""
+def name_of(value: dict[str, Any]) -> str:
+    """Return the name of a call; of a member of one of the provider's toolsets, `browser.navigate`.
+
+    A member's bare name (`key`, `open`) may be that of a function of the program too, which it must not be taken for.
+    """
+    name, family = value.get("name"), value.get("toolset_name")
+    if not isinstance(name, str):
+        return ""
+    return f"{family}.{name}" if isinstance(family, str) and family else name
 
 
 def past_calls(value: Any) -> list[str]:

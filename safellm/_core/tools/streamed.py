@@ -7,7 +7,15 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from safellm._core.tools.shapes import CLIENT_RUN, SeenCall, assembled, brings_text_of_others, call_of, calls_in
+from safellm._core.tools.shapes import (
+    CLIENT_RUN,
+    SeenCall,
+    assembled,
+    brings_text_of_others,
+    call_of,
+    calls_in,
+    name_of,
+)
 
 Key = tuple[Hashable, ...]
 _ITEM_CALLS: Final = frozenset({"function_call", "custom_tool_call", *CLIENT_RUN})
@@ -227,7 +235,7 @@ class StreamCalls:
             said = EventCalls(places=(place,), others=brings_text_of_others(block))
             if isinstance(block, dict) and block.get("type") == "tool_use":
                 said.ended = self.close(place)
-                call = self._begin(place, block.get("name"), block.get("id"))
+                call = self._begin(place, name_of(block), block.get("id"))
                 call.whole, said.holds = block.get("input"), True
             return said
         if kind == "content_block_delta":
