@@ -7,11 +7,16 @@ Debian system) the real key store. What can't be installed is skipped loudly; wi
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nox
+from packaging.requirements import Requirement  # nox needs it too
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 nox.options.sessions = [
     "lint",
@@ -67,6 +72,25 @@ FRAMEWORKS = {
 # In CI the order is always the same, so that a run depends on the change alone; elsewhere it is new each time.
 ORDER = ("--randomly-seed=1",) if os.environ.get("CI") else ()
 PARALLEL = ("-n", "auto", "--dist", "worksteal", *ORDER)
+# What touches each runtime dependency; `nox -s lowest` runs it.
+LOWEST_TESTS = (
+    "tests/core",
+    "tests/release",
+    "tests/stores/vault/test_sealed_file.py",
+    "tests/stores/journal/test_journal_jsonl.py",
+    "tests/stores/ledger/test_shared_contract.py",
+    "tests/stores/test_encodings.py",
+    "tests/broker/test_broker.py",
+    "tests/audit/test_audit_use.py",
+    "tests/cli/test_cli_grant.py",
+    "tests/cli/test_cli_keys.py",
+    "tests/cli/test_cli_policy_budget.py",
+    "tests/e2e/test_e2e_budgets.py",
+    "tests/e2e/test_e2e_drop_in.py",
+    "tests/e2e/test_e2e_sinks.py",
+)
+# Checkers, and what needs a newer OpenTelemetry than the oldest.
+NOT_FOR_LOWEST = ("import-linter", "mypy", "nox", "opentelemetry-exporter-prometheus", "pyright", "ruff")
 SOURCES = ("safellm", "adapters", "tests", "examples", "noxfile.py")
 
 
@@ -187,6 +211,67 @@ def packaging(session: nox.Session) -> None:
     session.install("-q", str(wheel))
     with session.chdir(session.create_tmp()):
         session.run("safellm", "demo", "--no-color", silent=True)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The lowest version of each runtime dependency that pyproject.toml allows, all together: does each bound hold?"""
+    tools = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+    tools = [one for one in tools if Requirement(one).name not in NOT_FOR_LOWEST]
+    session.install("-q", "-e", ".", *tools, *_lowest("redis", "postgres", "otel", "parquet"))
+    environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
+    # Not httpx2 with an SDK that speaks httpx; and an old typer warns under a new click.
+    options = ("-k", "not httpx2", "-W", "ignore:'click:DeprecationWarning")
+    session.run("python", "-m", "pytest", *PARALLEL, *options, *LOWEST_TESTS, *session.posargs, env=environment)
+
+
+def _lowest(*extras: str) -> list[str]:
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    found = []
+    for text in wanted:
+        requirement = Requirement(text)
+        (floor,) = [one.version for one in requirement.specifier if one.operator == ">="]
+        requirement.specifier = SpecifierSet(f"=={floor}")
+        found.append(str(requirement))
+    return found
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """What an installation of the wheel consists of, as CycloneDX, in `dist`; it names each runtime dependency."""
+    session.install("-q", "build", "cyclonedx-bom")
+    out, folder = Path("dist"), Path(session.create_tmp())
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    session.run("python", "-m", "build", "-q", "--wheel", "--outdir", str(folder), ".")
+    wheel = next(folder.glob("*.whl"))
+    venv = folder / "installed"
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(venv))
+    python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", str(wheel))
+    out.mkdir(exist_ok=True)
+    file = out / f"{'-'.join(wheel.name.split('-')[:2])}.cdx.json"
+    options = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible", "--of", "JSON")
+    session.run("cyclonedx-py", "environment", *options, "-o", str(file), python)
+    document = json.loads(file.read_text("utf-8"))
+    document["metadata"]["component"]["version"] = wheel.name.split("-")[1]  # it isn't in pyproject.toml
+    file.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    missing = _missing(document)
+    if missing:
+        session.error(f"{file} doesn't name {', '.join(missing)} as a dependency of safellm")
+    session.log(f"wrote {file}")
+
+
+def _missing(document: dict[str, Any]) -> list[str]:
+    """Return the runtime dependencies that a CycloneDX document lacks: as a component with a version, or in its graph."""
+    root = document["metadata"]["component"]
+    known = {one["bom-ref"]: canonicalize_name(one["name"]) for one in document["components"] if one.get("version")}
+    graph = {one["ref"]: one.get("dependsOn", []) for one in document["dependencies"]}
+    listed = {known.get(one) for one in graph.get(root["bom-ref"], [])}
+    requirements = map(Requirement, nox.project.load_toml("pyproject.toml")["project"]["dependencies"])
+    here = [one for one in requirements if one.marker is None or one.marker.evaluate()]
+    return sorted(one.name for one in here if canonicalize_name(one.name) not in listed)
 
 
 def _install_for_node(session: nox.Session) -> dict[str, str]:

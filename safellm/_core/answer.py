@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from safellm._core import jsontext
 from safellm._core.arguments import ParameterTracker, is_declared
-from safellm._core.echo import CanaryEcho, Echo, Filter
+from safellm._core.canary import CanaryEcho
+from safellm._core.echo import Echo, Filter
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning

@@ -13,32 +13,24 @@ What is taken out leaves a note without brackets: with them, the text around cou
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import codecs
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
+from safellm._core.canary import Canary, CanaryEcho
 from safellm._core.detection.finding import Scanner
-from safellm._core.detection.registered import RegisteredSecrets, written_forms
+from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.fields import Kind
-from safellm.errors import Reason, Refused
+from safellm._core.heldback import HeldBack, Span, is_beginning, merged
 
 SECRET_NOTE = "(SECRET removed)"  # noqa: S105 - what is written in its place
-CANARY_NOTE = "(removed)"
 _KINDS = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT, Kind.URL})
 _START = 3  # characters of a form that nearly every place of a text fails at
-_GAP = 8  # other characters between two of a canary
 _CONTEXT = 128  # characters before a word that say what it is
 _LEAST_WORD, _LONGEST_WORD = 12, 4096  # characters
-_SHINGLE = 24  # letters and digits of system text that hardly stand elsewhere by chance
 _WORD = re.compile(r"\S+|\s+")
-_OTHER = re.compile(r"[^0-9A-Za-z]+")
-_SPREAD = re.compile(rf"[^0-9A-Za-z]{{{_GAP + 1}}}")
-
-Span = tuple[int, int]
 
 
 class Filter(Protocol):
@@ -64,10 +56,11 @@ class SecretIndex:
     _sorted: list[str] = field(repr=False)
     _starts: frozenset[str] = field(repr=False)
     _longest: int
+    _shortest: int
 
     def spans(self, text: str, was_sent: Callable[[str], bool]) -> list[Span]:
         """Return where a secret stands that wasn't sent, without overlaps."""
-        if not self.secrets.may_hold(text):
+        if len(text) < self._shortest or not self.secrets.may_hold(text):
             return []
         sent: dict[str, bool] = {}
         found: list[Span] = []
@@ -103,70 +96,12 @@ def index_of(secrets: RegisteredSecrets) -> SecretIndex:
         sorted({form for form, _ in forms}),
         frozenset(form[:_START] for form, _ in forms),
         max((len(form) for form, _ in forms), default=0),
+        min((len(form) for form, _ in forms), default=0),
     )
 
 
-def is_beginning(ordered: list[str], text: str) -> bool:
-    """Return whether a text is the beginning of one of the texts in a sorted list, and not all of it."""
-    place = bisect_left(ordered, text)
-    if place < len(ordered) and ordered[place] == text:
-        place += 1
-    return place < len(ordered) and ordered[place].startswith(text)
-
-
-def merged(spans: Iterable[Span]) -> list[Span]:
-    """Return spans in order; those that overlap become one."""
-    out: list[Span] = []
-    for start, end in sorted(spans):
-        if out and start < out[-1][1]:
-            out[-1] = (out[-1][0], max(end, out[-1][1]))
-        else:
-            out.append((start, end))
-    return out
-
-
-@dataclass(slots=True)
-class _Held:
-    """What the filters of known forms share: text is held back from where a form may have begun."""
-
-    removed: int = 0
-    _rest: str = field(default="", repr=False)
-
-    def feed(self, text: str) -> str:
-        """Return what is certain by now."""
-        return self._run(self._rest + text, last=False)
-
-    def finish(self) -> str:
-        """Return what was held back: the text is over."""
-        return self._run(self._rest, last=True)
-
-    def _run(self, text: str, *, last: bool) -> str:
-        certain = len(text) if last else self._open_from(text)
-        out: list[str] = []
-        position = 0
-        for start, end in self._spans(text):
-            if end > certain:
-                certain = min(certain, start)
-                break
-            out += (text[position:start], self._note())
-            position = end
-            self.removed += 1
-        out.append(text[position:certain])
-        self._rest = text[certain:]
-        return "".join(out)
-
-    def _open_from(self, text: str) -> int:
-        raise NotImplementedError
-
-    def _spans(self, text: str) -> list[Span]:
-        raise NotImplementedError
-
-    def _note(self) -> str:
-        raise NotImplementedError
-
-
 @dataclass(slots=True, kw_only=True)
-class SecretEcho(_Held):
+class SecretEcho(HeldBack):
     """Takes registered secrets out of one text."""
 
     index: SecretIndex
@@ -236,116 +171,6 @@ class WordEcho:
                 position = end
                 self.removed += 1
         return "".join((*out, word[position:]))
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """What was put into the system text of one conversation, to be seen if the model gives that text away.
-
-    Attributes:
-        planted: All that was put in.
-        action: `mask` or `refuse`.
-        patterns: Its forms, with anything between their characters.
-        ordered: Letters and digits of its forms, in order.
-        shingles: Runs of letters and digits of the system text.
-        shortest: Letters and digits of its shortest form.
-    """
-
-    planted: str = field(repr=False)
-    action: str
-    patterns: tuple[re.Pattern[str], ...] = field(repr=False)
-    ordered: list[str] = field(repr=False)
-    shingles: frozenset[str] = field(repr=False)
-    shortest: int
-
-    def spans(self, text: str) -> list[Span]:
-        """Return where the canary stands in any form."""
-        squeezed = squeeze(text) if len(text) >= self.shortest else ""
-        if not any(form in squeezed for form in self.ordered):
-            return []
-        return merged(match.span() for pattern in self.patterns for match in pattern.finditer(text))
-
-    def open_from(self, text: str) -> int:
-        """Return where a form may have begun that more text could complete; `len(text)` if nowhere."""
-        longest = max(map(len, self.ordered))
-        tail = text[-longest * (_GAP + 1) :]
-        spread = [match.end() for match in _SPREAD.finditer(tail)]
-        cut = spread[-1] if spread else 0
-        if spread:  # the run of other characters may go on behind the match
-            while cut < len(tail) and not _is_sign(tail[cut]):
-                cut += 1
-        places = [place for place in range(cut, len(tail)) if _is_sign(tail[place])][-longest:]
-        squeezed = "".join([tail[place] for place in places]).lower()
-        for index, place in enumerate(places):
-            if is_beginning(self.ordered, squeezed[index:]):
-                return len(text) - len(tail) + place
-        return len(text)
-
-
-def _is_sign(character: str) -> bool:
-    return character.isascii() and character.isalnum()
-
-
-def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> Canary:
-    """Return a canary.
-
-    Args:
-        core: Its letters and digits, which nobody can guess.
-        planted: What was put into the system text, with the core in it.
-        action: What happens when it is seen.
-        system: The system text without it.
-    """
-    written: set[str] = set()
-    for one in (core, core.upper(), core[::-1], codecs.encode(core, "rot13")):
-        written |= written_forms(one)
-    ordered = sorted({squeeze(form) for form in written})
-    gap = f"[^0-9A-Za-z]{{0,{_GAP}}}"
-    patterns = tuple(re.compile(gap.join(form), re.IGNORECASE | re.ASCII) for form in ordered)
-    shingles = frozenset(one for text in system for one in _shingles(squeeze(text)))
-    return Canary(planted, action, patterns, ordered, shingles, min(map(len, ordered)))
-
-
-def squeeze(text: str) -> str:
-    """Return the ASCII letters and digits of a text, in lower case."""
-    return _OTHER.sub("", text).lower()
-
-
-def _shingles(squeezed: str) -> Iterator[str]:
-    return (squeezed[start : start + _SHINGLE] for start in range(len(squeezed) - _SHINGLE + 1))
-
-
-@dataclass(slots=True, kw_only=True)
-class CanaryEcho(_Held):
-    """Takes the canary out of one text, and compares the text with the system text."""
-
-    canary: Canary
-    told: set[str]
-    _tail: str = field(default="", repr=False)
-
-    def feed(self, text: str) -> str:
-        """Return what is certain by now."""
-        if self.canary.shingles:
-            squeezed = self._tail + squeeze(text)
-            self.told.update(self.canary.shingles.intersection(_shingles(squeezed)))
-            self._tail = squeezed[-_SHINGLE + 1 :]
-        return self._run(self._rest + text, last=False)
-
-    def _open_from(self, text: str) -> int:
-        return self.canary.open_from(text)
-
-    def _spans(self, text: str) -> list[Span]:
-        return self.canary.spans(text)
-
-    def _note(self) -> str:
-        if self.canary.action == "refuse":
-            raise Refused(
-                "The answer gives away the system text: the canary that was put into it stands in the answer",
-                guard="echo",
-                reason=Reason.OUTPUT_CANARY,
-                remedy="Look at what the conversation holds: somebody may have asked the model for its instructions.",
-                sent=True,
-            )
-        return CANARY_NOTE
 
 
 @dataclass(slots=True, kw_only=True)

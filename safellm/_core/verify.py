@@ -99,7 +99,7 @@ class Verification:
             return (
                 f"{proved} Not proved: that no record was cut off after record {self.last_seq}, and that the whole "
                 "trail was not rewritten. For that, keep the number and hash of the last record elsewhere and give "
-                "them at the next check."
+                "them at the next check (safellm audit verify --head)."
             )
         return (
             f"{proved} The kept head is in its place, so nobody changed anything up to record {self.known.seq}. "

@@ -24,7 +24,10 @@ def ask(  # noqa: PLR0913 - options of one command
     ] = None,
     *,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="claude-… and gemini-… reach their own SDKs. [ask.model of the policy]")
+        str,
+        typer.Option(
+            "--model", "-m", help="claude-… and gemini-… reach their own SDKs. Default: ask.model of the policy."
+        ),
     ] = "",
     profile: Annotated[
         str, typer.Option("--profile", "-p", help="A server of OpenAI's dialect: ollama, groq, mistral, …")
@@ -34,7 +37,10 @@ def ask(  # noqa: PLR0913 - options of one command
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 4096,
     strip: Annotated[
         bool | None,
-        typer.Option("--strip/--no-strip", help="A line on standard error: what was hidden, tokens, cost. [terminals]"),
+        typer.Option(
+            "--strip/--no-strip",
+            help="A line on standard error: what was hidden, tokens, cost. Default: on a terminal.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from safellm.stores.grants import Issued
     from safellm.stores.vault.interface import StoredKey
 
-app = typer.Typer(help="Store provider keys in this system's key store.", no_args_is_help=True)
+app = typer.Typer(help="Store keys of providers, each with the addresses it may be sent to.", no_args_is_help=True)
 
 
 @app.command("set")

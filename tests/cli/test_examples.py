@@ -13,6 +13,14 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMISED = {
     "developer.py": ["left this machine:  Write to X-EMAIL-", "Write to jane.roe@example.com", "safellm.Refused: True"],
+    "fleet.py": [
+        "billing: 5 calls",
+        "research: 5 calls, refused: grant.denied",
+        "answered in all: 7",
+        "mail addresses that the provider got: 0",
+        "the ledger says: 7 of 7 requests",
+        "report: ",
+    ],
     "leaks.py": [
         f"by {way}, {client}: the stranger got {what} ({said}"
         for way, client, what, said in (
@@ -52,7 +60,7 @@ def test_example_runs_offline_and_prints(name: str, home: Path, tmp_path: Path) 
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name)],
-        cwd=folder, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=60,
+        cwd=folder, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for text in PROMISED[name]:

@@ -15,8 +15,9 @@ from exchanges import KEY, WordScanner, World, answer, chat, sent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safellm._core.canary import CANARY_NOTE
 from safellm._core.detection.registered import RegisteredSecrets
-from safellm._core.echo import CANARY_NOTE, SECRET_NOTE
+from safellm._core.echo import SECRET_NOTE
 from safellm._core.effects import Forward
 from safellm._core.guards.canary import make_core
 from safellm.errors import Reason, Refused
@@ -254,3 +255,20 @@ def cuts_at_random(text: str) -> list[str]:
     drawn = random.Random(1)
     edges = [0, *sorted(drawn.sample(range(len(text)), 5)), len(text)]
     return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def test_o_6_deltas_and_whole_texts_of_a_responses_stream_agree() -> None:
+    """The deltas, `*.done` and the completed response all have the secret and the canary taken out, at the same places."""
+    body = {"model": "gpt-4o", "instructions": SYSTEM, "input": "hi", "stream": True}
+    text = f"The key is {SECRET}, the mark {' '.join(CORE)}."
+    world = World({"output": {"canary": "mask"}}, secrets=SECRETS)
+    exchange, _ = world.begin(body, "/v1/responses")
+    call = wire.Call(tag="t" * 24, created=1, body=body, reply=Reply(text=text, chunks=tuple(text)))
+    out = answer(exchange, [b"".join(wire.response_stream(call))], "text/event-stream").decode()
+    events = [json.loads(line.partition("data: ")[2]) for line in out.split("\n\n") if "data: {" in line]
+    expected = f"The key is {SECRET_NOTE}, the mark {CANARY_NOTE}."
+    assert "".join(one["delta"] for one in events if one["type"] == "response.output_text.delta") == expected
+    assert [one["text"] for one in events if one["type"] == "response.output_text.done"] == [expected]
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == expected
+    assert SECRET not in out
+    assert CORE not in out

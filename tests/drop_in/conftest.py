@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from drop_in_suites import SUITES
 
-VARIABLE = "SAFELLM_OPENAI_TESTS"
 FILE = "test_drop_in_suite.py"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the comparison out, unless the variable is set or somebody asks for it by name: then it runs, or skips aloud."""
+    """Leave the comparison out, unless a suite's variable is set or somebody asks for it by name: then it runs, or skips aloud."""
     named = any(FILE in argument for argument in config.invocation_params.args if isinstance(argument, str))
-    return True if collection_path.name == FILE and not named and not os.environ.get(VARIABLE) else None
+    wanted = named or any(os.environ.get(suite.variable) for suite in SUITES)
+    return True if collection_path.name == FILE and not wanted else None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 
 from safellm._core.call import Call
+from safellm._core.canary import make_canary
 from safellm._core.digest import keyed_digest
-from safellm._core.echo import Echo, index_of, make_canary
+from safellm._core.echo import Echo, index_of
 from safellm._core.fields import Field, Kind, Trust
 
 NAME = "echo"

@@ -92,7 +92,7 @@ GUARDS: tuple[Described, ...] = (
         name="uploads",
         what="Files of lines, for training or batches: lines that stand there twice",
         observe="counted",
-        guard="counted (`safellm.upload.counts`); each line's text passes the guards of text, `safellm scan --training` names lines",
+        guard="counted (`safellm.upload.counts`); their text passes the guards of text; `safellm scan --training` names lines",
         strict="the same",
         rows="K.9",
     ),

@@ -71,8 +71,9 @@ def definitions(value: Any) -> list[Definition]:
     for one in servers if isinstance(servers, list) else ():
         if isinstance(one, dict):
             found.append(Definition(name=f"mcp:{one.get('url', '')}", hosted=True))
-    # What the history tells again in the same words is no second tool.
-    found += [one for tool in _added(value) for one in read_definition(tool) if one not in found]
+    for tool in _added(value):
+        # What the history tells again in the same words is no second tool.
+        found += [one for one in read_definition(tool) if one not in found]
     return found
 
 

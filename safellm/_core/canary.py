@@ -1,0 +1,132 @@
+"""The canary of a system text: its forms, the search for them, and how much of the text an answer tells (THREATS O.6)."""
+
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from safellm._core.detection.registered import written_forms
+from safellm._core.heldback import HeldBack, Span, is_beginning, merged
+from safellm.errors import Reason, Refused
+
+CANARY_NOTE = "(removed)"
+_GAP = 8  # other characters between two of a canary
+_SHINGLE = 24  # letters and digits of system text that hardly stand elsewhere by chance
+_OTHER = re.compile(r"[^0-9A-Za-z]+")
+_SPREAD = re.compile(rf"[^0-9A-Za-z]{{{_GAP + 1}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What was put into the system text of one conversation, to be seen if the model gives that text away.
+
+    Attributes:
+        planted: All that was put in.
+        action: `mask` or `refuse`.
+        patterns: Its forms, with anything between their characters.
+        ordered: Letters and digits of its forms, in order.
+        shingles: Runs of letters and digits of the system text.
+        shortest: Letters and digits of its shortest form.
+        longest: And of its longest one.
+    """
+
+    planted: str = field(repr=False)
+    action: str
+    patterns: tuple[re.Pattern[str], ...] = field(repr=False)
+    ordered: list[str] = field(repr=False)
+    shingles: frozenset[str] = field(repr=False)
+    shortest: int
+    longest: int
+
+    def spans(self, text: str) -> list[Span]:
+        """Return where the canary stands in any form."""
+        squeezed = squeeze(text) if len(text) >= self.shortest else ""
+        if len(squeezed) < self.shortest or not any(form in squeezed for form in self.ordered):
+            return []
+        return merged(match.span() for pattern in self.patterns for match in pattern.finditer(text))
+
+    def open_from(self, text: str) -> int:
+        """Return where a form may have begun that more text could complete; `len(text)` if nowhere."""
+        longest = self.longest
+        tail = text[-longest * (_GAP + 1) :]
+        spread = [match.end() for match in _SPREAD.finditer(tail)]
+        cut = spread[-1] if spread else 0
+        if spread:  # the run of other characters may go on behind the match
+            while cut < len(tail) and not _is_sign(tail[cut]):
+                cut += 1
+        places = [place for place in range(cut, len(tail)) if _is_sign(tail[place])][-longest:]
+        squeezed = "".join([tail[place] for place in places]).lower()
+        for index, place in enumerate(places):
+            if is_beginning(self.ordered, squeezed[index:]):
+                return len(text) - len(tail) + place
+        return len(text)
+
+
+def _is_sign(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> Canary:
+    """Return a canary.
+
+    Args:
+        core: Its letters and digits, which nobody can guess.
+        planted: What was put into the system text, with the core in it.
+        action: What happens when it is seen.
+        system: The system text without it.
+    """
+    written: set[str] = set()
+    for one in (core, core.upper(), core[::-1], codecs.encode(core, "rot13")):
+        written |= written_forms(one)
+    ordered = sorted({squeeze(form) for form in written})
+    gap = f"[^0-9A-Za-z]{{0,{_GAP}}}"
+    patterns = tuple(re.compile(gap.join(form), re.IGNORECASE | re.ASCII) for form in ordered)
+    shingles = frozenset(one for text in system for one in _shingles(squeeze(text)))
+    sizes = [len(form) for form in ordered]
+    return Canary(planted, action, patterns, ordered, shingles, min(sizes), max(sizes))
+
+
+def squeeze(text: str) -> str:
+    """Return the ASCII letters and digits of a text, in lower case."""
+    return _OTHER.sub("", text).lower()
+
+
+def _shingles(squeezed: str) -> Iterator[str]:
+    return (squeezed[start : start + _SHINGLE] for start in range(len(squeezed) - _SHINGLE + 1))
+
+
+@dataclass(slots=True, kw_only=True)
+class CanaryEcho(HeldBack):
+    """Takes the canary out of one text, and compares the text with the system text."""
+
+    canary: Canary
+    told: set[str]
+    _tail: str = field(default="", repr=False)
+
+    def feed(self, text: str) -> str:
+        """Return what is certain by now."""
+        if self.canary.shingles:
+            squeezed = self._tail + squeeze(text)
+            self.told.update(self.canary.shingles.intersection(_shingles(squeezed)))
+            self._tail = squeezed[-_SHINGLE + 1 :]
+        return self._run(self._rest + text, last=False)
+
+    def _open_from(self, text: str) -> int:
+        return self.canary.open_from(text)
+
+    def _spans(self, text: str) -> list[Span]:
+        return self.canary.spans(text)
+
+    def _note(self) -> str:
+        if self.canary.action == "refuse":
+            raise Refused(
+                "The answer gives away the system text: the canary that was put into it stands in the answer",
+                guard="echo",
+                reason=Reason.OUTPUT_CANARY,
+                remedy="Look at what the conversation holds: somebody may have asked the model for its instructions.",
+                sent=True,
+            )
+        return CANARY_NOTE
