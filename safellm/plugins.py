@@ -21,7 +21,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 from safellm._core.plugged import (
@@ -104,11 +104,15 @@ def offered() -> list[Offered]:
             kind="",
             source="this process",
             target=getattr(factory, "__qualname__", ""),
-            load=lambda one=factory: one,
-        )  # type: ignore[misc]
+            load=partial(_itself, factory),
+        )
         for name, factory in _registered.items()
     ]
     return [*found, *_installed()]
+
+
+def _itself(factory: Factory) -> Factory:
+    return factory
 
 
 def _installed() -> Iterator[Offered]:

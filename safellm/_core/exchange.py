@@ -116,8 +116,8 @@ class Exchange:
 
     __slots__ = (
         "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
-        "_digest_out", "_error", "_events", "_form", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules", "_seen",
-        "_standing", "_status", "_toolbox", "_tools", "call_id", "cut_off", "state", "untouched", "waits",
+        "_digest_out", "_error", "_events", "_form", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules",
+        "_seen", "_standing", "_status", "_toolbox", "_tools", "call_id", "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -151,7 +151,9 @@ class Exchange:
         self._decoder: Decoder
         self._events: EventStream | None = None
         self._collected: list[bytes] = []
-        self._held: list[bytes] | None = None  # a stream that guards of whole answers have not seen yet; None: nobody asks
+        self._held: list[bytes] | None = (
+            None  # a stream that guards of whole answers have not seen yet; None: nobody asks
+        )
         self._content_type = ""
         self._status = 0
         self._digest_in = ""

@@ -542,7 +542,8 @@ class Policy(_Part):
     redaction: Redaction = Redaction()
     rules: tuple[TextRule, ...] = Field((), description="Words and patterns of your own: see own-guards.md.")
     plugins: tuple[PluginName, ...] = Field(
-        (), description="Guards and detectors of installed packages that are used, by name, in this order: see own-guards.md."
+        (),
+        description="Guards and detectors of installed packages that are used, by name, in this order: see own-guards.md.",
     )
     plugin_settings: dict[PluginName, dict[str, Any]] = Field(
         default_factory=dict, description="What a plug-in is made with: [plugin_settings.topics], allow = ['billing']."

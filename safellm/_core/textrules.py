@@ -12,8 +12,8 @@ MOST_WORDS: Final = 1000  # of one rule; an index of registered values holds a m
 # Types that detectors give. What happens to them stands in `redaction.types`: a rule may find more of them, not let them pass.
 DETECTED: Final = frozenset(
     {
-        "CREDIT_CARD", "CRYPTO", "DATE_OF_BIRTH", "EMAIL", "IBAN", "IP_ADDRESS", "MAC_ADDRESS", "NATIONAL_ID", "PHONE", "REGISTERED",
-        "SECRET", "URL", "USERNAME", "US_SSN",
+        "CREDIT_CARD", "CRYPTO", "DATE_OF_BIRTH", "EMAIL", "IBAN", "IP_ADDRESS", "MAC_ADDRESS", "NATIONAL_ID", "PHONE",
+        "REGISTERED", "SECRET", "URL", "USERNAME", "US_SSN",
     }
 )  # fmt: skip
 _TAKEN: Final = frozenset({"PLACEHOLDER", "ENCODED"})  # mean something else

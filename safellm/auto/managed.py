@@ -26,15 +26,35 @@ def lend() -> None:
     """Put a placeholder into each variable that is not set, and whose key was stored by `safellm keys set`."""
     from safellm.stores.places import find_places  # noqa: PLC0415
 
-    file = find_places(os.environ).state / "vault-names.json"
-    if not file.exists() or os.environ.get("SAFELLM_KEYS_VAULT", "").lower() in ("false", "0", "off", "no"):
+    state = find_places(os.environ).state
+    listed, sealed = state / "vault-names.json", state / "keys.sealed"
+    if not (listed.exists() or sealed.exists()):
         return  # the usual case where nothing was ever stored: no vault code is loaded
+    if os.environ.get("SAFELLM_KEYS_VAULT", "").lower() in ("false", "0", "off", "no"):
+        return
     from safellm.stores.vault.remembered import known_names  # noqa: PLC0415
 
-    names = known_names(file.parent) or frozenset()
+    names = (known_names(state) or frozenset()) | (_sealed_names() if sealed.exists() else frozenset())
     for name, variable in _pairs():
         if name in names and not os.environ.get(variable):
             os.environ[variable] = _lent[variable] = PREFIX + name
+
+
+def _sealed_names() -> frozenset[str]:
+    """Return the names in the encrypted file, if its passphrase is in a file; a program that starts must not stop and ask."""
+    from safellm.errors import VaultUnavailable  # noqa: PLC0415
+    from safellm.stores.journal.events import tell  # noqa: PLC0415
+    from safellm.stores.vault.open import open_sealed_file  # noqa: PLC0415
+    from safellm.stores.vault.passphrase import VARIABLE, find_passphrase_file  # noqa: PLC0415
+
+    if find_passphrase_file(os.environ) is None:
+        tell(f"Keys in the encrypted file are used once {VARIABLE} names a file with its passphrase.")
+        return frozenset()
+    try:
+        return frozenset(open_sealed_file(os.environ).names())
+    except (VaultUnavailable, ConfigurationError) as error:
+        tell(f"Keys in the encrypted file are not used: {error.problem}. {error.remedy}")
+        return frozenset()
 
 
 def take_back() -> None:

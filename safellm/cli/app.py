@@ -33,7 +33,7 @@ from safellm.cli import (
 )
 from safellm.cli import run as run_command
 from safellm.cli import scan as scan_command
-from safellm.cli.show import is_plain, tell_error
+from safellm.cli.show import INTERRUPTED, is_plain, tell_error
 from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
@@ -74,6 +74,10 @@ class _Guarded(TyperGroup):
             return super().invoke(ctx)
         except SafeLLMError as error:
             code = tell_error(error)
+        except typer.Abort as error:
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise  # somebody said no
+            code = INTERRUPTED
         raise typer.Exit(code)
 
 

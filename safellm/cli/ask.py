@@ -112,8 +112,8 @@ def _remedy(error: Exception, provider: str) -> str:
     status = getattr(error, "status_code", None) or getattr(error, "code", None)
     said = str(error).lower()
     if status in (401, 403) or "api key" in said or "api_key" in said:
-        return f"Store a key with: safellm keys set {provider} --provider {provider}"
-    return "Check the model's name, the key (safellm keys test) and the network."
+        return f"Store a key with: safellm keys set {provider} (add --store file where there is no key store)."
+    return "Check the address, the model's name, the key (safellm keys test) and the network."
 
 
 def _strip(told: Told) -> None:

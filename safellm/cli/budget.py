@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from safellm.cli.world import World
     from safellm.stores.ledger.interface import Balance, Ledger
 
+_WORDS = ("limit", "used by")
+_WORD = 12  # characters in which names can still be read
+_NARROW = 90  # columns of a terminal; below, bars give way to words
+
 app = typer.Typer(help="Show limits and what is left of them.", invoke_without_command=True)
 
 
@@ -120,7 +124,10 @@ def balances_table(balances: Sequence[Balance], users: Sequence[Sequence[tuple[s
     titles = ("limit", "used", "held", "left", "", "resets (UTC)", *(("used by",) if any(users) else ()))
     table = make_table(*titles, numbers=("used", "held", "left"))
     for column in table.columns:
-        column.no_wrap = column.header not in ("limit", "used by")
+        column.no_wrap = column.header not in _WORDS
+    narrow = console.width < _NARROW
+    for column in table.columns:
+        column.min_width = (_WORD // 2 if narrow else _WORD) if column.header in _WORDS else None
     for one, who in zip(balances, users or [() for _ in balances], strict=True):
         limit, unit = one.limit, one.limit.unit.value
         left = max(0, limit.limit - one.used - one.held)
@@ -129,8 +136,8 @@ def balances_table(balances: Sequence[Balance], users: Sequence[Sequence[tuple[s
             cell(_short(one.used, unit)),
             cell(_short(one.held, unit)),
             cell(_short(left, unit), "bold red" if left == 0 else ""),
-            bar(one.used, one.held, limit.limit, width=12, ascii_only=plain),
-            cell(_resets(one)),
+            "" if narrow else bar(one.used, one.held, limit.limit, width=12, ascii_only=plain),
+            cell(_resets(one)[5:] if narrow and _resets(one)[:2] == "20" else _resets(one)),
             *((cell(shares_text(who)),) if any(users) else ()),
         )
     return table

@@ -20,8 +20,8 @@ _KEEP: Final = 'Keep copies on another machine\'s disk: audit.checkpoint_to = ["
 def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
     """Yield the age of the last checkpoint, the tail that none proves, and copies that are missing."""
     from safellm._core.note import MalformedNote
-    from safellm.stores.journal.checkpoints import KEY_NAME, signing_key, standing, verifier_key
     from safellm.errors import ConfigurationError
+    from safellm.stores.journal.checkpoints import KEY_NAME, signing_key, standing, verifier_key
     from safellm.stores.journal.keepers import can_be_asked, kept_last
 
     if not (world.state / KEY_NAME).exists():

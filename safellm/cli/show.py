@@ -25,6 +25,7 @@ from safellm.stores.journal.events import escaped
 
 PROBLEM: Final = 1
 MISUSE: Final = 2
+INTERRUPTED: Final = 130
 _NARROW: Final = 60
 _WIDE: Final = 120  # longer lines are hard to read
 

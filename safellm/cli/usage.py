@@ -27,6 +27,8 @@ _DEFAULT: Final = "day,provider,model,operation"
 _NS: Final = 1_000_000_000
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _BAR: Final = 18
+_WORD: Final = 10  # characters in which names can still be read
+_NARROW: Final = 90  # columns of a terminal; below, bars give way to words
 _MANY: Final = 3  # columns of names from which on the bars are short
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run when a cell begins with it
 
@@ -146,11 +148,11 @@ def _table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], 
     plain = not console.encoding.lower().startswith("utf")
     numbers = ("calls", "in", "out", "cost")
     table = make_table(*names, *numbers, "", numbers=numbers)
-    width = _BAR if len(names) < _MANY else _BAR // 3
+    width = 1 if console.width < _NARROW else _BAR if len(names) < _MANY else _BAR // 3
     largest = max((_weight(sums, total) for _, sums in found), default=0)
     for key, sums in found:
         share = bar(_weight(sums, total), 0, max(largest, 1) * 2, width=width * 2, ascii_only=plain)
-        share.truncate(width)
+        share.truncate(0 if console.width < _NARROW else width)
         share.stylize("cyan")
         table.add_row(
             *(cell(value or "-") for value in key),
@@ -172,6 +174,7 @@ def _table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], 
     )
     for place, column in enumerate(table.columns):
         column.no_wrap = place >= len(names) or names[place] in TIMES
+        column.min_width = None if column.no_wrap else _WORD // 2 if console.width < _NARROW else _WORD
     return table
 
 

@@ -140,7 +140,9 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
         dotted = _setting(key)
         written = PREFIX + dotted.upper().replace(".", "_")
         if not environ.get(written):
-            alias = next((name for name, setting in ALIASES.items() if setting == dotted and environ.get(name)), written)
+            alias = next(
+                (name for name, setting in ALIASES.items() if setting == dotted and environ.get(name)), written
+            )
             return f"variable {SELECTION if dotted in selected else alias}"
         return f"variable {written}"
 

@@ -29,8 +29,10 @@ from safellm.testing.replies import Reply
 
 # Empty, white, long, right to left, combining, emoji, half a character, what looks like code, markup and placeholders.
 AWKWARD = (
-    "", " ", "\n\n\t", "a", "0", "x" * 20_000, "ä ö ü ß é", "שלום עולם", "日本語のテキスト", "e\u0301\u0327", "👩‍👩‍👧‍👦 🏳️‍🌈", "\ud800 half", "\x00\x07\x1b[31m",
-    "\u200b\u202e\ufeff", "{\"a\": [1, 2]}", "<b>&amp;</b>", "X-EMAIL-7QK3ZB9XW2M4T6RP", "(((((((((((((", "\\" * 50, "%s %n {0} {{}}",
+    "", " ", "\n\n\t", "a", "0", "x" * 20_000, "ä ö ü ß é", "שלום עולם", "日本語のテキスト", "e\u0301\u0327",
+    "👩‍👩‍👧‍👦 🏳️‍🌈", "\ud800 half", "\x00\x07\x1b[31m",
+    "\u200b\u202e\ufeff", '{"a": [1, 2]}',
+    "<b>&amp;</b>", "X-EMAIL-7QK3ZB9XW2M4T6RP", "(((((((((((((", "\\" * 50, "%s %n {0} {{}}",
 )  # fmt: skip
 _NAME = "under-test"
 
@@ -152,8 +154,9 @@ class GuardContract(_Contract):
         except GuardFailure:
             raise
         except Refused as error:
-            assert not text.strip() or len(text) < _QUOTED or text not in str(error), "the refusal quotes the text"
-            return "refused"
+            said = str(error)
+        assert len(text.strip()) < _QUOTED or text not in said, "the refusal quotes the text"
+        return "refused"
 
     def test_it_decides_as_it_says(self) -> None:
         """Each example is refused, changed or passes."""
@@ -161,7 +164,7 @@ class GuardContract(_Contract):
             "say in `refuses`, `changes` or `refuses_answers` what it does"
         )
         guard = self.make()
-        wanted = {**{one: "refused" for one in self.refuses}, **{one: one for one in self.passes}, **self.changes}
+        wanted = {**dict.fromkeys(self.refuses, "refused"), **{one: one for one in self.passes}, **self.changes}
         assert {text: self.verdict(guard, text) for text in wanted} == wanted
 
     def test_any_text_gets_a_verdict(self) -> None:

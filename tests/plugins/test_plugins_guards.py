@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
+import openai
 import safellm
 from safellm import plugins
 from safellm.openai import AsyncOpenAI, OpenAI
@@ -322,7 +322,14 @@ def package(folder: Path, name: str, code: str, *, kind: str = "guards", plugin:
     (info / "entry_points.txt").write_text(f"[safellm.{kind}]\n{plugin} = {module}:Mine\n", "utf-8")
 
 
-GUARD = "class Mine:\n    def __init__(self, word='no'): self.word = word\n    def on_request(self, request): raise KeyError(self.word)\n"
+GUARD = """
+class Mine:
+    def __init__(self, word="no"):
+        self.word = word
+
+    def on_request(self, request):
+        raise KeyError(self.word)
+"""
 
 
 def test_an_installed_package_alone_changes_nothing(

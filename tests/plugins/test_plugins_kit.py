@@ -12,7 +12,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -190,7 +190,7 @@ def test_the_contract_catches_a_wrong_detector(way: str, test: str) -> None:
     """One that is off by one, remembers, names wrong types, or finds what isn't there."""
 
     class Contract(DetectorContract):
-        finds = {"Customer C-4711 writes.": ["C-4711"]}
+        finds: ClassVar[dict[str, list[str]]] = {"Customer C-4711 writes.": ["C-4711"]}
         passes = ("Vitamin C.",)
 
         def make(self) -> Any:
@@ -203,7 +203,7 @@ def test_the_contract_catches_a_wrong_detector(way: str, test: str) -> None:
 class TestARightDetector(DetectorContract):
     """The contract holds for one that does as it says."""
 
-    finds = {"Customer C-4711 writes.": ["C-4711"], "C-1": ["C-1"]}
+    finds: ClassVar[dict[str, list[str]]] = {"Customer C-4711 writes.": ["C-4711"], "C-1": ["C-1"]}
     passes = ("Vitamin C.", "")
 
     def make(self) -> Any:

@@ -155,3 +155,11 @@ def test_an_old_encrypted_file_of_keys_opens(version, tmp_path):
     assert key is not None
     assert key.secret == Secret("an-example-" + "key-of-long-ago")
     assert [str(one) for one in key.origins] == ["https://api.openai.com"]
+
+
+def test_a_released_version_promises_all_that_it_has(before, now):
+    """While the changelog says "unreleased", new things may still change; after that they are in the list."""
+    changes = (HERE.parents[1] / "CHANGELOG.md").read_text("utf-8")
+    newest = next(line for line in changes.splitlines() if line.startswith("## "))
+    if not newest.endswith("(unreleased)"):
+        assert promised.added(before, now) == before, "PYTHONPATH=tests/support python tests/support/promised.py"

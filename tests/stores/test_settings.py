@@ -232,9 +232,13 @@ KINDS: dict[str, st.SearchStrategy[object]] = {
         unique_by=lambda one: one["name"],
     ),
     "plugins": st.lists(st.sampled_from(["topics", "my-names"]), max_size=2, unique=True),
-    "plugin_settings": st.dictionaries(st.sampled_from(["topics", "names"]), st.just({"allow": ["a", "b"], "most": 3}), max_size=2),
+    "plugin_settings": st.dictionaries(
+        st.sampled_from(["topics", "names"]), st.just({"allow": ["a", "b"], "most": 3}), max_size=2
+    ),
     "rules": st.lists(
-        st.sampled_from([{"name": "a", "words": ["ab", "c d"]}, {"name": "b", "pattern": "b[0-9]+", "action": "block"}]),
+        st.sampled_from(
+            [{"name": "a", "words": ["ab", "c d"]}, {"name": "b", "pattern": "b[0-9]+", "action": "block"}]
+        ),
         max_size=2,
         unique_by=lambda one: one["name"],
     ),
@@ -409,7 +413,7 @@ TABLE = [
     ("audit.content_bytes", 2, 1),
     ("plugins", ["topics"], ["topics", "names"]),
     ("rules", [], [{"name": "a", "words": ["ab"]}]),
-    ("rules", [{"name": "a", "words": ["ab"], "action": "allow"}], [{"name": "a", "words": ["ab"], "action": "allow"}, {"name": "b", "pattern": "b"}]),
+    ("rules", [{"name": "a", "words": ["ab"]}], [{"name": "a", "words": ["ab"]}, {"name": "b", "pattern": "b"}]),
     ("alerts", [], [{"name": "a", "new": "origin"}]),
     ("output.secrets", "pass", "registered"),
     ("output.secrets", "registered", "all"),

@@ -120,7 +120,7 @@ GUARDS: tuple[Described, ...] = (
         observe="asked, and a refusal of a request noted",
         guard="refused or changed as they say; one that is missing or breaks stops the call",
         strict="the same",
-        rows="K.10",
+        rows="P8",
     ),
     Described(
         name="redaction",

@@ -26,7 +26,7 @@ _WHAT = {
     "key": "another key",
     "origin": "another address",
     "operation": "another operation",
-    "model": "another model",
+    "model": "this model",
     "expires": "a later time: it has ended",
     "max_output_tokens": "more output tokens, or an output that can't be bounded",
     "tool": "other tools",

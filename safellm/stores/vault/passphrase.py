@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from safellm._core.secret import Secret
@@ -16,6 +17,11 @@ VARIABLE: Final = "SAFELLM_PASSPHRASE_FILE"
 _NAMES: Final = ("safellm-passphrase",)
 
 
+def find_passphrase_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the secret file that holds the passphrase, if there is one."""
+    return find_secret_file(_NAMES, variable=VARIABLE, environ=environ)
+
+
 def passphrase_source(environ: Mapping[str, str]) -> Callable[[bool], Secret]:
     """Return the function that gets the passphrase; `True` means that a new file is made, so a person types it twice.
 
@@ -23,7 +29,7 @@ def passphrase_source(environ: Mapping[str, str]) -> Callable[[bool], Secret]:
     """
 
     def get(new: bool) -> Secret:
-        path = find_secret_file(_NAMES, variable=VARIABLE, environ=environ)
+        path = find_passphrase_file(environ)
         if path is not None:
             return read_secret_file(path)
         if sys.stdin is None or not sys.stdin.isatty() or sys.stderr is None or not sys.stderr.isatty():
