@@ -151,7 +151,7 @@ def test_a_copy_with_a_key_of_its_own_goes_to_the_sdk_s_own_address(face):
     address = str(copied.base_url).rstrip("/")  # older versions of the SDK keep the first one
     assert seen == [f"{address}/v1/messages"]
     other = face.keep(client.copy(config=config | {"base_url": "https://second.example"}))
-    assert str(other.base_url).startswith("https://second.example")
+    assert other.base_url.host in {one.host for one in guard_of(other._client).bounds.origins}
 
 
 def test_e_1_an_address_from_a_variable_doesn_t_count_over_a_guarded_http_client(face, provider, sink, monkeypatch):

@@ -98,7 +98,8 @@ GUARDS: tuple[Described, ...] = (
     ),
     Described(
         name="untrusted",
-        what="Text that neither the program nor its user wrote: results of tools, documents, files, what `safellm.untrusted` marked",
+        what="Text that neither the program nor its user wrote: results of tools, documents, files, "
+        "what `safellm.untrusted` marked",
         observe="scored and recorded",
         guard="scored for orders to the model, and recorded; forged delimiters of chat formats are made text "
         "(`untrusted.delimiters`); refused only from `untrusted.block_at` on",
@@ -109,9 +110,10 @@ GUARDS: tuple[Described, ...] = (
         name="tools",
         what="Which tools a request declares, and which calls of an answer reach the program (`tools`, `tool_calls`)",
         observe="noted",
-        guard="a name that stands twice or looks like another one, a changed definition that was pinned, a call that isn't declared: "
-        "refused; tools with an entry: as it says, with arguments checked against their schema",
-        strict="a tool without an entry is denied, all arguments are checked, a tool counts as one with effects unless it says otherwise",
+        guard="a name that stands twice or looks like another one, a changed definition that was pinned, a call that isn't "
+        "declared: refused; tools with an entry: as it says, with arguments checked against their schema",
+        strict="a tool without an entry is denied, all arguments are checked, a tool counts as one with effects unless it says "
+        "otherwise",
         rows="A.1-A.6, R.7",
     ),
     Described(
