@@ -38,6 +38,8 @@ _Client = TypeVar("_Client", bound="type[_Guarded]")
 # Given to copies so that the SDK doesn't read the refusing property below; nothing ever connects to it.
 _NO_WEBSOCKETS = "wss://websockets-are-refused.invalid"
 _HAS_ADMIN_KEY = "admin_api_key" in inspect.signature(openai.OpenAI.__init__).parameters
+_CREDENTIALS = ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity", "admin_api_key")
+_NO_KEY = "no-key"
 _AZURE_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 
 
@@ -124,15 +126,17 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
 
     _refuse_unguardable(options)
     http_client = options.get("http_client")
+    in_code = any(_is_given(options.get(key)) for key in ("base_url", "azure_endpoint", "data_residency"))
     driver: Driver | None = guard_of(http_client)
     if driver is not None:
         # A copy of a guarded client (`with_options`): same transport, same keys; the address may be another one.
         _refuse_borrowed(settings if profile is None else {}, options)
+        _refuse_own_credential(driver, options)
         base.__init__(client, **options)
-        bind(driver, client.base_url)
+        # What a variable says stays out: the calls of such a client are refused (THREATS E.1).
+        if in_code or origin_of(client.base_url) in ADAPTER.origins:
+            bind(driver, client.base_url)
         return
-    address_keys = ("base_url", "azure_endpoint", "data_residency")
-    in_code = any(_is_given(options.get(key)) for key in address_keys)
     adapter = ADAPTER if azure else _adapter_for(profile, options)
     setup = prepare(adapter, settings, sdk=f"openai {openai.__version__}")
     if profile is None:
@@ -185,7 +189,7 @@ def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any])
     ):
         options["api_key"] = setup.manage(profile.name, profile.variable, default_origins=profile.origins)
     if options.get("api_key") is None and not profile.needs_key:
-        options["api_key"] = "no-key"  # the SDK insists on one, the server doesn't look
+        options["api_key"] = _NO_KEY  # the SDK insists on one, the server doesn't look
     elif options.get("api_key") is None:
         problem = setup.vault_problem
         raise openai.OpenAIError(
@@ -224,9 +228,20 @@ def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, .
         options["admin_api_key"] = setup.manage("openai-admin", admin, default_origins=origins)
 
 
+def _refuse_own_credential(driver: Driver, options: Mapping[str, Any]) -> None:
+    """Refuse a credential that a copy brings to a guard which takes only the keys that it manages."""
+    if not driver.tools.policy.is_strict and driver.grant is None and driver.broker is None:
+        return
+    known = (*driver.credentials, "", _NO_KEY)
+    if any(_is_given(value := options.get(name)) and value not in known for name in _CREDENTIALS):
+        raise ConfigurationError(
+            "A copy of this client is given a key of its own, and strict mode and grants take none from code",
+            remedy="Leave the key out, or make a client of its own with a key from the vault.",
+        )
+
+
 def _refuse_borrowed(settings: Mapping[str, object] | None, options: Mapping[str, Any]) -> None:
-    keys = ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity", "admin_api_key")
-    if settings is not None or all(options.get(name) is None for name in keys):
+    if settings is not None or all(options.get(name) is None for name in _CREDENTIALS):
         raise ConfigurationError(
             "The http_client already belongs to a guarded client, with its policy and its keys",
             remedy="Use that client's with_options(), or give this one an http_client of its own.",

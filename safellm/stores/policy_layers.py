@@ -32,7 +32,7 @@ from safellm.stores.vault.entry import check_name
 
 PREFIX: Final = "SAFELLM_"
 SELECTION: Final = "SAFELLM_REDACT"  # types and actions in one short variable
-ALIASES: Final = {"SAFELLM_AUDIT": "audit.mode"}  # short names of variables
+ALIASES: Final = {"SAFELLM_AUDIT": "audit.mode", "SAFELLM_LEDGER": "budget.ledger"}  # short names of variables
 _ALWAYS: Final = ("SECRET", "REGISTERED")  # hidden by a selection as well, unless it names them
 RESERVED: Final = frozenset(
     {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from dataclasses import replace
 
 import pytest
 
@@ -12,10 +13,12 @@ import openai as sdk
 import safellm
 import safellm.openai as guarded
 from safellm._core.origin import parse_origin
+from safellm._core.policy import Mode
 from safellm._core.secret import Secret
 from safellm.errors import VaultUnavailable
 from safellm.stores.vault.open import ResolvedKey
 from safellm.testing.faults import Fault
+from safellm.transports.http import guard_of
 
 CLIENTS = pytest.mark.parametrize("name", ["OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"])
 LATE = "_enforce_credentials" in inspect.signature(sdk.OpenAI.__init__).parameters
@@ -190,3 +193,27 @@ def test_module_level_missing_key_names_the_vaults_problem(module, monkeypatch):
     monkeypatch.setattr("safellm.client.resolve_key", unavailable)
     with pytest.raises(sdk.OpenAIError, match="key ring is locked"):
         module.chat.completions.create(model="gpt-4o", messages=[])
+
+
+def test_e_1_a_client_over_a_guarded_transport_takes_no_address_from_a_variable(sync, provider, sink, monkeypatch):
+    """Another client's HTTP client brings its guard; where it sends is the program's word, not a variable's."""
+    first = sync.client(provider)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{sink.origin}/v1")
+    second = safellm.OpenAI(api_key="of the program", http_client=first._client, max_retries=0)
+    with pytest.raises(safellm.Refused) as caught:
+        second.responses.create(model="gpt-4o", input="hello")
+    assert caught.value.reason == "egress.origin"
+    assert sync.ask(first.with_options(timeout=5)) == 'You wrote: "hello"'
+
+
+@pytest.mark.parametrize("name", ["api_key", "admin_api_key"])
+def test_a_strict_client_s_copy_takes_no_key_from_code(sync, provider, monkeypatch, name):
+    """As the client itself takes none."""
+    client = sync.client(provider)
+    if not hasattr(client, name):
+        pytest.skip(f"this SDK has no {name}")
+    driver = guard_of(client._client)
+    strict = driver.tools.policy.model_copy(update={"mode": Mode.STRICT})
+    monkeypatch.setattr(driver, "tools", replace(driver.tools, policy=strict))
+    with pytest.raises(safellm.ConfigurationError, match="key of its own"):
+        client.with_options(**{name: "from code"})
