@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,12 @@ def nothing_left() -> Iterator[None]:
 
 def _close_stores() -> None:
     """Close ledgers and trails that clients shared in this process: they live as long as it does otherwise."""
+    for module, forget in (
+        ("safellm.stores.journal.metrics", "_watched.clear"),
+        ("safellm.stores.tools", "TOOLBOX.reset"),
+    ):
+        if module in sys.modules:
+            attrgetter(forget)(sys.modules[module])()
     client = sys.modules.get("safellm.client")
     if client is None:
         return

@@ -23,7 +23,7 @@ from safellm._core.canary import Canary, CanaryEcho
 from safellm._core.detection.finding import Scanner
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.fields import Kind
-from safellm._core.heldback import HeldBack, Span, is_beginning, merged
+from safellm._core.heldback import HeldBack, Running, Span, is_beginning, merged
 
 SECRET_NOTE = "(SECRET removed)"  # noqa: S105 - what is written in its place
 _KINDS = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT, Kind.URL})
@@ -118,22 +118,12 @@ class SecretEcho(HeldBack):
 
 
 @dataclass(slots=True, kw_only=True)
-class WordEcho:
+class WordEcho(Running):
     """Takes what the detectors call a secret out of one text, by words, each with what stands before it in its line."""
 
     scanner: Scanner
     was_sent: Callable[[str], bool]
-    removed: int = 0
     _before: str = field(default="", repr=False)
-    _rest: str = field(default="", repr=False)
-
-    def feed(self, text: str) -> str:
-        """Return the words that are over."""
-        return self._run(self._rest + text, last=False)
-
-    def finish(self) -> str:
-        """Return the last word."""
-        return self._run(self._rest, last=True)
 
     def _run(self, text: str, *, last: bool) -> str:
         out: list[str] = []

@@ -31,8 +31,8 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 @dataclass(slots=True)
-class HeldBack:
-    """What the filters of known forms share: text is held back from where a form may have begun."""
+class Running:
+    """A filter of one running text."""
 
     removed: int = 0
     _rest: str = field(default="", repr=False)
@@ -44,6 +44,14 @@ class HeldBack:
     def finish(self) -> str:
         """Return what was held back: the text is over."""
         return self._run(self._rest, last=True)
+
+    def _run(self, text: str, *, last: bool) -> str:
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class HeldBack(Running):
+    """What the filters of known forms share: text is held back from where a form may have begun."""
 
     def _run(self, text: str, *, last: bool) -> str:
         certain = len(text) if last else self._open_from(text)

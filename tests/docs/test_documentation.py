@@ -17,6 +17,7 @@ from safellm._core.guards.described import GUARDS, REASONS
 from safellm.cli.app import app
 from safellm.errors import Reason
 from safellm.stores.settings import check_file
+from safellm.stores.tools import TOOLBOX
 from safellm.testing.provider import LoopbackProvider
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,7 @@ def test_python_snippets_run(code: str, tmp_path: Path, monkeypatch: pytest.Monk
             exec(compile(code, "snippet", "exec"), names)
             names.clear()
             gc.collect()
+    TOOLBOX.reset()  # rules and pins hold for the whole process
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
