@@ -27,7 +27,8 @@ from safellm.testing.sink import Sink
 
 # No deadline: how long an example takes depends on what else the machine does. In CI the examples are always the same, so that
 # a run depends on the change alone; elsewhere they are new each time.
-settings.register_profile("safellm", deadline=None, derandomize=bool(os.environ.get("CI")))
+_IN_CI = bool(os.environ.get("CI"))
+settings.register_profile("safellm", deadline=None, derandomize=_IN_CI, max_examples=60 if _IN_CI else 100)
 settings.load_profile("safellm")
 
 _FOREIGN = (
