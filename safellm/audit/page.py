@@ -115,11 +115,18 @@ def dollars(micro_usd: int) -> str:
     """Return millionths of a dollar as dollars, in few characters."""
     if micro_usd >= 100 * _DOLLAR:
         return f"${micro_usd // _DOLLAR:,}"
-    return f"${micro_usd / _DOLLAR:,.2f}" if micro_usd >= _CENT or not micro_usd else f"${micro_usd / _DOLLAR:.4f}"
+    return f"${micro_usd / _DOLLAR:,.2f}" if micro_usd >= _CENT or not micro_usd else _small(micro_usd)
 
 
-def _axis_dollars(micro_usd: int) -> str:
-    return f"${short_number(micro_usd // _DOLLAR)}" if micro_usd >= 10 * _DOLLAR else f"${micro_usd / _DOLLAR:.2g}"
+def axis_dollars(micro_usd: int) -> str:
+    """Return millionths of a dollar as the label of an axis."""
+    if micro_usd >= 10 * _DOLLAR:
+        return f"${short_number(micro_usd // _DOLLAR)}"
+    return f"${micro_usd / _DOLLAR:.2g}" if micro_usd >= _CENT or not micro_usd else _small(micro_usd)
+
+
+def _small(micro_usd: int) -> str:
+    return f"${micro_usd / _DOLLAR:.6f}".rstrip("0")
 
 
 def _header(found: Summary, title: str, now_s: int, first: int) -> str:
@@ -177,7 +184,7 @@ def _over_time(found: Summary, axis: Axis) -> str:
         [
             '<div class="grid">',
             _timed("Calls by model", found.models, models, axis, lambda one: one.calls, short_number),
-            _timed("Cost by user", found.users, payers, axis, lambda one: one.micro_usd, _axis_dollars),
+            _timed("Cost by user", found.users, payers, axis, lambda one: one.micro_usd, axis_dollars),
             _timed("Tokens by model", found.models, models, axis, lambda one: one.tokens, short_number),
             _timed("Calls by user", found.users, payers, axis, lambda one: one.calls, short_number),
             _card("Refusals", stacked(axis, plain, write=short_number, label="Refused calls over time")),

@@ -62,6 +62,8 @@ def shares(calls: Sequence[Used], rule: Rule, balance: Balance) -> list[tuple[st
 
     Nothing for a limit that counts for each user: its accounts name them.
     """
+    if not balance.used:
+        return []  # the trail may know calls that this limit was not there for
     limit, sums = balance.limit, dict[str, int]()
     if limit.unit is Unit.CONCURRENCY or _UNKNOWN in rule.per or "user" in rule.per:
         return []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from safellm._version import __version__
-from safellm.audit.page import Report, dollars
+from safellm.audit.page import Report, axis_dollars, dollars
 from safellm.audit.plots import COLOURS, make_axis, short_number, stacked
 from safellm.cli.usage_sums import TIMES, Row, Sums, group
 from safellm.errors import ConfigurationError
@@ -66,7 +66,7 @@ def _plots(rows: Sequence[Row], names: Sequence[str]) -> str:
     if not rows:
         return "<p>Nothing was used yet.</p>"
     name = next((one for one in names if one not in TIMES), "model")
-    cost = _over_time(rows, name, lambda one: one.micro_usd, lambda value: f"${value / 1_000_000:.2g}")
+    cost = _over_time(rows, name, lambda one: one.micro_usd, axis_dollars)
     tokens = _over_time(rows, name, lambda one: one.tokens, short_number)
     cards = (
         f'<section class="card"><h2>{html(title)}</h2>{plot}</section>'

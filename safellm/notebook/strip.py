@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from safellm.cli.show import dollars
 from safellm.sinks import html
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def words(told: Told) -> list[str]:
     if told.input_tokens is not None and told.output_tokens is not None:
         parts.append(f"{told.input_tokens:,} + {told.output_tokens:,} tokens")
     if told.micro_usd:
-        parts.append(f"${told.micro_usd / 1_000_000:.4f}")
+        parts.append(dollars(told.micro_usd))
     return parts + left()
 
 

@@ -103,7 +103,7 @@ def test_values_are_not_kept() -> None:
     """Neither `repr` nor attributes nor pickles hold a value."""
     index = ValueIndex(["Anna-4711-Secret"], type="NAME")
     assert "Anna" not in repr(index)
-    assert "4711" not in "".join(repr(getattr(index, name)) for name in ("_frames", "_hashes", "_mask", "type"))
+    assert "Secret" not in "".join(repr(getattr(index, name)) for name in ("_frames", "_hashes", "_mask", "type"))
     with pytest.raises(TypeError):
         pickle.dumps(index)
 
