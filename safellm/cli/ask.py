@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from safellm.cli.show import AsJson, dollars, make_console, print_json
+from safellm.cli.show import AsJson, cell, dollars, make_console, print_json
 from safellm.cli.world import look
 from safellm.errors import ConfigurationError, SafeLLMError
 
@@ -65,7 +67,7 @@ def ask(  # noqa: PLR0913 - options of one command
     asking = Asking(question)
     answer = _answer(asking, show=not as_json)
     if as_json:
-        print_json({"answer": answer, **_figures(asking.told)})
+        print_json({"answer": answer, **asdict(asking.told)})
     elif strip if strip is not None else (sys.stderr is not None and sys.stderr.isatty()):
         _strip(asking.told)
 
@@ -116,29 +118,26 @@ def _remedy(error: Exception, provider: str) -> str:
     return "Check the address, the model's name, the key (safellm keys test) and the network."
 
 
-def _strip(told: Told) -> None:
+def words(told: Told) -> list[str]:
+    """Return what the guards did to one question, in parts for people."""
     parts = [told.model] if told.model else []
     if told.hidden:
-        hidden = ", ".join(f"{count} {kind}" for kind, count in sorted(told.hidden.items()))
-        parts.append(f"hidden from the provider: {hidden}")
-    changed = {kind: count for kind, count in told.changed.items() if count}
+        parts.append(f"hidden from the provider: {_counts(told.hidden)}")
+    changed = _counts(told.changed)
     if changed:
-        parts.append("made harmless: " + ", ".join(f"{count} {kind}" for kind, count in sorted(changed.items())))
+        parts.append(f"made harmless: {changed}")
     if told.input_tokens is not None and told.output_tokens is not None:
         parts.append(f"{told.input_tokens:,} + {told.output_tokens:,} tokens")
     if told.micro_usd:
         parts.append(dollars(told.micro_usd))
-    if parts:
-        make_console(stderr=True).print(" · ".join(parts), style="dim", markup=False, soft_wrap=True)
+    return parts
 
 
-def _figures(told: Told) -> dict[str, Any]:
-    return {
-        "model": told.model,
-        "hidden": told.hidden,
-        "restored": told.restored,
-        "changed": told.changed,
-        "input_tokens": told.input_tokens,
-        "output_tokens": told.output_tokens,
-        "micro_usd": told.micro_usd,
-    }
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()) if count)
+
+
+def _strip(told: Told) -> None:
+    parts = words(told)
+    if parts:  # the model's name is the provider's word: it is shown as text
+        make_console(stderr=True).print(cell(" · ".join(parts), "dim"), soft_wrap=True)

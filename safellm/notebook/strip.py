@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from safellm.cli.show import dollars
+from safellm.cli.ask import words
 from safellm.sinks import html
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Strip:
     """Shows itself in notebooks and in terminals."""
 
     def __init__(self, told: Told, *, covered: int = 0) -> None:
-        self.words = words(told)
+        self.words = [*words(told), *left()]
         if covered:
             values = "1 value isn't" if covered == 1 else f"{covered} values aren't"
             self.words.append(f"{values} shown here, so that no file holds more: %safellm show")
@@ -33,22 +33,6 @@ class Strip:
 
     def __repr__(self) -> str:
         return _DOT.join(self.words)
-
-
-def words(told: Told) -> list[str]:
-    """Return the parts of the line."""
-    parts = [told.model] if told.model else []
-    if told.hidden:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(told.hidden.items()))
-        parts.append(f"hidden from the provider: {kinds}")
-    changed = ", ".join(f"{count} {kind}" for kind, count in sorted(told.changed.items()) if count)
-    if changed:
-        parts.append(f"made harmless: {changed}")
-    if told.input_tokens is not None and told.output_tokens is not None:
-        parts.append(f"{told.input_tokens:,} + {told.output_tokens:,} tokens")
-    if told.micro_usd:
-        parts.append(dollars(told.micro_usd))
-    return parts + left()
 
 
 def left() -> list[str]:
