@@ -197,6 +197,7 @@ _READ = ("SAFELLM_", "XDG_", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 def _tools_for(variables: tuple[tuple[str, str], ...]) -> Tools:
     # Late: a program that only marks values needs none of this.
     from safellm import client  # noqa: PLC0415
+    from safellm._core.detection.countries import for_countries  # noqa: PLC0415
     from safellm.stores.detection_cache import cached_scanner  # noqa: PLC0415
     from safellm.stores.places import find_places  # noqa: PLC0415
     from safellm.stores.settings import load_policy  # noqa: PLC0415
@@ -206,7 +207,7 @@ def _tools_for(variables: tuple[tuple[str, str], ...]) -> Tools:
     places = find_places(environ)
     return Tools(
         redaction=policy.hiding,
-        scanner=cached_scanner(places.cache),
+        scanner=for_countries(cached_scanner(places.cache), policy.redaction.countries),
         key=client.installation_key(places.state),
         conversations=client.conversations_for(policy, environ),
         own=client.own_finder(policy),

@@ -17,6 +17,10 @@ import hmac
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safellm._core.account import Restored
 
 PREFIX = "X-"
 _FIRST = PREFIX[0]
@@ -28,6 +32,9 @@ MAX_LENGTH = len(PREFIX) + _TYPE_LENGTH + 1 + _DIGITS
 
 # Used on text that has the prefix only; each part is bounded and unambiguous, so matching is linear.
 PATTERN = re.compile(rf"X-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS}}}(?![0-9A-Za-z])")
+
+# What the first letter of a placeholder right behind it would make a placeholder's form.
+ALMOST = re.compile(rf"X-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS - 1}}}\Z")
 
 
 def make_placeholder(key: bytes, scope: str, kind: str, value: str) -> str:
@@ -55,6 +62,7 @@ class Mapping:
 
     _scope: str | Callable[[], str]
     _values: dict[str, str] = field(default_factory=dict, repr=False)
+    origins: dict[str, Restored] = field(default_factory=dict, repr=False)  # where each value stood first
 
     @property
     def scope(self) -> str:
@@ -77,9 +85,18 @@ class Mapping:
         """Return what a placeholder stands for, or None if it isn't one of this conversation."""
         return self._values.get(placeholder)
 
+    def type_of(self, value: str) -> str:
+        """Return the type under which a value is hidden, or an empty text."""
+        kept = next((one for one, known in self._values.items() if known == value), "")
+        return kept.removeprefix(PREFIX).rpartition("-")[0]
+
     def hides(self, value: str) -> bool:
         """Return whether a value is one that a placeholder stands for."""
-        return value in self._values.values()
+        return value in self.hidden_values()
+
+    def hidden_values(self) -> Iterator[str]:
+        """Yield all that is hidden in this conversation."""
+        return iter(list(self._values.values()))
 
     def __len__(self) -> int:
         return len(self._values)

@@ -156,6 +156,7 @@ def test_image_holds_rules_without_examples() -> None:
     assert again.scan(TEXT) == scanner.scan(TEXT)
     assert [(rule.id, rule.pattern) for rule in again.rules] == [(rule.id, rule.pattern) for rule in load_rules()]
     assert not any(rule.matches or rule.ignores for rule in again.rules)
+    assert again.filters.filters == scanner.filters.filters
 
 
 @pytest.mark.parametrize("image", [b"", b"something else", bytes(range(100))])

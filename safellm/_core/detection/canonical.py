@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
+from safellm._core.detection.pages import WHOLE_PAGES
 
 # Whitespace keeps its place: it separates numbers and lines.
 _PLAIN = bytes(code for code in range(0x80) if 0x20 <= code < 0x7F or code in b"\t\n\v\f\r")  # noqa: PLR2004 - ASCII
@@ -29,9 +30,9 @@ _FOREIGN = frozenset(LOOK_ALIKES)
 _IGNORED_CATEGORIES = frozenset({"Cf", "Cs", "Mn", "Me", "Cc"})
 # Default_Ignorable_Code_Point with other categories: Hangul fillers, and unassigned ones kept for such use (UAX 44).
 _IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
-_UNASSIGNED_IGNORED = ((0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_UNASSIGNED_IGNORED = range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000)
 _REMEMBERED = 20_000  # characters whose folds are kept
-_FEW = 16  # up to so many folds a replacement each is faster than a table lookup per character
+_FEW = 128  # up to so many folds a replacement each is faster than a table lookup per character
 _LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
 
@@ -218,6 +219,8 @@ _SAME: set[str] = set()  # characters that stay as they are: most of every text
 
 
 def _fold(character: str) -> str:
+    if ord(character) >> 8 in WHOLE_PAGES:
+        return character
     if character in _LINE_ENDS:
         return _LINE_ENDS[character]
     if _is_ignored(character):
@@ -244,4 +247,5 @@ def _is_ignored(character: str) -> bool:
         return False
     if unicodedata.category(character) in _IGNORED_CATEGORIES or character in _IGNORED_LETTERS:
         return True
-    return any(low <= ord(character) <= high for low, high in _UNASSIGNED_IGNORED)
+    code = ord(character)
+    return code in _UNASSIGNED_IGNORED[0] or code in _UNASSIGNED_IGNORED[1]

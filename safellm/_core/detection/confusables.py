@@ -9,11 +9,11 @@ Source: pairs of single letters in Unicode's security data (UTS 39) that look al
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from safellm._core.detection.engine import compile_pattern, view_bytes
+from safellm._core.detection.engine import NOWHERE, search_of
 
 _PAIRS = (
     ("АВЕЅІЈКМНОРСТУХҮԜаеѕіјорсухһԁԛԝѵɡ", "ABESIJKMHOPCTYXYWaesijopcyxhdqwvg"),
@@ -23,28 +23,32 @@ _PAIRS = (
 LOOK_ALIKES: Mapping[str, str] = MappingProxyType({
     source: target for sources, targets in _PAIRS for source, target in zip(sources, targets, strict=True)
 })  # fmt: skip
-_MIXED = r"[A-Za-z0-9]\xff|\xff[A-Za-z0-9]"
-# The same for UTF-8, as a first look: lead bytes of the letters above.
-_MIXED_UTF8 = r"[A-Za-z0-9][\xc4\xc8\xc9\xce-\xd3\xd5\xd6]|[\xc4\xc8\xc9\xce-\xd3\xd5\xd6][\x80-\xbf][A-Za-z0-9]"
+# An ASCII letter or digit beside a look-alike, in UTF-8.
+_ANY = "|".join(sorted(letter.encode().decode("latin-1") for letter in LOOK_ALIKES))
+_MIXED = f"[A-Za-z0-9](?:{_ANY})|(?:{_ANY})[A-Za-z0-9]"
+_FOLDABLE = frozenset({*LOOK_ALIKES, *string.ascii_letters, *string.digits})
 _LONGEST = 256  # characters of a word on either side; longer ones are no words
 
 
 def fold_look_alikes(text: str) -> str:
     """Return the text with ASCII letters for the look-alikes in mixed words; its length stays the same."""
-    if compile_pattern(_MIXED_UTF8).search(text.encode("utf-8", "surrogatepass")) is None:
-        return text
-    matches: Any = compile_pattern(_MIXED).finditer(view_bytes(text))
+    data = _utf8(text)
+    search = search_of(_MIXED)
     letters: list[str] | None = None
-    done = 0
-    for match in matches:
-        if match.start() < done:
-            continue
-        start, done = _word(text, match.start())
-        word = text[start:done]
-        if all(letter.isascii() or letter in LOOK_ALIKES for letter in word):
+    at = index = 0  # how far the text is read, in bytes and in characters
+    while (pair := search(data, at, len(data))[0]) != NOWHERE:
+        index += len(data[at : pair[0]].decode("utf-8", "surrogatepass"))
+        start, end = _word(text, index)
+        word = text[start:end]
+        if _FOLDABLE.issuperset(word):
             letters = letters or list(text)
-            letters[start:done] = [LOOK_ALIKES.get(letter, letter) for letter in word]
+            letters[start:end] = [LOOK_ALIKES.get(letter, letter) for letter in word]
+        at, index = pair[0] + len(_utf8(text[index:end])), end
     return "".join(letters) if letters else text
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _word(text: str, index: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safellm._core.detection.context import REACH, Spans, is_after_escape, is_decimal, is_glued, is_version
+from safellm._core.detection.kinds import is_of
 from safellm._core.detection.words import OTHER, Label, label_before
 
 _PHONE = "PHONE"
@@ -110,11 +111,17 @@ def phone_international(text: str, start: int, end: int) -> Spans:
     return ((start, end),) if assigned else ()
 
 
-def phone_nanp(text: str, start: int, end: int) -> Spans:
+def phone_nanp(text: str, start: int, end: int, countries: frozenset[str] = frozenset()) -> Spans:
     """Accept a North American number in its usual groups, if nothing is glued to it and it isn't called something else."""
     if is_glued(text, start, end) or is_version(text, start):
         return ()
-    return () if _called_otherwise(label_before(text, start)) else ((start, end),)
+    marks = [character for character in text[start:end] if character in ".-"]
+    if marks[:2] == [".", "-"] and len(marks) == 2:  # a clause: 252.227-7013
+        return ()
+    label = label_before(text, start)
+    if not is_of("us", countries) and not is_of("ca", countries) and (label is None or label.type != _PHONE):
+        return ()
+    return () if _called_otherwise(label) else ((start, end),)
 
 
 def phone_national(text: str, start: int, end: int) -> Spans:
@@ -131,6 +138,8 @@ def phone_national(text: str, start: int, end: int) -> Spans:
     if label is not None and label.type == _PHONE and (len(digits) >= 7 or (len(groups) > 2 and label.is_direct)):
         return ((start, end, 0.95),)
     if len(digits) < 7 or _called_otherwise(label) or is_decimal(text, start, end):
+        return ()
+    if [len(group) for group in groups] == [5, 4] and text[start + 5] == "-":  # a postcode of the United States
         return ()
     if list(map(len, groups)) in ([3, 3, 2, 2], [4, 3, 2, 2]) and digits[0] != "1":
         return ((start, end, 0.7),)
@@ -151,8 +160,9 @@ def _dated(groups: Sequence[str]) -> bool:
     sizes = [len(group) for group in groups]
     year_first = sizes[0] == 4 and groups[0][:2] in {"19", "20"} and len(sizes) > 1 and max(sizes[1:3]) <= 2
     year_last = len(sizes) >= 3 and sizes[2] == 4 and groups[2][:2] in {"19", "20"} and max(sizes[:2]) <= 2
+    years = len(sizes) >= 2 and sizes[-2:] == [4, 4] and all(group[:2] in {"19", "20"} for group in groups[-2:])
     packed = len(sizes) == 1 and sizes[0] in {8, 12, 14} and groups[0][:2] in {"19", "20"}
-    return year_first or year_last or packed
+    return year_first or year_last or years or packed
 
 
 def _digits(text: str, start: int, end: int) -> str:

@@ -11,19 +11,23 @@ from collections.abc import Sequence
 Spans = Sequence[tuple[int, int] | tuple[int, int, float] | tuple[int, int, float, str]]
 REACH = 48  # characters before a number in which its name may stand
 _ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_WORD = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _GLUE_LEFT, _GLUE_RIGHT = _ALNUM | set("_#$/"), _ALNUM | {"_"}
 _TO_SPACE = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalnum()), " "))
+_HEX = frozenset("0123456789abcdefABCDEF")
 _COLOUR = 20  # characters of the longest usual colour sequence
 _JOINS = frozenset("-.+*^")
 _VERSION_WORDS = frozenset(
     "version versions ver v release releases build firmware rev revision driver upgrade upgraded upgrading downgrade downgraded "
-    "update updated bump bumped bumps section oid".split()
+    "update updated bump bumped bumps section oid clause ecma 262 paragraph".split()
 )
 
 
 def is_glued(text: str, start: int, end: int) -> bool:
     """Return whether the number goes on beyond the span, or is part of a word, path or identifier."""
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if before[-1:] == after[:1] == "_" and before[:-1] not in _ALNUM and after[1:] not in _ALNUM:
+        return False  # emphasis in Markdown
     if after and (after[0] in _GLUE_RIGHT or (len(after) == 2 and after[0] in _JOINS and after[1].isdigit())):  # noqa: PLR2004
         return True
     if not before or is_after_escape(text, start):
@@ -35,10 +39,24 @@ def is_after_escape(text: str, start: int) -> bool:
     """Return whether the letter before is the end of an escape (JSON within JSON) or of a terminal's colour sequence."""
     if text[max(0, start - 2) : start] in {"\\n", "\\r", "\\t"}:
         return True
+    if text[max(0, start - 6) : max(0, start - 4)] == "\\u" and set(text[start - 4 : start]) <= _HEX:
+        return True
     sequence = text[max(0, start - _COLOUR) : start].rpartition("[")
     return (
         text[max(0, start - 1) : start] == "m" and bool(sequence[1]) and not set(sequence[2][:-1]) - set("0123456789;")
     )
+
+
+def is_letter_or_digit(character: str) -> bool:
+    """Return whether a character belongs to a word of ASCII; other scripts stand beside numbers without a space."""
+    return character in _ALNUM
+
+
+def is_in_row(text: str, start: int) -> bool:
+    """Return whether the sign before groups of hex digits joins them to another such group: `12:34:` before an address."""
+    group = text[max(0, start - 6) : start - 1]
+    last = len(group) - len(group.rstrip(_WORD))
+    return not last or set(group[len(group) - last :]) <= _HEX
 
 
 def is_decimal(text: str, start: int, end: int) -> bool:

@@ -19,7 +19,7 @@ Run = tuple[int, int, str]  # start, end, plain text
 
 BUDGET = 200_000  # characters of plain text per scan, over all runs and levels
 _LONGEST = 4_000  # characters by which a run is widened on either side
-_BEFORE, _AFTER = 64, 16  # characters around a run that say what it is
+_BEFORE, _AFTER = 64, 32  # characters around a run that say what it is
 _LEAST_PLAIN = 6  # characters; less holds nothing
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 _HEX = frozenset("0123456789abcdefABCDEF")

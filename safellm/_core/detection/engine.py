@@ -8,7 +8,8 @@ other engines when its state cache is spent, so it can't miss; RE2's `Set` repor
 from __future__ import annotations
 
 import codecs
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import re2
@@ -21,6 +22,10 @@ _CASED, _OTHER = 0xFF, 0xFE
 _SCRIPTS_WITH_CASE = 0x0590  # Latin, Greek, Cyrillic, Armenian lie below
 _WESTERN = bytes(range(128)) + bytes(_CASED if chr(code).isalpha() else _OTHER for code in range(128, 256))
 _FIRST_WITHOUT_CASE = chr(_SCRIPTS_WITH_CASE)
+NOWHERE = (-1, -1)  # span of a group that took no part, and of a pattern that matches nowhere
+
+Spans = Sequence[tuple[int, int]]  # of the match, then of each group
+Search = Callable[[bytes, int, int], Spans]  # data, where to begin, where to end
 
 
 def view_bytes(text: str) -> bytes:
@@ -62,6 +67,33 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:
         return re2.compile(pattern.encode("latin-1"), options)
     except re2.error:
         raise engine_failure("The detection engine rejects a rule") from None
+
+
+@cache
+def search_of(pattern: str, *, ignore_case: bool = False) -> Search:
+    """Return the search of a pattern: the spans of the first match and of its groups, `NOWHERE` for what there isn't.
+
+    The binding's own call, where it has it: its match objects take thrice as long, and a text may have many.
+
+    Raises:
+        GuardFailure: RE2 rejects the pattern.
+    """
+    compiled = compile_pattern(pattern, ignore_case=ignore_case)
+    try:
+        return partial(compiled._regexp.Match, re2._Anchor.UNANCHORED)  # noqa: SLF001 - see above
+    except AttributeError:  # another version of the binding
+        return public_search(compiled)
+
+
+def public_search(compiled: Any) -> Search:
+    """Return the search of a compiled pattern by the binding's public names."""
+    groups = range(compiled.groups + 1)
+
+    def search(data: bytes, low: int, high: int) -> Spans:
+        match = compiled.search(data, low, high)
+        return [match.span(group) for group in groups] if match else [NOWHERE for _ in groups]
+
+    return search
 
 
 def engine_failure(what: str) -> GuardFailure:

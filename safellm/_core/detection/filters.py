@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from safellm._core.detection.alternatives import take_apart
 from safellm._core.detection.engine import compile_pattern, engine_failure
 from safellm._core.detection.reach import Reach, gate_ends
 
@@ -233,13 +234,12 @@ def _build_multi(plan: Plan, database: bytes | None) -> Filters:
 
 def _compile(filters: Sequence[Filter], numbers: Sequence[int]) -> Any:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    some = [filters[number] for number in numbers]
+    parts = [(part.encode("latin-1"), number) for number in numbers for part in take_apart(filters[number].pattern)]
+    once = [filters[number].reach is Reach.TEXT for _, number in parts]
     database.compile(
-        [one.pattern.encode("latin-1") for one in some],
-        ids=list(numbers),
-        flags=[
-            hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_SINGLEMATCH if one.reach is Reach.TEXT else 0) for one in some
-        ],
+        [part for part, _ in parts],
+        ids=[number for _, number in parts],
+        flags=[hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_SINGLEMATCH if one else 0) for one in once],
     )
     return database
 

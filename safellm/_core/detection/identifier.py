@@ -6,11 +6,13 @@
 * A label that names another kind of number (order, phone, card) takes it away from the kinds.
 """
 
+# ruff: noqa: PLR0911, PLR0913 - a check is a list of reasons to say no
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from safellm._core.detection.context import Spans, is_decimal, is_glued
 from safellm._core.detection.kinds import LONGEST, Kind, load_kinds, shape
@@ -42,14 +44,24 @@ _DATES = frozenset(
     }
 )
 
+_HEX = frozenset("0123456789abcdef")
+_COLOURS = ("rgb(", "rgba(")
+_STEP = 16  # between neighbours of a table
 _Group = tuple[int, int]
 _Found = tuple[int, int, float, str]
 
 
-def identifier(text: str, start: int, end: int) -> Spans:
-    """Find the numbers in a run of groups of letters and digits, each with its type and confidence."""
+def identifier(text: str, start: int, end: int, countries: frozenset[str] = frozenset()) -> Spans:
+    """Find the numbers in a run of groups of letters and digits, each with its type and confidence.
+
+    Args:
+        text: The canonical text.
+        start: Where the run begins.
+        end: Where it ends.
+        countries: Whose numbers are found without a label; none means all.
+    """
     form = shape(text[start:end])
-    places, candidates = _look(form)
+    places, candidates = _look(form, countries)
     if not places:
         return ()
     groups = [(start + low, start + high) for low, high in places]
@@ -57,12 +69,14 @@ def identifier(text: str, start: int, end: int) -> Spans:
     after = 0
     for position, counts in candidates:
         if position >= after:
-            one, taken = _alone(text, form, start, groups[position : position + _GROUPS], counts)
+            one, taken = _alone(text, form, start, groups[position : position + _GROUPS], counts, countries)
             found += [one] if one else []
             after = position + taken
     begin = _first_with_digit(form, start, groups)
     if begin is None or (found and found[0][0] == groups[0][0] and found[0][2] >= _SURE):
         return found
+    if text[max(0, begin[0][0] - 4) : begin[0][0]].upper().endswith("RFC ") and text[begin[0][0]].isdigit():
+        return found  # a standard's number; that of a Mexican taxpayer begins with letters
     label = label_before(text, begin[0][0]) if _may_be_labelled(text, begin[0][0]) else None
     if label is None:
         return found
@@ -76,12 +90,12 @@ def identifier(text: str, start: int, end: int) -> Spans:
 
 
 @lru_cache(maxsize=2048)  # shapes are few, and say nothing about the numbers
-def _look(form: str) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[int, ...]], ...]]:
+def _look(form: str, countries: frozenset[str]) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[int, ...]], ...]]:
     """Return the groups of a shape, none if it is no number; and with how many groups from which one on a kind could be meant."""
     if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
         return (), ()
     groups = _groups(form)
-    kinds = load_kinds()
+    kinds = load_kinds(countries)
     candidates: list[tuple[int, tuple[int, ...]]] = []
     for first, (low, _) in enumerate(groups):
         counts: list[int] = []
@@ -123,7 +137,7 @@ def _may_be_labelled(text: str, start: int) -> bool:
 
 
 def _alone(
-    text: str, form: str, start: int, groups: Sequence[_Group], counts: Sequence[int]
+    text: str, form: str, start: int, groups: Sequence[_Group], counts: Sequence[int], countries: frozenset[str]
 ) -> tuple[_Found | None, int]:
     """Return the number that begins with the first group and needs no label, if any, and how many groups it takes."""
     low = groups[0][0]
@@ -131,18 +145,20 @@ def _alone(
         high = start + _closed(form, groups[count - 1][1] - start)
         window = form[low - start : high - start]
         compact = "".join([text[first:last] for first, last in groups[:count]])
-        best = _best(window, compact, is_all=low < _MARGIN and text.strip() == text[low:high])
-        if best and not _is_part(text, low, high):
+        best = _best(window, compact, countries, is_all=low < _MARGIN and text.strip() == text[low:high])
+        if best and not _is_part(text, low, high) and not _counts(text[low:high]):
             return (low, high, best[0], best[1]), count
     return None, 1
 
 
-def _best(window: str, compact: str, *, is_all: bool) -> tuple[float, str] | None:
-    kinds = load_kinds()
+def _best(window: str, compact: str, countries: frozenset[str], *, is_all: bool) -> tuple[float, str] | None:
+    kinds = load_kinds(countries)
     upper = compact.upper()
     form = shape(compact)
     found: list[tuple[float, str]] = []
-    if compact not in {upper, compact.lower()} or len(set(compact)) < 3:  # noqa: PLR2004 - 111111111 is nobody's
+    if not compact.isdigit() and not set(compact) - _HEX:  # a commit
+        return None
+    if len(set(compact)) < 3 or (compact != upper and compact != compact.lower()):  # noqa: PLR2004 - 111111111 is nobody's
         return None
     found += [(kind.formatted, kind.type) for kind in kinds.layouts.get((window, form), ()) if kind.holds(upper)]
     if window == form and not _is_time(compact):
@@ -177,9 +193,20 @@ def _has_kind(compact: str, kind: str, kinds: Iterable[Kind]) -> bool:
 
 
 def _is_part(text: str, start: int, end: int) -> bool:
+    if text[max(0, start - 5) : start].lower().endswith(_COLOURS):
+        return True
     if is_glued(text, start, end) or text[max(0, start - 1) : start] in {"+", "."} or is_decimal(text, start, end):
         return True
     return text[end : end + 1] == "-" and text[end + 1 : end + 2].isalnum()  # a UUID
+
+
+def _counts(value: str) -> bool:
+    """Return whether groups of digits count upwards, as a table of code points does; or begin with a date, as versions do."""
+    groups = value.split(" ")
+    if len(groups) >= 3 and all(map(str.isdigit, groups)):  # noqa: PLR2004 - two groups may be so by chance
+        return all(0 < int(second) - int(first) <= _STEP for first, second in pairwise(groups))
+    date, dash, rest = value.partition("-")
+    return bool(dash) and len(rest) == 1 and len(date) == len("20260131") and _is_time(date)
 
 
 def _may_be_number(raw: str, compact: str) -> bool:

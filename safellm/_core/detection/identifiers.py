@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 from safellm._core.detection.checkdigits import luhn, mod97
-from safellm._core.detection.context import Spans, is_decimal, is_glued
+from safellm._core.detection.context import Spans, is_decimal, is_glued, is_letter_or_digit
+from safellm._core.detection.kinds import is_of
 from safellm._core.detection.words import OTHER, label_before
 
 _CARD_DIGITS = range(13, 20)
+_STEP = 16  # between neighbours of a table
 _HEX = "0123456789abcdefABCDEF"
 _DIGEST, _AROUND_DIGEST = (
     64,
@@ -31,14 +34,19 @@ _IBAN_LENGTHS: Mapping[str, int] = MappingProxyType({
 })  # fmt: skip
 
 
+_BEGINS = ("18", "2", "3", "4", "5", "6", "97")  # of numbers of any issuer below
+
+
 def _issuer(digits: str) -> bool:
     # Ranges as the networks publish them: Visa 4, Mastercard 51-55 and 2221-2720, Amex 34 37, Discover 6011 622 644-649 65,
-    # Diners 30 36 38 39, JCB 35, UnionPay 62, Maestro 50 56-58 6.
+    # Diners 30 36 38 39, JCB 35, UnionPay 62, Maestro 50 56-58 6, Mir 2200-2204, Troy 9792.
     four, size = int(digits[:4]), len(digits)
     if digits[0] == "4":
         return size in {13, 16, 19}
-    if 5100 <= four <= 5599 or 2221 <= four <= 2720:
+    if 5100 <= four <= 5599 or 2221 <= four <= 2720 or four == 9792:
         return size == 16
+    if 2200 <= four <= 2204:
+        return 16 <= size <= 19
     if four // 100 in {34, 37}:
         return size == 15
     if four // 100 in {30, 36, 38, 39}:
@@ -61,15 +69,16 @@ def card(text: str, start: int, end: int) -> Spans:
     found: list[tuple[int, int]] = []
     begin = after = 0
     for rank, group in enumerate(groups):
-        if begin >= after and 2 <= len(group) <= _CARD_DIGITS[-1]:
-            after = _card_end(text, start + begin, groups[rank : rank + 5]) - start
+        # Only the first group can be one that somebody calls a card: in front of the others stand digits.
+        if begin >= after and 2 <= len(group) <= _CARD_DIGITS[-1] and (not rank or group.startswith(_BEGINS)):
+            after = _card_end(text, start + begin, groups[rank : rank + 5], may_be_called=not rank) - start
             if after > begin:
                 found.append((start + begin, start + after))
         begin += len(group) + 1
     return found
 
 
-def _card_end(text: str, start: int, groups: Sequence[str]) -> int:
+def _card_end(text: str, start: int, groups: Sequence[str], *, may_be_called: bool) -> int:
     """Return where the longest card that begins with the first group ends, or -1."""
     digits, stop, best = "", start - 1, -1
     separator = text[start + len(groups[0]) : start + len(groups[0]) + 1]
@@ -79,13 +88,27 @@ def _card_end(text: str, start: int, groups: Sequence[str]) -> int:
         digits, stop = digits + group, stop + 1 + len(group)
         if len(digits) > _CARD_DIGITS[-1]:
             break
-        if len(digits) < 12 or len(set(digits)) == 1 or not luhn(digits) or is_decimal(text, start, stop):
+        if len(digits) < 12:
+            continue
+        # One long group is the form of ids that count time (Twitter, Discord), one in ten of which fits.
+        issued = (
+            len(digits) in _CARD_DIGITS
+            and _issuer(digits)
+            and (len(digits) not in {17, 18} or len(group) < len(digits))
+        )
+        if not (issued or may_be_called) or len(set(digits)) == 1 or not luhn(digits) or is_decimal(text, start, stop):
+            continue
+        if _counts(text[start:stop].replace(separator, " ").split() if separator else ()):
             continue
         # Old Maestro cards are too short, and new issuers unknown, unless somebody calls the number a card.
-        issued = len(digits) in _CARD_DIGITS and _issuer(digits)
-        if (issued and not _is_in_digest(text, start, stop)) or _is_called_card(text, start):
+        if (issued and not _is_in_digest(text, start, stop)) or (may_be_called and _is_called_card(text, start)):
             best = stop
     return best
+
+
+def _counts(groups: Sequence[str]) -> bool:
+    """Return whether groups of digits count upwards, as a table of code points does."""
+    return len(groups) >= 3 and all(0 < int(second) - int(first) <= _STEP for first, second in pairwise(groups))
 
 
 def _is_in_digest(text: str, start: int, end: int) -> bool:
@@ -112,12 +135,12 @@ def iban(text: str, start: int, end: int) -> Spans:
             kept.append(text[position].upper())
         position += 1
     number = "".join(kept)
-    if len(number) != length or text[position : position + 1].isalnum():
+    if len(number) != length or is_letter_or_digit(text[position : position + 1]):
         return ()
     return ((start, position),) if mod97(number) else ()
 
 
-def us_ssn(text: str, start: int, end: int) -> Spans:
+def us_ssn(text: str, start: int, end: int, countries: frozenset[str] = frozenset()) -> Spans:
     """Accept numbers that can have been issued (SSA: no area 000, 666, 9xx; no group 00; no serial 0000)."""
     digits = "".join(character for character in text[start:end] if character.isdigit())
     if (
@@ -128,11 +151,14 @@ def us_ssn(text: str, start: int, end: int) -> Spans:
         or digits[5:] == "0000"
     ):
         return ()
-    if digits == "123456789" or len(set(digits)) == 1 or is_glued(text, start, end):
+    same = len(set(digits[:3])) == len(set(digits[3:5])) == len(set(digits[5:])) == 1  # 111-22-3333
+    if digits == "123456789" or same or is_glued(text, start, end):
         return ()
     label = label_before(text, start)
     if label is not None and label.type == "US_SSN":
         return ((start, end, 1.0),)
+    if not is_of("us", countries):
+        return ()
     separators = {character for character in text[start:end] if not character.isdigit()}
     dashed = separators == {"-"}
     if not separators or (label is not None and (label.is_direct or (label.type == OTHER and not dashed))):

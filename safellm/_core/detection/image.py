@@ -16,12 +16,14 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from safellm._core.detection.filters import engine_version
-from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_scanner
+from safellm._core.detection.reach import Reach
+from safellm._core.detection.rules import Rule
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_scanner, reach_of_rule
 from safellm._version import __version__
 
-_FORMAT = b"safellm-detection-1\n"
-_SOURCES = ("rules.py", "filters.py", "scanner.py", "quickview.py", "reach.py")  # what turns rule files into filters
+_FORMAT = b"safellm-detection-2\n"
+# What turns rule files into filters.
+_SOURCES = ("rules.py", "filters.py", "scanner.py", "quickview.py", "pages.py", "reach.py", "alternatives.py")
 _EXAMPLES = frozenset({"matches", "ignores"})  # only tests read them
 
 
@@ -43,7 +45,8 @@ def make_image() -> tuple[RuleScanner, bytes]:
     """Return the scanner over the package's rules, compiled, and its image."""
     scanner = compile_scanner()
     names = [part.name for part in fields(Rule) if part.name not in _EXAMPLES]
-    rules = json.dumps([{name: getattr(rule, name) for name in names} for rule in load_rules()]).encode()
+    tables = [{name: getattr(rule, name) for name in names} for rule in scanner.rules]
+    rules = json.dumps([tables, [int(reach_of_rule(rule)) for rule in scanner.rules]]).encode()
     return scanner, _FORMAT + len(rules).to_bytes(8, "big") + rules + scanner.filters.database()
 
 
@@ -59,9 +62,9 @@ def read_image(image: bytes) -> RuleScanner:
         msg = "not an image of a scanner"
         raise ValueError(msg)
     size = int.from_bytes(image[head : head + 8], "big")
-    tables = json.loads(image[head + 8 : head + 8 + size])
+    tables, reaches = json.loads(image[head + 8 : head + 8 + size])
     rules = tuple(Rule(**{name: _frozen(value) for name, value in table.items()}) for table in tables)
-    return make_scanner(rules, image[head + 8 + size :] or None)
+    return make_scanner(rules, image[head + 8 + size :] or None, reaches=[Reach(one) for one in reaches])
 
 
 def _frozen(value: Any) -> Any:

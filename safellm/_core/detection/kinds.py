@@ -1,5 +1,6 @@
 """Kinds of numbers: shape, layout and check of each, as data; and which kinds a number can be."""
 
+# ruff: noqa: SIM905 - lists of codes read best as text
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from safellm._core.detection.national import NUMBERS
 
 LONGEST = 20  # characters of the longest compact form
 Key = TypeVar("Key")
+_EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+_SHARED = {"eu": _EU, "yu": frozenset("BA HR ME MK RS SI XK".split())}
 _LEVEL = str.maketrans("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", "9" * 10 + "A" * 52)
 
 
@@ -68,11 +71,26 @@ def shape(text: str) -> str:
     return text.translate(_LEVEL)
 
 
+def is_of(country: str, countries: frozenset[str]) -> bool:
+    """Return whether a kind whose name begins so is used in one of some countries (ISO 3166 codes); none means everywhere.
+
+    Kinds that several countries share begin with another word than a country's code.
+    """
+    return (
+        not countries or len(country) != len("xx") or not countries.isdisjoint(_SHARED.get(country, {country.upper()}))
+    )
+
+
 @cache
-def load_kinds() -> Kinds:
-    """Return the kinds, read once per process."""
+def load_kinds(countries: frozenset[str] = frozenset()) -> Kinds:
+    """Return the kinds, read once per process.
+
+    Args:
+        countries: Kinds of other countries need a label.
+    """
     path = resources.files("safellm._core.detection") / "data" / "words" / "kinds.toml"
     shapes: dict[str, list[Kind]] = defaultdict(list)
+    bare: dict[str, list[Kind]] = defaultdict(list)
     layouts: dict[tuple[str, str], list[Kind]] = defaultdict(list)
     for table in tomllib.loads(path.read_text(encoding="utf-8"))["kind"]:
         forms = {shape(expand(layout)) for layout in table.get("layouts", ())}
@@ -89,12 +107,15 @@ def load_kinds() -> Kinds:
                 alone=table.get("alone", 0.0),
             )
             shapes[compact].append(kind)
+            if not is_of(kind.id.partition("-")[0], countries):
+                continue
+            if kind.bare or kind.alone:
+                bare[compact].append(kind)
             for form in forms if kind.formatted else ():
                 layouts[form, compact].append(kind)
-    bare = {form: tuple(kind for kind in kinds if kind.bare or kind.alone) for form, kinds in shapes.items()}
     return Kinds(
         shapes=_frozen(shapes),
-        bare=MappingProxyType({form: kinds for form, kinds in bare.items() if kinds}),
+        bare=_frozen(bare),
         layouts=_frozen(layouts),
         forms=frozenset(form for form, _ in layouts),
     )

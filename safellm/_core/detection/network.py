@@ -1,12 +1,23 @@
 """Addresses of machines: IP, MAC, and URLs that lead to a person."""
 
 # ruff: noqa: PLR2004 - address forms are made of numbers
+# ruff: noqa: SIM905 - lists of words read best as text
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import ipaddress
 
-from safellm._core.detection.context import Spans, is_decimal, is_glued, is_version
+from safellm._core.detection.context import (
+    REACH,
+    Spans,
+    is_after_escape,
+    is_decimal,
+    is_glued,
+    is_in_row,
+    is_letter_or_digit,
+    is_version,
+    words_of,
+)
 
 _MAIL_SIGN = "@"
 _SEQUENCES = frozenset(
@@ -16,6 +27,11 @@ _SEQUENCES = frozenset(
 
 _SAMPLES = frozenset({"1.2.3.4", "4.3.2.1", "8.8.4.4", "1.0.0.1"})  # everybody's examples and resolvers
 _QUOTES = frozenset("\"'`")
+# Words that say that four numbers are an address.
+_MACHINES = frozenset(
+    "ip ips ipv4 addr address addresses host hosts from server servers ping dns inet ssh src dst source client peer route gateway "
+    "remote node via to at listen bind subnet nameserver resolver proxy adresse dirección indirizzo endereço".split()
+)
 
 
 def _is_private(octets: list[str]) -> bool:
@@ -35,7 +51,26 @@ def ipv4(text: str, start: int, end: int) -> Spans:
         return ()
     if text[end : end + 1] in _QUOTES and text[start - 1 : start] == text[end : end + 1] and _is_private(octets):
         return ()  # a private network's address as a value in code or its description
+    if max(map(len, octets)) <= 2 and (_is_numbering(text, start, end, octets) or _is_drawing(text, start, end)):
+        return ()
     return () if is_version(text, start) else ((start, end),)
+
+
+def _is_drawing(text: str, start: int, end: int) -> bool:
+    """Return whether decimal fractions stand on both sides, as in the path of a drawing, where a point begins the next number."""
+    before = text[max(0, start - 8) : start].rpartition(" ")[0].rpartition(" ")[2]
+    after = text[end + 1 : end + 8].partition(" ")[0]
+    return all("." in part and not part.strip("-.0123456789") for part in (before[-6:], after))
+
+
+def _is_numbering(text: str, start: int, end: int, octets: list[str]) -> bool:
+    """Return whether small numbers count sections or releases: four single digits, or a heading behind them."""
+    before = text[max(0, start - REACH) : start].rpartition("\n")[2]
+    if not _MACHINES.isdisjoint(words_of(before)) or text[end : end + 1] in {":", "/"} or before.endswith(("://", "@")):
+        return False
+    after = text[end : end + 3].lstrip(".")
+    heads = not any(map(str.isalnum, before)) or before.endswith(">")
+    return max(map(len, octets)) == 1 or (heads and after[:1].isspace() and after[1:2].isalpha())
 
 
 def ipv6(text: str, start: int, end: int) -> Spans:
@@ -48,9 +83,9 @@ def ipv6(text: str, start: int, end: int) -> Spans:
     if len(groups) < 4 and not any(len(group) >= 3 for group in groups):  # a[1::2], 1::2
         return ()
     if (
-        text[max(0, start - 1) : start].isalnum()
-        or text[max(0, start - 1) : start] == ":"
-        or text[end : end + 1].isalnum()
+        (is_letter_or_digit(text[max(0, start - 1) : start]) and not is_after_escape(text, start))
+        or (text[max(0, start - 1) : start] == ":" and is_in_row(text, start))
+        or is_letter_or_digit(text[end : end + 1])
         or is_decimal("0" + text[end : end + 2], 1, 1)
     ):
         return ()
@@ -58,7 +93,7 @@ def ipv6(text: str, start: int, end: int) -> Spans:
         address = ipaddress.IPv6Address(value)
     except ValueError:
         return ()
-    return () if address.is_loopback or address.is_unspecified else ((start, end),)
+    return () if address.is_loopback or address.is_unspecified or address.is_multicast else ((start, end),)
 
 
 def mac(text: str, start: int, end: int) -> Spans:
@@ -66,7 +101,12 @@ def mac(text: str, start: int, end: int) -> Spans:
     value = "".join(character for character in text[start:end] if character.isalnum()).lower()
     if len(set(value)) < 3 or value in _SEQUENCES:
         return ()
-    if text[max(0, start - 1) : start] in {":", "-", "."} or is_glued(text, start, end):
+    if (
+        text[start + 4 : start + 5] == "." and sum(value[at : at + 2] == "00" for at in (0, 4, 8)) > 1
+    ):  # weights in a table
+        return ()
+    before = text[max(0, start - 1) : start]
+    if (before in {":", "-", "."} and is_in_row(text, start)) or (before != "-" and is_glued(text, start, end)):
         return ()
     after = text[end : end + 3]
     return () if after[:1] in {":", "-", "."} and after[1:2].isalnum() else ((start, end),)

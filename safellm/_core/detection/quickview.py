@@ -15,13 +15,15 @@ from typing import Any, cast
 from safellm._core.detection.canonical import fold
 from safellm._core.detection.confusables import LOOK_ALIKES
 from safellm._core.detection.engine import view_bytes
+from safellm._core.detection.pages import SPECIAL, WHOLE_PAGES, Pages
 
-SPECIAL = 0x01
 SPECIAL_PATTERN = r"[\x00-\x08\x0e-\x1f\x7f]"  # control characters but white space: never in a canonical view
 _HANDLER = "safellm.detection.quick"  # name of the codec error handler
 _CASED, _OTHER = 0xC0, 0xA1  # Latin-1 bytes that the table below leaves as a cased letter and as another character
 _REMEMBERED, _LONGEST = 8_192, 32  # runs of characters beyond Latin-1 that are kept, and their length
 _SHORT = 6  # characters of a run that is read one by one
+# Runs of a text that are read one by one: so many, and one more for so many characters. A new one counts as several.
+_FEW, _PER_RUN, _NEW = 16, 64, 8
 _PASSING = bytes.maketrans(b"\xff\xfe", bytes([_CASED, _OTHER]))
 _ALNUM_FOLDS = frozenset(chr(code) for code in range(256) if fold(chr(code)).isascii() and fold(chr(code)).isalnum())
 
@@ -61,15 +63,20 @@ _LOOK_ALIKES = frozenset(LOOK_ALIKES)
 _of_character = _Codes()
 # Characters that were met and don't stay as they are, or are look-alikes; never forgotten, Unicode has few thousand.
 _changing = set(LOOK_ALIKES)
-# By run: its bytes, whether it holds look-alike letters, and whether anything in it changes.
-_of_run: dict[str, tuple[bytes, bool, bool]] = {}
+# By run: its bytes; with whether it holds look-alike letters, and whether anything in it changes, if any of both is so.
+_of_run: dict[str, bytes | tuple[bytes, bool, bool]] = {}
 
 
 class Runs(str):
     """A text that remembers where its runs of characters beyond Latin-1 begin that are folded, and what they are, when encoded."""
 
-    __slots__ = ("runs",)
+    __slots__ = ("left", "runs")
     runs: list[tuple[int, str]]
+    left: int  # what may still be spent on them
+
+
+class _ManyRunsError(Exception):
+    """A text has too many runs to read them one by one."""
 
 
 def quick_view(text: str) -> bytes:
@@ -80,14 +87,20 @@ def quick_view(text: str) -> bytes:
 def read(text: str) -> tuple[bytes, list[tuple[int, str]], bytes]:
     """Return the bytes of `quick_view`, the runs beyond Latin-1 that are folded or look alike, and the text in Latin-1.
 
-    Of ASCII nothing but the bytes. What else isn't Latin-1 is in the last part as something that isn't folded.
+    Of ASCII, and of texts with very many runs, nothing but the bytes. What else isn't Latin-1 is in the last part as something that
+    isn't folded.
     """
     if text.isascii():
         return text.encode("ascii"), [], b""
     noted = Runs(text)
-    noted.runs = []
-    raw = noted.encode("latin-1", _HANDLER)
-    return raw.translate(_WESTERN), noted.runs, raw
+    runs: list[tuple[int, str]] = []
+    noted.runs = runs
+    noted.left = _FEW + len(text) // _PER_RUN
+    try:
+        raw = noted.encode("latin-1", _HANDLER)
+    except _ManyRunsError:
+        return _pages.read(text) or bytes([SPECIAL]), [], b""
+    return raw.translate(_WESTERN), runs, raw
 
 
 def folded_of(raw: bytes) -> str:
@@ -96,19 +109,26 @@ def folded_of(raw: bytes) -> str:
 
 
 def _encode_run(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    text, start, end = error.object, error.start, error.end
+    text: Runs = error.object  # type: ignore[assignment] # nothing else is encoded with this handler
+    start, end = error.start, error.end
     run = text[start:end]
-    runs: list[tuple[int, str]] = text.runs  # type: ignore[attr-defined] # only `Runs` are encoded with this handler
     known = _of_run.get(run)
+    text.left -= 1
+    if text.left < 0:
+        raise _ManyRunsError
+    if known.__class__ is bytes:
+        return known, end
     if known is None:
-        if end - start > _SHORT and (data := _by_pages(run, start, runs)) is not None:
-            return data, end
+        text.left -= _NEW
+        if end - start > _SHORT and (paged := _by_pages(run, start, text.runs)) is not None:
+            return paged, end
         known = _read(run)
-    if known[2]:
-        runs.append((start, run))
-    if known[1] and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
+    data, alike, changes = cast(tuple[bytes, bool, bool], known)
+    if changes:
+        text.runs.append((start, run))
+    if alike and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
         return bytes([SPECIAL]), end
-    return known[0], end
+    return data, end
 
 
 def _read(run: str) -> tuple[bytes, bool, bool]:
@@ -119,7 +139,7 @@ def _read(run: str) -> tuple[bytes, bool, bool]:
     if len(run) <= _LONGEST:
         if len(_of_run) >= _REMEMBERED:
             _of_run.clear()
-        _of_run[run] = data, alike, changes
+        _of_run[run] = (data, alike, changes) if alike or changes else data
     return data, alike, changes
 
 
@@ -150,9 +170,15 @@ def _by_pages(run: str, start: int, runs: list[tuple[int, str]]) -> bytes | None
     return bytes(data)
 
 
-# By the high byte of a character: what its low bytes all read as, or 0. Ideographs (CJK, extension A and unified) and Hangul.
-_WHOLE_PAGES = {*range(0x34, 0xA0), *range(0xAC, 0xD7)}
-_PAGES = bytes(_OTHER if page in _WHOLE_PAGES else 0 for page in range(256))
+# By the high byte of a character: what its low bytes all read as, or 0.
+_PAGES = bytes(_OTHER if page in WHOLE_PAGES else 0 for page in range(256))
 _ALNUM = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
+
+def new_pages() -> Pages:
+    """Return tables that have met no character yet; a process needs them once."""
+    return Pages(_WESTERN, lambda character: (_folded(character), fold(character)))
+
+
+_pages = new_pages()
 codecs.register_error(_HANDLER, cast(Any, _encode_run))  # called for encoding only

@@ -4,6 +4,7 @@ A table of letter pairs decides: how usual a pair is in English words and in nam
 as chance does, words far above it; digits and capitals that stand between letters count as well.
 """
 
+# ruff: noqa: PLR0911 - a check is a list of reasons to say no
 # ruff: noqa: PLR2004 - thresholds are explained by the sentence of their function
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
@@ -120,6 +121,9 @@ def _is_word(part: str) -> bool:
     letters = part.rstrip("0123456789")
     if len(part) - len(letters) > 3:
         return False
+    inner = [at for at, character in enumerate(letters) if character.isdigit()]
+    if len(inner) == 1 and letters[inner[0]] in "24" and 3 <= inner[0] < len(letters) - 3:
+        return _is_word(letters[: inner[0]]) and _is_word(letters[inner[0] + 1 :])  # bytes2human
     if not letters.isalpha():
         return len(part) <= 4  # k8s, i18n, 2x
     if len(letters) <= 4:

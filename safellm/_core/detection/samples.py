@@ -21,7 +21,8 @@ _USUAL = (
 )  # fmt: skip
 _SAMPLE_VALUES = frozenset(
     "password passwd pass pwd secret token apikey api_key key user username admin root test testing string none null true false "
-    "undefined default required optional changeit unknown value hidden masked disabled enabled bearer basic n/a todo".split()
+    "undefined default required optional changeit unknown value hidden masked disabled enabled bearer basic n/a todo "
+    "foo bar baz tiger repo".split()
 )
 _SAMPLE_LENGTH = 200  # characters; a longer random text could hold a part by chance
 _WORD_MARKS = str.maketrans(dict.fromkeys("_-. ", None))
@@ -35,7 +36,7 @@ def is_sample(value: str) -> bool:
         return True
     if len(value) > _SAMPLE_LENGTH:
         return False
-    if any(part in lower for part in _EMPHATIC) or _is_bracketed(lower) or _has_sequence(lower):
+    if any(part in lower for part in _EMPHATIC) or _is_bracketed(lower) or _has_sequence(lower) or _has_period(lower):
         return True
     found = [part for part in _USUAL if part in lower]
     return bool(found) and not _is_random_without(value, lower, found)
@@ -58,6 +59,17 @@ def _has_sequence(lower: str) -> bool:
         run = run + 1 if ord(second) - ord(first) == 1 else 1
         if run >= 8:
             return True
+    return False
+
+
+def _has_period(lower: str) -> bool:
+    """Return whether two or three digits in turn are half of a value or more: `123123123123`."""
+    for step in (2, 3):
+        run = 0
+        for at in range(step, len(lower)):
+            run = run + 1 if lower[at] == lower[at - step] != lower[at - 1] and lower[at].isdigit() else 0
+            if run + step >= 12 and (run + step) * 2 >= len(lower):
+                return True
     return False
 
 

@@ -17,20 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
-from typing import Any
 
 import re2
 
 from safellm._core.detection.canonical import Canonical, canonicalise, fold_places, fold_text
-from safellm._core.detection.engine import compile_pattern, engine_failure, view_bytes
+from safellm._core.detection.engine import NOWHERE, Spans, compile_pattern, engine_failure, search_of, view_bytes
 from safellm._core.detection.filters import Build, Filter, Filters, Places, Plan, build_filters
 from safellm._core.detection.finding import Finding
-from safellm._core.detection.quickview import SPECIAL, SPECIAL_PATTERN, folded_of, read
+from safellm._core.detection.pages import SPECIAL
+from safellm._core.detection.quickview import SPECIAL_PATTERN, folded_of, read
 from safellm._core.detection.randomness import entropy
 from safellm._core.detection.reach import Reach, Window, joined, reach_of, windows
 from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.validators import CHECKS
+from safellm._core.detection.validators import check_of
 from safellm.errors import GuardFailure
 
 LEAST_CONFIDENCE = 0.5
@@ -70,27 +69,36 @@ def _compiled(rules: tuple[Rule, ...]) -> RuleScanner:
     return make_scanner(rules)
 
 
-def make_scanner(rules: tuple[Rule, ...], database: bytes | None = None, *, build: Build | None = None) -> RuleScanner:
+def make_scanner(
+    rules: tuple[Rule, ...],
+    database: bytes | None = None,
+    *,
+    build: Build | None = None,
+    reaches: Sequence[Reach] | None = None,
+) -> RuleScanner:
     """Return a scanner that has proved that it finds; patterns are compiled when they are first needed.
 
     Args:
         rules: What to find.
         database: What `RuleScanner.filters` of the same rules gave as its database in an earlier process.
         build: What makes the filters instead.
+        reaches: How far the rules reach, where that is known.
 
     Raises:
         GuardFailure: The engine rejects the rules or the database, or does not find the planted canary.
     """
-    plan = plan_of(rules)
+    plan = plan_of(rules, reaches)
     scanner = RuleScanner(rules=rules, filters=build(plan) if build else build_filters(plan, database))
     scanner.prove()
     return scanner
 
 
-def plan_of(rules: Sequence[Rule]) -> Plan:
+def plan_of(rules: Sequence[Rule], reaches: Sequence[Reach] | None = None) -> Plan:
     """Return the filters of the rules, in the order in which `RuleScanner` numbers them, and what opens the late ones."""
+    known = reaches if reaches is not None else map(reach_of_rule, rules)
     filters = [
-        Filter(filter_of(rule), reach_of_rule(rule), part=rule.apart, late=rule.late) for rule in (*rules, _CANARY)
+        Filter(filter_of(rule), reach, part=rule.apart, late=rule.late)
+        for rule, reach in zip((*rules, _CANARY), (*known, reach_of_rule(_CANARY)), strict=True)
     ]
     gate = Filter(_DIGITS, part=_SIGNS) if any(rule.late for rule in rules) else None
     return Plan((*filters, Filter(SPECIAL_PATTERN, part=_SIGNS)), gate)
@@ -179,10 +187,11 @@ class RuleScanner:
     def _questions(self, opened: Places, data: bytes) -> Iterable[tuple[Rule, Sequence[Window]]]:
         """Return the rules to ask, and where they read; two that lead to the same question are asked as one."""
         asked: dict[tuple[str, str] | int, tuple[Rule, Sequence[Window]]] = {}
+        filters = self.filters.filters
         for number in sorted(opened):
             rule = self.rules[number] if number < len(self.rules) else _CANARY
             ends = opened[number]
-            places = windows(data, ends, reach_of_rule(rule), rule.ahead) if ends else [(0, len(data))]
+            places = windows(data, ends, filters[number].reach, rule.ahead) if ends else [(0, len(data))]
             key = (rule.pattern, rule.check) if rule.check else number
             if key in asked:
                 rule, known = asked[key]
@@ -200,7 +209,7 @@ class RuleScanner:
             return
         after = 0
         for match in matches_of(rule, view.data, places):
-            run = decoded.DECODERS[rule.decode](view.text, *match.span()) if match.start() >= after else None
+            run = decoded.DECODERS[rule.decode](view.text, *match[0]) if match[0][0] >= after else None
             if run is None:
                 continue
             low, after, plain = run
@@ -212,7 +221,9 @@ class RuleScanner:
             for hit in self._hits(inner, depth + 1, spent):
                 first, last = inner.canonical.original_span(hit[0], hit[1])
                 if first < len(left) + len(plain) and last > len(left):
-                    yield _moved(hit, low, after)
+                    # What goes on in the plain surroundings is found there, too.
+                    begin, end = len(left) - first, last - len(left) - len(plain)
+                    yield _moved(hit, low - max(0, begin), after + max(0, end))
 
 
 class View:
@@ -263,21 +274,22 @@ class View:
         return self._text
 
 
-def matches_of(rule: Rule, data: bytes, places: Sequence[Window] = ()) -> Iterator[Any]:
-    """Return the matches of a rule's pattern.
+def matches_of(rule: Rule, data: bytes, places: Sequence[Window] = ()) -> Iterator[Spans]:
+    """Yield the matches of a rule's pattern: of each the span, then those of its groups.
 
     Args:
         rule: The rule.
         data: The text, one byte per character.
         places: Where it is read, rising; everywhere if there are none.
     """
-    pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
-    found: Iterator[Any]
-    if len(places) > 1:
-        found = chain.from_iterable(pattern.finditer(data, low, high) for low, high in places)
-    else:
-        found = pattern.finditer(data, *places[0]) if places else pattern.finditer(data)
-    return found
+    search = search_of(rule.pattern, ignore_case=rule.ignore_case)
+    for begin, high in places or ((0, len(data)),):
+        low = begin
+        while (spans := search(data, low, high))[0] != NOWHERE:
+            yield spans
+            if low == high:
+                break
+            low = max(spans[0][1], low + 1)  # behind the match; an empty one leads on, too
 
 
 def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator[Hit]:
@@ -293,13 +305,12 @@ def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator
         places: See `matches_of`.
     """
     data = view.data
-    check = CHECKS.get(rule.check)
+    check = check_of(rule.check)
     most = _CHECKED + len(data) // _PER_CHECK if rule.type == _SECRET else len(data)
     asked = accepted = 0
-    has_groups = compile_pattern(rule.pattern, ignore_case=rule.ignore_case).groups > 0
-    for match in matches_of(rule, data, places):
+    for spans in matches_of(rule, data, places):
         # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
-        start, end = match.span(match.lastindex or 0) if has_groups else match.span()
+        start, end = spans[0] if len(spans) == 1 else value_of(spans)
         asked += 1
         if asked > most and (rule.check in _WIDENING or accepted * 2 > most):
             high = len(data) if rule.check in _WIDENING else end
@@ -318,6 +329,16 @@ def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator
             if confidence >= LEAST_CONFIDENCE:
                 accepted += 1
                 yield span[0], span[1], rule.priority, kind, rule.id, confidence
+
+
+def value_of(spans: Spans) -> tuple[int, int]:
+    """Return the span of the value: of the group that took part (the last to end, the outermost of those), else of the match."""
+    value = spans[0]
+    last = -1
+    for span in spans[1:]:
+        if span[1] > last:
+            value, last = span, span[1]
+    return value
 
 
 def repeats(text: str, found: Sequence[Hit]) -> list[Hit]:

@@ -10,7 +10,7 @@ import binascii
 from safellm._core.detection.context import Spans
 from safellm._core.detection.randomness import changes, entropy, is_random, is_wordy
 from safellm._core.detection.samples import is_sample
-from safellm._core.detection.tokens import cue
+from safellm._core.detection.tokens import cue, is_code
 
 _EXPRESSION = frozenset("()[]{}<>;`|\\")
 _CODE = ("http://", "https://", "os.", "process.", "self.", "env.", "this.", "//")
@@ -20,6 +20,7 @@ _LABELS = (
     "كلمة المرور", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน", "гасло",
 )  # fmt: skip
 _ENDS = ".,;:!?)]}\"'`\\"
+_VERSION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.+~-:")
 _SAS_REACH = 512  # characters of a query before and behind its signature
 _WRITING = frozenset("wdcaupxy")  # write, delete, create, add, update, process, delete a version, delete for ever
 
@@ -69,7 +70,7 @@ def assigned_secret(text: str, start: int, end: int) -> Spans:
         or _is_cut(text, start, end)
     ):
         return ()
-    if cue(text, start) < 0:
+    if cue(text, start) < 0 or is_code(value) or _is_argument(value):
         return ()
     return ((start, end),) if _is_mixed(value) and entropy(value) >= 2.8 else ()
 
@@ -92,7 +93,7 @@ def assigned_password(text: str, start: int, end: int) -> Spans:
 def assigned_key(text: str, start: int, end: int) -> Spans:
     """Accept the value of anything called key, if it is long and clearly random."""
     value = text[start:end]
-    if is_sample(value) or is_wordy(value) or _is_reference(text, start, end) or cue(text, start) < 0:
+    if is_sample(value) or is_wordy(value) or is_code(value) or _is_reference(text, start, end) or cue(text, start) < 0:
         return ()
     digits = sum(map(str.isdigit, value))
     return ((start, end),) if digits >= 3 and len(value) - digits >= 3 and entropy(value) >= 3.2 else ()
@@ -131,14 +132,46 @@ def _is_cut(text: str, start: int, end: int) -> bool:
 
 def _is_reference(text: str, start: int, end: int) -> bool:
     """Return whether code follows here instead of a value: a call, an index, a variable, a path, an address."""
-    value = text[start:end].lstrip(":")
+    value = text[start:end]
+    if value.startswith("::") or (value.startswith(":") and text[start - 1 : start] == ":"):  # a name behind its scope
+        return True
+    value = value.strip(":")
     if not value or value[0] in "$%&*@.~#" or value.startswith(_CODE):
         return True
     quoted = text[start - 1 : start] in {'"', "'"}
     if not quoted and (any(character in _EXPRESSION for character in value) or text[end : end + 1] in {"(", "[", "{"}):
         return True
     names = value.split(".")
-    return not quoted and (len(names) > 1 or "_" in value) and all(map(str.isidentifier, names)) and is_wordy(names[-1])
+    if not quoted and (len(names) > 1 or "_" in value) and all(map(str.isidentifier, names)) and is_wordy(names[-1]):
+        return True
+    return not quoted and _is_chain(value.split("="))
+
+
+def _is_chain(parts: list[str]) -> bool:
+    """Return whether a value is a row of assignments, as in minified code: `t.first=t.second=t.third`."""
+    names = [part.split(".") for part in parts if part]
+    dotted = sum(len(name) > 1 for name in names)
+    return dotted > 1 and dotted * 2 >= len(names) and all(part.isidentifier() for name in names for part in name)
+
+
+def _is_argument(value: str) -> bool:
+    """Return whether a value is a named argument of a call: `status_code=400`."""
+    name, _, number = value.partition("=")
+    return number.isdigit() and name.isidentifier() and is_wordy(name)
+
+
+def _is_call(value: str) -> bool:
+    """Return whether a value is code that calls, indexes or is typed: `Optional[bytes]`, `entry[1`, `Prompt.ask(`."""
+    head = value[: min((at for at in (value.find("("), value.find("[")) if at >= 0), default=0)]
+    names = head.split(".")
+    return bool(head) and all(map(str.isidentifier, names)) and not any(map(str.isdigit, head)) and is_wordy(names[-1])
+
+
+def _is_version(value: str) -> bool:
+    """Return whether a value is a package's version: `1:4.13+dfsg1-1`."""
+    head = value.partition(":")[2] if value[:1].isdigit() and value[1:2] == ":" else value
+    first, dot, rest = head.partition(".")
+    return first.isdigit() and bool(dot) and rest[:1].isdigit() and not set(rest) - _VERSION
 
 
 def said_password(text: str, start: int, end: int) -> Spans:
@@ -152,6 +185,8 @@ def said_password(text: str, start: int, end: int) -> Spans:
         or value.startswith(_CODE)
         or is_sample(value)
         or _is_address(value)
+        or _is_call(value)
+        or _is_version(value)
     ):
         return ()
     kinds = _kinds(value)

@@ -22,7 +22,7 @@ from functools import cache
 from importlib import resources
 
 from safellm._core.detection.context import Spans
-from safellm._core.detection.randomness import changes, entropy, has_humps, humps, is_random
+from safellm._core.detection.randomness import changes, entropy, has_humps, humps, is_random, is_wordy
 from safellm._core.detection.samples import is_sample
 
 _REACH = 64  # characters before a token in which its name may stand
@@ -43,6 +43,36 @@ _DIGEST_MARKS = (
     "h1:",
     "/go.mod",
     "commit/",
+)
+_DRAWING = frozenset("mlhvcsqtaz")  # commands of SVG paths
+_TERMS = (
+    "sha1",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "aes128",
+    "aes192",
+    "aes256",
+    "x509",
+    "utf8",
+    "utf16",
+    "base64",
+    "pkcs1",
+    "pkcs7",
+    "pkcs8",
+    "pkcs12",
+    "ed25519",
+    "x25519",
+    "poly1305",
+    "md5",
+    "oauth2",
+    "curve25519",
+    "pbkdf2",
+    "int32",
+    "int64",
+    "float32",
+    "uint8",
 )
 _LONGEST = 2048  # characters of a token; longer runs are data
 _LEAST_CHANGES = 0.15  # as `is_random` wants of a value with digits
@@ -83,7 +113,7 @@ _OTHER_WORDS = frozenset(
     "cert ami snapshot volume subnet vpc instance container job pipeline deployment artifact package crc crc32 blake2b blake2 "
     "xxhash murmur ssdeep sri challenge verifier message msg call conversation thread response completion cmpl chatcmpl run "
     "step event isbn doi arxiv video playlist tracking order invoice iv tag h1 h2 foreign partition sort cache color colour "
-    "wallet bitcoin btc ethereum eth uses from checkout foreignkey".split()
+    "wallet bitcoin btc ethereum eth uses from checkout foreignkey changeset signaturevalue digestvalue signedinfo dsig".split()
 )
 # What "key" means after these is no secret; and "credential id" names an entry, not its content.
 _OPEN_KEYS = frozenset(
@@ -111,7 +141,7 @@ def lone_token(text: str, start: int, end: int) -> Spans:
         or changes(value) < _LEAST_CHANGES
     ):
         return ()
-    if value[:7].lower() in _DIGEST_HEADS or _is_version(value) or not is_random(value):
+    if value[:7].lower() in _DIGEST_HEADS or _is_version(value) or not is_random(value) or is_code(value):
         return ()
     named = cue(text, start) or _cue_after(text, end)
     if _in_url(text, start):
@@ -145,6 +175,8 @@ def cue(text: str, start: int) -> int:
     words = _words(before[line + 1 :] if line >= 0 else before)
     verdict, after = 0, ""
     for word, previous in zip(reversed(words[-_NEAR_WORDS:]), (*reversed(words[-_NEAR_WORDS:-1]), ""), strict=False):
+        if word == "name" and not after:  # of a key, a vault, a secret
+            return -1
         if word in _OTHER_WORDS or (word in {"key", "keys", "token"} and previous in _OPEN_KEYS):
             return -1
         if word in _ENTRIES and after == "id":
@@ -242,6 +274,20 @@ def _is_version(value: str) -> bool:
         return True
     date, _, commit = value.rpartition("-")
     return len(commit) == 12 and not commit.strip(_HEX) and len(date) >= 14 and date[-14:].isdigit()
+
+
+def is_code(value: str) -> bool:
+    """Return whether a value is a drawing's path (`64h272v117H376V510`), a number (`0x100UL`) or a name with algorithms in it."""
+    letters = {character.lower() for character in value if character.isalpha()}
+    if letters <= _DRAWING or (value[:2] in {"0x", "0X"} and not value[2:].rstrip("uUlL").strip(_HEX)):
+        return True
+    lower = value.lower()
+    if not any(term in lower for term in _TERMS) or len(lower) != len(value):
+        return False
+    for term in _TERMS:
+        while (at := lower.find(term)) >= 0:
+            value, lower = f"{value[:at]} {value[at + len(term) :]}", f"{lower[:at]} {lower[at + len(term) :]}"
+    return all(is_wordy(part) for part in value.split())
 
 
 def _is_dense(value: str) -> bool:

@@ -8,8 +8,10 @@ span, never at the whole text, so that the scan stays linear.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from types import MappingProxyType
 
+from safellm._core.detection.address import address_by_postcode, address_in_context, address_labelled
 from safellm._core.detection.contact import email, email_spelled, phone_international, phone_nanp, phone_national
 from safellm._core.detection.context import Spans
 from safellm._core.detection.crypto import base58, bech32, ethereum
@@ -39,6 +41,10 @@ from safellm._core.detection.tokens import lone_token
 from safellm._core.detection.username import username
 
 Check = Callable[[str, int, int], Spans]
+# Checks that can be told whose numbers they find without a label.
+NATIONAL: Mapping[str, Callable[..., Spans]] = MappingProxyType({
+    "identifier": identifier, "us_ssn": us_ssn, "phone_nanp": phone_nanp,
+})  # fmt: skip
 
 CHECKS: Mapping[str, Check] = MappingProxyType({
     "identifier": identifier, "mac": mac, "username": username, "personal_url": personal_url, "birth_date":
@@ -50,4 +56,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType({
     "header_token": header_token, "url_password": url_password, "storage_key": storage_key, "mixed_case_token": mixed_case_token,
     "lone_token": lone_token, "said_password": said_password, "labelled_password": labelled_password,
     "basic_credentials": basic_credentials, "sas_read": sas_read, "sas_write": sas_write,
+    "address_by_postcode": address_by_postcode, "address_in_context": address_in_context, "address_labelled": address_labelled,
 })  # fmt: skip
+
+
+@cache
+def check_of(name: str) -> Check | None:
+    """Return the check that a rule names: `identifier`, or `identifier:DE,FR` for those countries alone; None without a name."""
+    known, _, countries = name.partition(":")
+    return partial(NATIONAL[known], countries=frozenset(countries.split(","))) if countries else CHECKS.get(known)

@@ -3,16 +3,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import string
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import re2
 
+from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.randomness import has_humps
 
 REACH = 56  # characters before a value in which its label may stand
@@ -23,6 +27,8 @@ _WHOLE = 4  # labels of up to so many letters count only as whole words
 _JOINTS = str.maketrans("", "", " _.-")
 _HEAD = 4  # letters by which a label's first word is looked up
 _APART = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalpha()), " "))
+# What stands for a label's characters in the pattern; a space may be a joint, or nothing.
+_ESCAPES = str.maketrans({" ": "[ _.-]?", **{mark: f"\\{mark}" for mark in string.punctuation}})
 _MEMORY = 16 << 20  # bytes for RE2's automaton over some hundred words
 
 
@@ -33,10 +39,12 @@ class Label:
     Attributes:
         type: Finding type that it names, or `OTHER`.
         between: The text from its end to the value, lower case.
+        word: The label itself, lower case.
     """
 
     type: str
     between: str
+    word: str = ""
 
     @property
     def is_direct(self) -> bool:
@@ -60,9 +68,18 @@ def load_labels() -> Mapping[str, str]:
 def _words() -> tuple[tuple[str, str], ...]:
     path = resources.files("safellm._core.detection") / "data" / "words" / "labels.toml"
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    words = ((kind, word.lower()) for kind, languages in tables.items() for some in languages.values() for word in some)
+    words = [(kind, form) for kind, some in tables.items() for word in chain(*some.values()) for form in _forms(word)]
     # Of two kinds that share a word the first one keeps it: dict() below takes the last.
-    return tuple(reversed(tuple(words)))
+    return tuple(reversed(words))
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """Return a label as the canonical view has it; a long one also as it is typed without accents."""
+    if word.isascii():
+        return (word.lower(),)
+    own = canonicalise(word).text.lower()
+    plain = canonicalise(unicodedata.normalize("NFD", word)).text.lower()
+    return (own,) if plain == own or len(plain) <= _WHOLE else (own, plain)
 
 
 @cache
@@ -72,7 +89,7 @@ def _pattern() -> Any:
     options.log_errors = False
     ordered = sorted({word for _, word in _words()}, key=lambda word: (-len(word), word))
     # Read backwards, so that the first match is the label nearest to the value.
-    joined = "|".join("".join("[ _.-]?" if one == " " else re2.escape(one) for one in word[::-1]) for word in ordered)
+    joined = "|".join(word[::-1].translate(_ESCAPES) for word in ordered)
     return re2.compile(joined, options)
 
 
@@ -98,14 +115,14 @@ def label_before(text: str, start: int) -> Label | None:
     if nearest is None:
         return None
     low, high = nearest
-    label = Label(type=load_labels()[_squeeze(lower[low:high])], between=lower[high:])
+    label = Label(type=load_labels()[_squeeze(lower[low:high])], between=lower[high:], word=lower[low:high])
     if low < 2:  # noqa: PLR2004 - no room for another label
         return label
     before = _next_label(cased, lower, backwards, len(lower) - low)
     if before is not None and low - before[1] <= 1:
         kind = load_labels()[_squeeze(lower[before[0] : before[1]])]
         if kind != OTHER:  # "passport reference", "kimlik numaram": the first word says what it is
-            return Label(type=kind, between=lower[before[1] :])
+            return Label(type=kind, between=lower[before[1] :], word=lower[before[0] : before[1]])
     return label
 
 

@@ -56,7 +56,7 @@ def guard(call: Call) -> None:
     searched = [*fields, *number_fields(call.body, named)] if enabled or named else fields
     texts = _Texts(searched)
     rank = rank_of(call.policy.hiding)
-    crossing = _crossing(call, fields) if enabled and len(fields) > 1 else {}
+    crossing = _crossing(call, fields, registered, own) if len(fields) > 1 else {}
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
     for one in searched:
         if named is not None and _is_named(one, named):
@@ -107,16 +107,22 @@ def _name_of(call: Call, path: Path) -> str | None:
     return next((name for text, name in call.policy.redaction.paths.items() if covers(parse_path(text), path)), None)
 
 
-def _crossing(call: Call, fields: Sequence[Field]) -> dict[Path, list[Finding]]:
+def _crossing(
+    call: Call, fields: Sequence[Field], registered: Finder | None, own: Finder | None
+) -> dict[Path, list[Finding]]:
     """Return the parts of values that go on in the next text of the same message, which the model reads as one text."""
+    scanner = call.tools.scanner if call.policy.redaction.enabled else None
+    exact = [finder.find for finder in (registered, own) if finder is not None]
     found: dict[Path, list[Finding]] = {}
+    if scanner is None and not exact:
+        return found
     row: list[Field] = []
     for one in (*fields, None):
         if one is not None and (one.kind is not Kind.TEXT or one.is_key):
             continue
         if row and (one is None or not _follows(row[-1].path, one.path)):
             if len(row) > 1:
-                parts = crossing_findings([each.text for each in row], call.tools.scanner)
+                parts = crossing_findings([each.text for each in row], scanner, exact)
                 found.update((each.path, part) for each, part in zip(row, parts, strict=True) if part)
             row = []
         row += [one] if one is not None else []
@@ -156,6 +162,7 @@ def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
         is_taken=texts.hold,
         where=one.pointer or "its text",
     )
+    call.hidden_at += [(spot.value, spot.finding.type, one) for spot in spots if spot.finding.type != LOOK_ALIKE_TYPE]
     if text != one.text:
         call.change(one, text)
 

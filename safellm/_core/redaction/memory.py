@@ -72,6 +72,10 @@ class Memory(Mapping):
         """Yield placeholder and value, for a store."""
         return iter(self._values.items())
 
+    def hidden_values(self) -> Iterator[str]:
+        """Yield all that is hidden in this conversation, whatever stands for it."""
+        return iter([*self._values.values(), *(value for _, value in list(self._fake_of))])
+
     def learn(self, placeholder: str, value: str) -> None:
         """Take back what a store kept."""
         self._values[placeholder] = value

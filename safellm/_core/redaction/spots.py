@@ -4,7 +4,8 @@ Anything that has the form of a placeholder is left to itself here: it is one of
 and that is decided when all values are known. A finding that reaches into one covers it.
 
 A placeholder is known by what stands beside it: neither letter nor digit. So findings that touch become one, and a finding with
-letters or digits right behind it takes them in; otherwise it could not come back.
+letters or digits right behind it takes them in; otherwise it could not come back. So does one with a text in front of it that the
+first letter of its placeholder would make a look-alike.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from safellm._core.detection.finding import Finding, Scanner
-from safellm._core.placeholder import LOOK_ALIKE_TYPE, Mapping, find_placeholders, has_prefix
+from safellm._core.placeholder import ALMOST, LOOK_ALIKE_TYPE, MAX_LENGTH, Mapping, find_placeholders, has_prefix
 
 MARKED_RULE = "sensitive"  # by the program, in a text
 PATH_RULE = "path"  # by the policy, as a place
@@ -142,6 +143,8 @@ def _settled(
         while True:
             while text[end : end + 1].isascii() and text[end : end + 1].isalnum():
                 end += 1
+            if almost := ALMOST.search(text, max(0, start - MAX_LENGTH), start):
+                start = almost.start()
             reached = [span for span in closed if span[0] <= end and start <= span[1]]
             low, high = min([start, *(one for one, _ in reached)]), max([end, *(one for _, one in reached)])
             if (low, high) == (start, end):

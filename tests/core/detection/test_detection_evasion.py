@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safellm._core.detection import decoded
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
 from safellm._core.detection.crossing import crossing_findings
+from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.detection.rules import load_rules
 from safellm._core.detection.scanner import compile_scanner
 
@@ -125,9 +126,23 @@ def test_look_alikes_keep_the_length(text: str) -> None:
     assert fold_look_alikes(folded) == folded
 
 
-@given(st.sampled_from([MAIL, CARD]), st.data())
-def test_r_2_value_is_found_when_split_over_adjacent_texts(value: str, data: st.DataObject) -> None:
+SPLIT = {
+    "mail": MAIL,
+    "card": CARD,
+    "iban": "DE89 3704 0044 " + "0532 0130 00",
+    "phone": "+44 20 7946 " + "0958",
+    "key": "sk-" + "proj-" + "A1b2" * 12,
+    "url": "postgres://app:" + "Blu3Heron42" + "@db.internal",
+    "block": "-----BEGIN RSA PRI"
+    "VATE KEY-----\n" + "Zk3fQ9vLr0Tm2XcWb8NyUa5Hd7Je1G\n" * 50 + "-----END RSA PRI" + "VATE KEY-----",
+}
+HIDDEN = {"url": (15, 26)}  # of these, only a part is a secret
+
+
+@given(st.sampled_from(sorted(SPLIT)), st.data())
+def test_r_2_value_is_found_when_split_over_adjacent_texts(name: str, data: st.DataObject) -> None:
     """However a value is cut into adjacent texts, its parts together cover it."""
+    value = SPLIT[name]
     text = f"see {value} now"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     pieces = [text[low:high] for low, high in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -139,7 +154,37 @@ def test_r_2_value_is_found_when_split_over_adjacent_texts(value: str, data: st.
             assert 0 <= finding.start < finding.end <= len(piece)
             covered |= set(range(offset + finding.start, offset + finding.end))
         offset += len(piece)
-    assert covered >= set(range(4, 4 + len(value)))
+    low, high = HIDDEN.get(name, (0, len(value)))
+    assert covered >= {4 + at for at in range(low, high) if value[at].isalnum()}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("my passport number is ", "X123" + "4567"),
+        ("the password: ", "Blu3!Heron" + "42"),
+        ("NINO ", "AB 12 34 " + "56 C and more"),
+    ],
+)
+def test_r_2_value_is_found_when_its_label_is_in_the_text_before(first: str, second: str) -> None:
+    """A value whose name stands in the part before is found in the part that holds it alone, and not twice."""
+    scanner = compile_scanner()
+    parts = crossing_findings([first, second], scanner)
+    whole = scanner.scan(first + second)
+    covered = {at for one in (*parts[1], *scanner.scan(second)) for at in range(one.start, one.end)}
+    assert covered >= {at for one in whole for at in range(one.start - len(first), one.end - len(first))}
+    assert not parts[0]
+
+
+@given(st.integers(1, 600))
+def test_r_2_registered_value_is_found_when_split(cut: int) -> None:
+    """A value that is searched exactly is found wherever it is cut, however long it is, also with no rules at all."""
+    value = "the next product " * 36
+    text = f"see {value}now"
+    pieces = [text[: 4 + cut], text[4 + cut :]]
+    first, second = crossing_findings(pieces, None, [RegisteredSecrets([value]).find])
+    assert [(found.start, found.end) for found in first] == [(4, 4 + cut)]
+    assert [(found.start, found.end) for found in second] == [(0, len(value) - cut)]
 
 
 def test_crossing_returns_nothing_when_values_are_whole() -> None:

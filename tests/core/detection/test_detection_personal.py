@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safellm._core.detection import identifiers
 from safellm._core.detection.scanner import compile_scanner
 from safellm._core.detection.words import OTHER, label_before, load_labels
 
@@ -168,3 +169,17 @@ def test_dates_beside_names_are_births_when_a_list_is_about_ages() -> None:
     people = "Ann Lee - 3 May 19" + "75\nBob O'Neil - 12.05." + "1980\nCyd Doe - 1990-" + "01-31"
     assert [kind for kind, _ in found(f"Our members older than 18:\n{people}")] == ["DATE_OF_BIRTH"] * 3
     assert found(f"Talks at the meeting:\n{people}") == []
+
+
+@given(st.text(st.sampled_from("0123456789"), min_size=12, max_size=19))
+def test_numbers_of_all_issuers_begin_as_they_are_looked_for(digits: str) -> None:
+    """What the first look at a number skips is no issuer's."""
+    assert digits.startswith(identifiers._BEGINS) or not identifiers._issuer(digits)
+
+
+@pytest.mark.parametrize("before", ["0000 9999 ", "0000-", "12.34 "])
+def test_card_is_found_behind_other_digits(before: str) -> None:
+    """A card's number in a row of other groups is found where it begins."""
+    number = "4111 1111 " + "1111 1111"
+    text = f"total {before}{number}"
+    assert ("CREDIT_CARD", len(text)) in {(one.type, one.end) for one in compile_scanner().scan(text)}

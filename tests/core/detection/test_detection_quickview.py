@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.engine import compile_pattern, view_bytes
-from safellm._core.detection.quickview import SPECIAL_PATTERN, quick_view
+from safellm._core.detection.pages import Pages
+from safellm._core.detection.quickview import SPECIAL_PATTERN, new_pages, quick_view, read
 from safellm._core.detection.scanner import compile_scanner
 
 # Look-alikes, full-width, marks, expansions, invisible ones, Latin-1 of all kinds, line ends, halves of pairs.
@@ -27,6 +28,43 @@ def test_quick_view_is_the_canonical_view_when_nothing_is_special(text: str) -> 
     """For any text the bytes are exactly those of the canonical text, or marked."""
     quick = quick_view(text)
     assert is_special(quick) or quick == view_bytes(canonicalise(text).text)
+
+
+@given(TEXTS, st.booleans())
+def test_pages_read_the_canonical_view_when_nothing_is_special(text: str, met: bool) -> None:
+    """The tables of the pages give the same bytes as the whole work, for characters that were met before and for new ones."""
+    pages: Pages = new_pages()
+    if met:
+        pages.read(ODD)
+    data = pages.read(text)
+    assert data is None or is_special(data) or data == view_bytes(canonicalise(text).text)
+
+
+SCRIPTS = {
+    "Russian": "Съешь ещё этих мягких французских булок, да выпей чаю: «раз — два»… ",
+    "Greek": "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία, και πάλι από την αρχή. ",
+    "Hindi": "ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण का सर्वनाश १२३ ",
+    "Arabic": "نص حكيم له سر قاطع وذو شأن عظيم مكتوب ٤٥٦ ",
+    "Japanese": "いろはにほへと、ちりぬるを！ 我が世たれぞ（常）ならむ ＡＢＣ ",
+    "with emoji": "Привет 🙂 мир, ещё раз 🎉 здравствуй 👍 ",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_texts_of_many_words_in_other_scripts_are_read_by_pages(script: str) -> None:
+    """Long texts in any script are read at once and without a mark, and exactly."""
+    text = "".join(f"{SCRIPTS[script]}({number}) " for number in range(60))
+    assert read(text)[1:] == ([], b"")
+    data = quick_view(text)
+    assert not is_special(data)
+    assert data == view_bytes(canonicalise(text).text)
+
+
+def test_text_of_very_many_pages_is_special() -> None:
+    """A text with characters of more pages than are read is left to the whole work."""
+    text = "".join(chr(page * 256 + place) for page in range(1, 0x30) for place in range(0x40, 0x50))
+    assert new_pages().read(text) is None
+    assert is_special(quick_view(text))
 
 
 @pytest.mark.parametrize(

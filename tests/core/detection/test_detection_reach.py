@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safellm._core.detection.engine import compile_pattern
+from safellm._core.detection.engine import compile_pattern, public_search, search_of, view_bytes
 from safellm._core.detection.reach import Reach, gate_ends, joined, reach_of, windows
 from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.scanner import filter_of, matches_of, reach_of_rule
+from safellm._core.detection.scanner import filter_of, matches_of, reach_of_rule, value_of
 
 RULES = load_rules()
 LINES = st.lists(st.text(st.sampled_from("ab1 @.\t"), max_size=30), max_size=12).map("\n".join)
@@ -76,8 +76,8 @@ def test_windows_hold_every_match_when_text_is_any(text: str, reach: Reach, gate
     places = windows(data, gate_ends(filter_of(rule), data, reach), reach)
     assert places == sorted(places)
     assert all(low <= high for low, high in places)
-    found = {match.span() for match in matches_of(rule, data, places)} if places else set()
-    everywhere = {match.span() for match in matches_of(rule, data)}
+    found = {match[0] for match in matches_of(rule, data, places)} if places else set()
+    everywhere = {match[0] for match in matches_of(rule, data)}
     assert found <= everywhere
     inner = compile_pattern(gate)
     for start, end in everywhere:
@@ -102,3 +102,17 @@ def test_windows_reach_ahead_of_their_lines(text: str, place: int, ahead: int) -
 def test_joined_windows_cover_both() -> None:
     """Two rows of windows become one that covers what either does."""
     assert joined([(0, 4), (10, 12)], [(3, 6), (12, 14), (20, 21)]) == [(0, 6), (10, 14), (20, 21)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_matches_are_those_of_the_binding(rule: Rule) -> None:
+    """Spans of matches and of their values are what the binding's match objects say, with its own call and without."""
+    pattern = compile_pattern(rule.pattern, ignore_case=rule.ignore_case)
+    data = view_bytes("\n".join((*rule.matches, *rule.ignores)) * 2)
+    expected = [(match.span(), match.span(match.lastindex or 0)) for match in pattern.finditer(data)]
+    assert [(spans[0], value_of(spans)) for spans in matches_of(rule, data)] == expected
+    by_hand = public_search(pattern)
+    for low in range(0, len(data), 7):
+        assert list(by_hand(data, low, len(data))) == list(
+            search_of(rule.pattern, ignore_case=rule.ignore_case)(data, low, len(data))
+        )

@@ -214,7 +214,7 @@ def test_work_is_linear_when_text_is_hostile(unit: str, monkeypatch: pytest.Monk
 
         return check
 
-    monkeypatch.setattr(scanner_module, "CHECKS", {name: counted(name) for name in CHECKS})
+    monkeypatch.setattr(scanner_module, "check_of", {"": None, **{name: counted(name) for name in CHECKS}}.get)
     scanner = compile_scanner()
     rules = len(scanner.rules)
     for size in (20_000, 80_000):
@@ -247,7 +247,7 @@ def test_matches_count_unasked_when_very_many_were_finds(
         asked += 1
         return ((start, end),) if accepts else ()
 
-    monkeypatch.setattr(scanner_module, "CHECKS", {**CHECKS, "mixed_token": check})
+    monkeypatch.setattr(scanner_module, "check_of", {**CHECKS, "mixed_token": check}.get)
     rule = Rule(id="number", type="SECRET", pattern="[0-9]{6}", keywords=("1",), check="mixed_token")
     scanner = compile_scanner([rule])
     asked = 0
@@ -298,7 +298,7 @@ def test_check_says_confidence_and_type(
     given_spans: list[tuple[object, ...]], expected: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A span may carry how sure it is and what it is; what is too unsure isn't reported, overlaps are as sure as their surest."""
-    monkeypatch.setattr(scanner_module, "CHECKS", {"given": lambda *_: given_spans})
+    monkeypatch.setattr(scanner_module, "check_of", {"given": lambda *_: given_spans}.get)
     rule = Rule(id="word", type="WORD", pattern="[a-z]+", keywords=("w",), check="given", confidence=0.7)
     found = compile_scanner([rule]).scan("word")
     assert [(one.type, one.confidence) for one in found] == expected
@@ -317,7 +317,7 @@ def test_scanner_refuses_when_a_check_breaks(monkeypatch: pytest.MonkeyPatch) ->
     def broken(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
         raise ValueError(text)
 
-    monkeypatch.setattr(scanner_module, "CHECKS", {"broken": broken})
+    monkeypatch.setattr(scanner_module, "check_of", {"broken": broken}.get)
     rule = Rule(id="bad", type="IBAN", pattern="DE[0-9]+", keywords=("DE",), check="broken")
     with pytest.raises(GuardFailure) as caught:
         compile_scanner([rule]).scan("my DE1234")
