@@ -8,7 +8,7 @@ message bounds the length of one answer.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from safellm._core.adapter import Billing, Ceiling, Delta, EventView, Route, See
 from safellm._core.effects import JSON
 from safellm._core.fields import Kind, Table
 from safellm._core.origin import Origin
-from safellm._core.sockets import Got, Sent
+from safellm._core.sockets import Got, Sent, SocketDialect, spoken_tokens
 from safellm_google_genai.adapter import ADAPTER
 from safellm_google_genai.stream import GeminiStreamReader
 from safellm_google_genai.table import TABLE, both
@@ -41,6 +41,28 @@ _KNOWN = {
 }  # fmt: skip
 _SETTINGS = frozenset({"setup", "contextUpdate", "musicGenerationConfig"})
 _TRANSCRIPTS = ("inputTranscription", "outputTranscription", "interimInputTranscription")
+_PATHS = ("BidiGenerateContent", "BidiGenerateContentConstrained", "BidiGenerateMusic")
+# 25 to 32 tokens a second (Google, "Understand and count tokens"), and 16,000 bytes a second at least: less isn't held to a limit.
+_TOKEN_BYTES, _LEAST_RATE = 400, 8_000
+_PLAIN = frozenset(
+    {
+        "text",
+        "audio",
+        "activityStart",
+        "activityEnd",
+        "activity_start",
+        "activity_end",
+        "audioStreamEnd",
+        "audio_stream_end",
+    }
+)
+_TEXT_PARTS = frozenset({"text", "thought"})
+# Settings that have more read or written than the program's messages: transcripts are billed, and context is brought in.
+_MORE = frozenset(both(("inputAudioTranscription", "outputAudioTranscription", "proactivity")))
+_BOUNDED = (
+    "Set max_output_tokens in the session's config; speech needs automatic_activity_detection with disabled = true as well, and no "
+    "transcription. Pictures and sessions that are resumed can't be held to it. Or limit requests instead."
+)
 _MARKS = frozenset({"turnComplete", "generationComplete", "interrupted", "waitingForInput", "interactionStatus"})
 _ANSWERS = frozenset({"serverContent", "toolCall"})
 
@@ -93,11 +115,19 @@ class LiveDialect:
     Attributes:
         name: What it is called in the trail.
         model: As the session's setup names it.
+        declared: The tools that it declares.
+        ceiling_tokens: What its setup bounds every answer by; None where it doesn't.
+        by_itself: The provider begins answers by itself, after a turn of speech or text.
+        unknown: Something was sent, or is kept from before, of which nobody knows how many tokens it is.
     """
 
     path: str
     name: str = "live"
     model: str = ""
+    declared: JSON = None
+    ceiling_tokens: int | None = None
+    by_itself: bool = True
+    unknown: bool = False
     keeps: bool = True
     table: Table = field(default_factory=lambda: _LIVE)
 
@@ -127,17 +157,50 @@ class LiveDialect:
         if kind == "clientContent" and not _completes(event) and self.name == "live":
             return Sent(route=self._route(kind, Billing.FREE), path=self.path)
         known = kind != "unknown"
-        asks = self.name == "live" and kind in ("clientContent", "toolResponse")
+        asks = self.name == "live" and (kind in ("clientContent", "toolResponse") or self._ends_turn(event))
+        billing = Billing.OTHER
+        if self.name == "live" and self.ceiling_tokens is not None and not self.unknown and not _has_media(event):
+            if asks:
+                billing = Billing.TOKENS
+            elif kind == "realtimeInput" and not self.by_itself:
+                billing = Billing.FREE
         return Sent(
-            route=self._route(kind, Billing.OTHER, known=known),
+            route=self._route(kind, billing, known=known),
             path=self.path,
             asks=asks,
-            repeats=kind == "realtimeInput" and not _has_text(event),
+            repeats=kind == "realtimeInput" and not asks and not _has_text(event),
+            remedy=_BOUNDED,
         )
 
+    def _ends_turn(self, event: Mapping[str, Any]) -> bool:
+        given = _realtime(event)
+        return not self.by_itself and ("activityEnd" in given or "activity_end" in given)
+
     def said(self, event: Mapping[str, Any]) -> None:
-        """Note the session's model."""
+        """Note the session's model and tools."""
         self.model = _model(event) or self.model
+        setup = event.get("setup")
+        if isinstance(setup, dict):
+            self.declared = {"tools": setup.get("tools") or []}
+            self._bounds(setup)
+        self.unknown |= _has_media(event)
+
+    def _bounds(self, setup: dict[str, Any]) -> None:
+        config = setup.get("generationConfig", setup.get("generation_config"))
+        most = config.get("maxOutputTokens", config.get("max_output_tokens")) if isinstance(config, dict) else None
+        self.ceiling_tokens = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
+        given = setup.get("realtimeInputConfig", setup.get("realtime_input_config"))
+        found = (
+            given.get("automaticActivityDetection", given.get("automatic_activity_detection"))
+            if isinstance(given, dict)
+            else None
+        )
+        self.by_itself = not (isinstance(found, dict) and found.get("disabled") is True)
+        # The turns of a session that is taken up again, and what is written down of speech, stand in no message.
+        resumed = setup.get("sessionResumption", setup.get("session_resumption"))
+        self.unknown |= isinstance(resumed, dict) and bool(resumed.get("handle"))
+        # With a short-lived token the provider may have settings of its own.
+        self.unknown |= not _MORE.isdisjoint(setup) or self.path.endswith("Constrained")
 
     def got(self, event: Mapping[str, Any]) -> Got:
         """Return what a message of the provider is."""
@@ -148,6 +211,12 @@ class LiveDialect:
         # Transcripts of what was heard belong to the turn that follows: a text must stay in one stream.
         begins = "toolCall" in event or (isinstance(content, dict) and not content.keys() <= _MARKS)
         return Got(lane="", begins=begins, ends=over or "toolCall" in event)
+
+    def weight(self, event: Mapping[str, Any], size: int) -> int:
+        """Return the most tokens that a message adds: of audio by its length, of all else by its bytes."""
+        audio = _realtime(event).get("audio")
+        said = audio.get("data") if isinstance(audio, dict) else None
+        return size if not isinstance(said, str) else max(0, size - len(said)) + spoken_tokens(said, _TOKEN_BYTES)
 
     def calls(self, event: Mapping[str, Any]) -> JSON:
         """Return an event's tool calls as a chunk of `generateContent` holds them."""
@@ -162,8 +231,8 @@ class LiveDialect:
         return {"candidates": [{"index": 0, "content": {"role": "model", "parts": made}, "finishReason": "STOP"}]}
 
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:  # noqa: ARG002 - the same everywhere
-        """Return None: no message bounds one answer."""
-        return None
+        """Return what the session's setup bounds each answer by; no message bounds one."""
+        return None if self.ceiling_tokens is None else Ceiling(keys=(), inject="", fixed=self.ceiling_tokens)
 
     def structured(self, body: JSON) -> bool:  # noqa: ARG002 - answers are speech or prose
         """Return that the answer's text isn't JSON."""
@@ -192,6 +261,11 @@ def live_dialect(path: str, query: str) -> LiveDialect:  # noqa: ARG001 - the pa
     return LiveDialect(path=path, name="live music" if path.endswith("BidiGenerateMusic") else "live")
 
 
+def dialect_at(path: str) -> Callable[[str, str], SocketDialect] | None:
+    """Return what makes the protocol of connections at a path; None where there is no guard for them."""
+    return live_dialect if path.endswith(_PATHS) else None
+
+
 def _model(event: Mapping[str, Any]) -> str:
     setup = event.get("setup")
     model = setup.get("model") if isinstance(setup, dict) else None
@@ -203,9 +277,33 @@ def _completes(event: Mapping[str, Any]) -> bool:
     return isinstance(content, dict) and bool(content.get("turnComplete", content.get("turn_complete")))
 
 
-def _has_text(event: Mapping[str, Any]) -> bool:
+def _realtime(event: Mapping[str, Any]) -> dict[str, Any]:
     given = event.get("realtimeInput", event.get("realtime_input"))
-    return isinstance(given, dict) and "text" in given
+    return given if isinstance(given, dict) else {}
+
+
+def _has_text(event: Mapping[str, Any]) -> bool:
+    return "text" in _realtime(event)
+
+
+def _is_plain(media: str) -> bool:
+    """Return whether audio is of 16-bit samples, and 8,000 of them or more in a second."""
+    kind, _, rate = media.replace(" ", "").partition(";rate=")
+    return kind == "audio/pcm" and (not rate or (rate.isascii() and rate.isdigit() and int(rate) >= _LEAST_RATE))
+
+
+def _has_media(event: Mapping[str, Any]) -> bool:
+    """Return whether a message brings pictures or files along, or audio in a form whose length says nothing of its tokens."""
+    given = _realtime(event)
+    if not given.keys() <= _PLAIN:
+        return True
+    audio = given.get("audio")
+    if isinstance(audio, dict) and not _is_plain(str(audio.get("mimeType", audio.get("mime_type", "")))):
+        return True
+    content = event.get("clientContent", event.get("client_content"))
+    turns = _list(content.get("turns")) if isinstance(content, dict) else []
+    parts = [part for one in turns if isinstance(one, dict) for part in _list(one.get("parts"))]
+    return any(not isinstance(part, dict) or not part.keys() <= _TEXT_PARTS for part in parts)
 
 
 def _list(value: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from safellm._core.origin import Origin, parse_origin
 from safellm.errors import ConfigurationError, Reason, Refused
 from safellm.transports.http import guard_of
 from safellm.transports.websocket_asyncio import guard_async
-from safellm.transports.websocket_library import Opening, announce
+from safellm.transports.websocket_opening import Opening, announce
 from safellm_google_genai.sockets import live_dialect
 
 

@@ -27,10 +27,15 @@ class _StandIn:
         self._safellm_opening: Any = None
         self._safellm_url: Any = None
 
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:
+        """The client's class: the SDK asks for it where Azure's addresses differ."""
+        return type(self._safellm_client)
+
     @property
     def websocket_base_url(self) -> Any:
         """An address that only the guarded `connect` understands."""
-        from safellm.transports.websocket_library import Opening, announce  # noqa: PLC0415
+        from safellm.transports.websocket_opening import Opening, announce  # noqa: PLC0415
 
         driver, origin, url = _target(self._safellm_client)
         opening = self._safellm_opening
@@ -40,8 +45,25 @@ class _StandIn:
             self._safellm_url = url.copy_with(scheme="wss", host=announce(self._safellm_opening), port=None)
         return self._safellm_url
 
+    def _configure_realtime(self, *arguments: Any, **options: Any) -> Any:
+        # Azure's clients make address and headers here; ours refuses, but for this stand-in.
+        return _own_method(self._safellm_client, "_configure_realtime")(self, *arguments, **options)
+
+    def _configure_realtime_with_api_key(self, *arguments: Any, **options: Any) -> Any:
+        make = _own_method(self._safellm_client, "_configure_realtime_with_api_key")
+        if make is None:  # older SDKs
+            options.pop("api_key", None)
+            return self._configure_realtime(*arguments, **options)
+        return make(self, *arguments, **options)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._safellm_client, name)
+
+
+def _own_method(client: Any, name: str) -> Any:
+    """Return a method of the SDK's own class, past what ours puts in its place; None where it has none."""
+    kinds = [one for one in type(client).__mro__ if one.__module__.startswith("openai.")]
+    return next((vars(one)[name] for one in kinds if name in vars(one)), None)
 
 
 def guarded_resource(client: Any, resource: Any, dialect: Dialects) -> Any:
@@ -82,9 +104,18 @@ def _target(client: Any) -> tuple[Any, Any, Any]:
             remedy="Use the HTTP endpoints.",
         )
     given = client._safellm_websocket_url  # noqa: SLF001 - our own class
-    url = client.base_url if given is None else type(client.base_url)(str(given))
+    url = _http_url(client) if given is None else type(client.base_url)(str(given))
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     return driver, origin_of(url.copy_with(scheme=scheme)), url
+
+
+def _http_url(client: Any) -> Any:
+    """Return what stands before the names of endpoints in an address; of Azure's clients a deployment may stand in `base_url`."""
+    if _own_method(client, "_configure_realtime") is None:
+        return client.base_url
+    url = client._prepare_url("/realtime")  # noqa: SLF001 - as the SDK itself asks
+    path, _, query = url.raw_path.partition(b"?")
+    return url.copy_with(raw_path=path.removesuffix(b"/realtime") + (b"?" + query if query else b""))
 
 
 def _replace_connect() -> None:
@@ -106,3 +137,8 @@ def _replace_connect() -> None:
         plain.connect = guard_async(plain.connect)
         return
     own._WebSocketConnect = guard_async(own._WebSocketConnect)  # noqa: SLF001 - what the SDK calls to connect
+    try:
+        azure: Any = importlib.import_module("openai.lib._azure_websocket")
+    except ImportError:
+        return
+    azure._AzureWebSocketConnect = guard_async(azure._AzureWebSocketConnect)  # noqa: SLF001 - the same for Azure

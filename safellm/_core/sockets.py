@@ -28,6 +28,7 @@ class Sent:
         asks: An answer follows, and this event pays for it.
         lane: Where the answer is awaited: calls of one lane are answered in their order.
         repeats: One of very many alike (a piece of audio): only the first since the last call is recorded.
+        remedy: What to do where a limit in tokens or money can't hold it; empty: what is said of all such calls.
     """
 
     route: Route
@@ -35,6 +36,7 @@ class Sent:
     asks: bool = False
     lane: str = ""
     repeats: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,11 @@ class SocketDialect(Protocol):
     def connecting(self) -> Route: ...
 
     @property
+    def declared(self) -> JSON:
+        """The tools of all its answers, as the body of a request would have them; None where each call says its own."""
+        ...
+
+    @property
     def unasked(self) -> Sent | None:
         """What an answer stands for that no event asked for; None where there is no such answer."""
         ...
@@ -91,6 +98,15 @@ class SocketDialect(Protocol):
 
     def got(self, event: Mapping[str, Any]) -> Got:
         """Return what an event of the provider is."""
+        ...
+
+    def weight(self, event: Mapping[str, Any], size: int) -> int:
+        """Return the most tokens that an event of the program adds to the input of later calls.
+
+        Args:
+            event: The event.
+            size: Of the event, in bytes.
+        """
         ...
 
     def calls(self, event: Mapping[str, Any]) -> JSON:
@@ -115,6 +131,16 @@ class SocketDialect(Protocol):
     def stream_reader(self, route: Route) -> StreamReader:
         """Return a reader for one answer, or for the events that belong to none."""
         ...
+
+
+def spoken_tokens(audio: str, token_bytes: int) -> int:
+    """Return the most tokens that a piece of recorded speech has.
+
+    Args:
+        audio: In base64.
+        token_bytes: The fewest bytes of audio that are a token, in all forms that the provider takes.
+    """
+    return -(-(len(audio) * 3 // 4) // token_bytes) + 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,6 +183,10 @@ class SocketAdapter:
     def ask_for_usage(self, route: Route, body: dict[str, Any]) -> bool:  # noqa: ARG002 - every answer tells it
         """Ask for nothing: every answer tells its usage."""
         return False
+
+    def local_answer(self, head: str, body: JSON, text: str, *, name: str, now_s: int) -> None:  # noqa: ARG002 - see below
+        """Return None: an event is answered by events that only the provider makes."""
+        return
 
     def structured(self, body: JSON) -> bool:
         """Return whether the answer's text will be JSON."""

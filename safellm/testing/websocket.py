@@ -16,14 +16,19 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from safellm.testing.websocket_wire import Speaker, live_speaker, realtime_speaker, responses_speaker
+from safellm.testing.websocket_wire import (
+    Speaker,
+    live_speaker,
+    realtime_speaker,
+    responses_speaker,
+    translation_speaker,
+)
 
 Event: TypeAlias = dict[str, Any]
 Cut: TypeAlias = Callable[[str], Iterable[str]]
@@ -31,7 +36,7 @@ Cut: TypeAlias = Callable[[str], Iterable[str]]
 Rule: TypeAlias = "str | list[Event] | Callable[[Event, str], str | list[Event]]"
 _HOST = "127.0.0.1"
 _JOIN_SECONDS = 10.0
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 30.0  # a loaded machine takes its time
 
 
 @dataclass(slots=True)
@@ -81,7 +86,8 @@ class LoopbackSockets:
         self._script: list[Rule] = []
         self._binary, self._refuse, self._tls = binary, refuse, tls
         self._server: Any = None
-        self._open: list[Any] = []
+        self._open: list[tuple[Any, SeenSocket]] = []
+        self._news = threading.Condition()
         self._thread: threading.Thread | None = None
 
     @property
@@ -114,26 +120,46 @@ class LoopbackSockets:
         self._script = list(rules)
 
     def settled(self) -> None:
-        """Wait until every connection has ended."""
-        until = time.monotonic() + _SETTLE_SECONDS
-        while any(one.close_code is None for one in self.connections) and time.monotonic() < until:
-            time.sleep(0.005)
+        """Wait until every connection has ended.
+
+        Raises:
+            TimeoutError: one hasn't.
+        """
+        self._wait(lambda: all(one.close_code is not None for one in self.connections), "a connection didn't end")
 
     def wait(self, messages: int) -> None:
-        """Wait until the newest connection has brought so many messages."""
-        until = time.monotonic() + _SETTLE_SECONDS
-        while (not self.connections or len(self.connections[-1].messages) < messages) and time.monotonic() < until:
-            time.sleep(0.005)
+        """Wait until the newest connection has brought so many messages.
+
+        Raises:
+            TimeoutError: it hasn't.
+        """
+        self._wait(
+            lambda: bool(self.connections) and len(self.connections[-1].messages) >= messages,
+            f"there is no connection with {messages} messages",
+        )
+
+    def wait_for_connections(self, count: int) -> None:
+        """Wait until so many connections have been opened.
+
+        Raises:
+            TimeoutError: there are fewer.
+        """
+        self._wait(lambda: len(self.connections) >= count, f"there are no {count} connections")
+
+    def _wait(self, there: Callable[[], bool], missing: str) -> None:
+        with self._news:
+            if not self._news.wait_for(there, _SETTLE_SECONDS):
+                raise TimeoutError(f"After {_SETTLE_SECONDS:g} seconds {missing}")
 
     def push(self, messages: Iterable[Event | str]) -> None:
         """Say something unasked on the newest connection; a text goes as it is."""
         self.wait(0)
         for one in messages:
-            self._open[-1].send(one if isinstance(one, str) else json.dumps(one))
+            self._open[-1][0].send(one if isinstance(one, str) else json.dumps(one))
 
     def close_all(self, code: int, reason: str = "") -> None:
         """Close every connection."""
-        for one in self._open:
+        for one, _ in list(self._open):
             one.close(code, reason)
 
     def stop(self) -> None:
@@ -160,35 +186,42 @@ class LoopbackSockets:
         self.settled()
 
     def _decide(self, connection: Any, request: Any) -> Any:
+        # Before the answer is sent: who sees the connection open, finds it here.
+        seen = SeenSocket(request.path, _lower(request.headers), close_code=None if self._refuse is None else 0)
+        with self._news:
+            self.connections.append(seen)
+            if self._refuse is None:
+                self._open.append((connection, seen))
+            self._news.notify_all()
         if self._refuse is None:
             return None
         status, headers = self._refuse
         answer = connection.respond(HTTPStatus(status), "no\n")
         for name, value in headers.items():
             answer.headers[name] = value
-        self.connections.append(SeenSocket(request.path, _lower(request.headers), close_code=0))
         return answer
 
     def _serve(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
 
-        request = connection.request
-        seen = SeenSocket(request.path, _lower(request.headers))
-        self._open.append(connection)
-        self.connections.append(seen)
-        speaker = _speaker_at(request.path)
+        seen = next(seen for one, seen in self._open if one is connection)
+        speaker = _speaker_at(seen.path)
         try:
             self._say(connection, speaker.hello())
             for message in connection:
                 text = message if isinstance(message, str) else message.decode()
-                seen.messages.append(text)
+                with self._news:
+                    seen.messages.append(text)
+                    self._news.notify_all()
                 self._say(connection, speaker.answer(json.loads(text), self._next, self.cut))
         except ConnectionClosed:
             pass
         finally:
             connection.close()
-            seen.close_reason = connection.close_reason or ""
-            seen.close_code = connection.close_code or 0
+            with self._news:
+                seen.close_reason = connection.close_reason or ""
+                seen.close_code = connection.close_code or 0
+                self._news.notify_all()
 
     def _say(self, connection: Any, events: Iterator[Event]) -> None:
         for event in events:
@@ -210,4 +243,6 @@ def _speaker_at(path: str) -> Speaker:
     place = path.partition("?")[0]
     if place.endswith("/responses"):
         return responses_speaker()
+    if place.endswith("/translations"):
+        return translation_speaker()
     return realtime_speaker() if place.endswith("/realtime") else live_speaker()

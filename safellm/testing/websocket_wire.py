@@ -96,10 +96,20 @@ class _Realtime:
             self._last = _said([item]) or self._last
             yield self._event("conversation.item.added", item=item)
         elif kind == "input_audio_buffer.commit":
-            yield from self._transcript(then(event, "speech"), cut)
+            if self._hears_turns():
+                yield from self._transcript(then(event, "speech"), cut)
+            else:
+                self._last = "speech"
+                yield self._event("input_audio_buffer.committed", item_id=f"item_{next(self._numbers)}")
         elif kind == "response.create":
             given = (event.get("response") or {}).get("input")
             yield from self._response(then(event, _said(given) if given else self._last), cut)
+
+    def _hears_turns(self) -> bool:
+        """Return whether it answers by itself: unless the program switched that off."""
+        given = (self._session.get("audio") or {}).get("input") or {}
+        turns = given.get("turn_detection", {})
+        return turns is not None and turns.get("create_response") is not False
 
     def _transcript(self, found: str | list[Event], cut: Cut) -> Iterator[Event]:
         if isinstance(found, list):
@@ -137,6 +147,33 @@ class _Realtime:
         )
 
 
+class _Translation:
+    """OpenAI's translations: what is heard is told at once, without being asked."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._session: Event = {"type": "translation", "model": "gpt-realtime-translate"}
+
+    def hello(self) -> Iterator[Event]:
+        yield self._event("session.created", session=self._session)
+
+    def _event(self, kind: str, **parts: Any) -> Event:
+        return {"type": kind, "event_id": f"event_{next(self._numbers)}", **parts}
+
+    def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
+        kind = event.get("type")
+        if kind == "session.update":
+            self._session |= event["session"]
+            yield self._event("session.updated", session=self._session)
+        elif kind == "session.input_audio_buffer.append":
+            found = then(event, "speech")
+            said = [{"delta": piece, "elapsed_ms": 200} for piece in cut(found)] if isinstance(found, str) else []
+            yield from (self._event("session.output_transcript.delta", **one) for one in said)
+            yield from found if isinstance(found, list) else ()
+        elif kind == "session.close":
+            yield self._event("session.closed")
+
+
 class _Live:
     """Gemini's live sessions."""
 
@@ -153,8 +190,8 @@ class _Live:
             yield from self._turn(then(event, _said(content.get("turns"))), cut)
         elif tools is not None:
             yield from self._turn(then(event, "tool"), cut)
-        elif isinstance(given, dict) and "text" in given:
-            yield from self._turn(then(event, given["text"]), cut)
+        elif isinstance(given, dict) and ("text" in given or "activityEnd" in given or "activity_end" in given):
+            yield from self._turn(then(event, given.get("text", "speech")), cut)
 
     def _turn(self, found: str | list[Event], cut: Cut) -> Iterator[Event]:
         if isinstance(found, list):
@@ -175,6 +212,11 @@ def responses_speaker() -> Speaker:
 def realtime_speaker() -> Speaker:
     """Return the provider's side of a Realtime connection."""
     return _Realtime()
+
+
+def translation_speaker() -> Speaker:
+    """Return the provider's side of a translation."""
+    return _Translation()
 
 
 def live_speaker() -> Speaker:

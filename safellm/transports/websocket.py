@@ -9,70 +9,35 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-from safellm._core import jsontext, sse
-from safellm._core.adapter import Billing, Route, Seen
+from safellm._core import jsontext
+from safellm._core.adapter import Seen
 from safellm._core.answer import AnswerRules
 from safellm._core.call import RequestHead
-from safellm._core.effects import JSON, Amounts, Decision, Refuse
+from safellm._core.effects import Decision, Refuse
 from safellm._core.exchange import Exchange, Form, State
 from safellm._core.fields import Kind
-from safellm._core.sockets import Got, Sent, SocketAdapter, SocketDialect
-from safellm.errors import GuardFailure, Reason, Refused
-from safellm.stores.conversations import conversation, current_conversation
+from safellm._core.sockets import Got, Sent, SocketDialect
+from safellm._core.tools.shapes import Declared
+from safellm.errors import Reason, Refused
+from safellm.stores.conversations import current_conversation
 from safellm.stores.ids import random_name
 from safellm.stores.tools import TOOLBOX
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver, Pending
-
-_Result = TypeVar("_Result")
-Steps: TypeAlias = "Generator[Callable[[], Any], Any, _Result]"
+from safellm.transports.websocket_calls import Lanes, SocketCall
+from safellm.transports.websocket_drivers import Drivers
+from safellm.transports.websocket_messages import Ready, Received, Steps, events_of, framed, grant_ended, read
 
 _EVENTS = (("content-type", "text/event-stream"),)
 _JSON = (("content-type", "application/json"),)
 _SSE = "alt=sse"  # how the core is to cut the stream that the events are given to it as
 _SWITCHED, _OK = 101, 200
-
-
-@dataclass(slots=True, kw_only=True)
-class _Call:
-    """A call whose answer is awaited or under way."""
-
-    exchange: Exchange
-    driver: Driver
-    feed: Callable[[bytes], bytes]
-    deadline: Deadline
-    asked: str = ""  # the program's own name for the event
-    named: str = ""  # the answer's name, once it has begun
-    form: Form | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Ready:
-    """A message that may be sent.
-
-    Attributes:
-        data: Its text or bytes.
-        finish: Settles and records; returns what remains to be done where that has to wait. None where an answer is awaited.
-        failed: Told that it could not be sent.
-    """
-
-    data: str | bytes
-    finish: Callable[[], Callable[[], Any] | None] | None
-    failed: Callable[[], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class Received:
-    """What becomes of a message: messages for the program, and whether the connection is to be closed now."""
-
-    messages: list[bytes] = field(default_factory=list)
-    close: bool = False
 
 
 class Session:
@@ -93,13 +58,15 @@ class Session:
         self._limits = driver.tools.policy.limits
         self._name = current_conversation() or f"websocket-{secrets.token_hex(16)}" if dialect.keeps else ""
         self._judged = f"j{secrets.token_hex(6)}"  # marks what is for the gate alone; the provider can't know it
-        self._drivers: dict[tuple[Route, bool], Driver] = {}
-        self._lanes: dict[str, deque[_Call]] = {}
-        self._named: dict[str, _Call] = {}
+        self._drivers = Drivers(driver, dialect, self._name)
+        self._lanes = Lanes()
         self._lock = threading.Lock()
         self._around: Exchange | None = None  # the connection itself: gets the events that belong to no answer
         self._kept_bytes = 0
         self._repeated: set[str] = set()
+        # Of whichever answer: events about items of the conversation don't say which one they belong to.
+        self._declared = Declared() if dialect.keeps else None
+        self._told: object = None  # what of the tools is in there
 
     # -- the connection -------------------------------------------------------------------------------------------------
 
@@ -109,10 +76,10 @@ class Session:
         Raises:
             Refused: it may not be opened.
         """
-        driver = self._driver_of(self._connecting, quiet=False)
+        driver = self._drivers.of(self._connecting, quiet=False)
         standing = driver.standing()
         if standing is not None and standing.problem:
-            ended = _grant_ended(standing.problem)
+            ended = grant_ended(standing.problem)
             driver.deny(ended)
             raise ended
         # What it is used for, its events say: a grant for one model may open a connection that names none.
@@ -124,7 +91,9 @@ class Session:
             call_id=_new_id(),
             toolbox=TOOLBOX,
         )
-        decision: Decision = yield partial(driver.resume, Pending(exchange.begin(self._head, b""), None))
+        decision: Decision = yield partial(
+            driver.resume, Pending(exchange.begin(replace(self._head, declared=self._declared), b""), None)
+        )
         if isinstance(decision, Refuse):
             raise decision.error
         self._around = exchange
@@ -138,14 +107,11 @@ class Session:
     def abandon(self, failure: str, *, sent: bool = True) -> None:
         """Settle and record everything that is under way. Blocks; nothing to do the second time."""
         with self._lock:
-            calls = [call for lane in self._lanes.values() for call in lane]
-            self._lanes.clear()
-            self._named.clear()
             around, self._around = self._around, None
-        for call in calls:
+        for call in self._lanes.take_all():
             call.driver.abandon(call.exchange, failure=failure)
         if around is not None:
-            driver = self._driver_of(self._connecting, quiet=False)
+            driver = self._drivers.of(self._connecting, quiet=False)
             # Closing is how every connection ends.
             driver.abandon(around, failure="" if failure == "closed" else failure, sent=sent)
 
@@ -153,6 +119,16 @@ class Session:
     def ended(self) -> bool:
         """Whether the connection was given up."""
         return self._around is None
+
+    def left(self) -> float | None:
+        """Return the seconds until an answer has taken too long, not less than none; None where no answer is awaited."""
+        soonest = self._lanes.soonest()
+        return None if soonest is None else max(0.0, soonest.at - time.monotonic())
+
+    def late(self) -> Refused | None:
+        """Return what is said when an answer has taken too long; None where none has."""
+        soonest = self._lanes.soonest()
+        return soonest.passed() if soonest is not None and soonest.at <= time.monotonic() else None
 
     def said_at_the_end(self, reason: str) -> str:
         """Return the reason that a program gives for closing; nothing, if there is something to hide in it."""
@@ -178,22 +154,22 @@ class Session:
             Refused: it is not sent.
         """
         data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else bytes(message)
-        event = self._read(data, sent=False)
+        event = read(data, self._limits, sent=False)
         sent = self._dialect.sent(event)
         with self._lock:
             quiet = sent.repeats and sent.route.template in self._repeated
             kept = self._kept_bytes
-        driver = self._driver_of(sent.route, quiet=quiet)
+        driver = self._drivers.of(sent.route, quiet=quiet)
         exchange, decision = driver.begin(self._head_of(sent, kept), data, wait=False)
         if isinstance(decision, Pending):
             decision = yield partial(driver.resume, decision)
         if isinstance(decision, Refuse):
-            raise decision.error
+            raise _advised(decision.error, sent.remedy)
         out: str | bytes = message
         if decision.body is not None:
             out = decision.body.decode("utf-8") if isinstance(message, str) else decision.body
         name = event.get("event_id")
-        call = _Call(
+        call = SocketCall(
             exchange=exchange,
             driver=driver,
             feed=driver.feeder(exchange),
@@ -202,15 +178,17 @@ class Session:
         )
         with self._lock:
             self._dialect.said(event)
-            self._kept_bytes += len(data) if self._dialect.keeps else 0
+            if self._declared is not None:
+                self._declared.add(event)
+            self._kept_bytes += self._dialect.weight(event, len(data)) if self._dialect.keeps else 0
             if sent.repeats:
                 self._repeated.add(sent.route.template)
             if sent.asks:
                 self._repeated.clear()
-                self._lanes.setdefault(sent.lane, deque()).append(call)
+                self._lanes.add(call, sent.lane)
 
         def failed() -> None:
-            self._forget(call)
+            self._lanes.forget(call)
             driver.abandon(exchange, failure="connection")
 
         def finish() -> Callable[[], Any] | None:
@@ -230,9 +208,12 @@ class Session:
             Refused: it is withheld; the connection can't go on.
         """
         data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else bytes(message)
-        event = self._read(data, sent=True)
+        event = read(data, self._limits, sent=True)
         got = self._dialect.got(event)
-        call = self._find(got)
+        if self._declared is not None and self._dialect.declared is not self._told:
+            self._told = self._dialect.declared
+            self._declared.add(self._told)
+        call = self._lanes.find(got)
         if call is None and got.begins and self._dialect.unasked is not None:
             call = yield from self._unasked(self._dialect.unasked, got)
         if call is None:
@@ -248,12 +229,12 @@ class Session:
             feed = partial(self._feed, call, event, data, got)
             out = (yield feed) if call.exchange.waits else feed()
         except Refused:
-            self._forget(call)
+            self._lanes.forget(call)
             yield partial(call.driver.abandon, call.exchange, failure="refused")
             raise
         cut = call.exchange.cut_off
         if got.ends or cut:
-            self._forget(call)
+            self._lanes.forget(call)
             if self._dialect.keeps:
                 self._keep(event, data)
             pending = call.driver.finish(call.exchange, wait=False)
@@ -261,35 +242,35 @@ class Session:
                 yield partial(call.driver.resume, pending)
         return Received(messages=out, close=cut)
 
-    def _feed(self, call: _Call, event: Mapping[str, Any], data: bytes, got: Got) -> list[bytes]:
+    def _feed(self, call: SocketCall, event: Mapping[str, Any], data: bytes, got: Got) -> list[bytes]:
         if call.form is not Form.EVENTS:
             call.feed(data)
             return [call.exchange.end()] if got.ends else []
         calls = self._dialect.calls(event)
         if isinstance(calls, dict):
             # Judged in this form, and handed on in the one that it came in. The gate may hold it back a while.
-            call.feed(_framed(jsontext.dumps({**calls, self._judged: True})))
-        out = _events_of(call.feed(framed := _framed(data)), framed, data, self._limits.event_bytes)
+            call.feed(framed(jsontext.dumps({**calls, self._judged: True})))
+        out = events_of(call.feed(given := framed(data)), given, data, self._limits.event_bytes)
         if got.ends or call.exchange.cut_off:
-            out += _events_of(call.exchange.end(), b"", b"", self._limits.event_bytes)
+            out += events_of(call.exchange.end(), b"", b"", self._limits.event_bytes)
         return [one for one in out if self._judged.encode() not in one]
 
     def _feed_around(self, data: bytes) -> list[bytes]:
         if self._around is None or self._around.state is not State.ANSWERING:
             return []  # the connection is closed: nothing is handed on unguarded
-        framed = _framed(data)
-        return _events_of(self._around.feed(framed), framed, data, self._limits.event_bytes)
+        given = framed(data)
+        return events_of(self._around.feed(given), given, data, self._limits.event_bytes)
 
-    def _unasked(self, sent: Sent, got: Got) -> Steps[_Call]:
+    def _unasked(self, sent: Sent, got: Got) -> Steps[SocketCall]:
         """Begin a call for an answer that the provider began by itself; it is cut off here where it may not be."""
-        driver = self._driver_of(sent.route, quiet=False)
+        driver = self._drivers.of(sent.route, quiet=False)
         exchange, decision = driver.begin(self._head_of(sent, self._kept_bytes), b"{}", wait=False)
         if isinstance(decision, Pending):
             decision = yield partial(driver.resume, decision)
         if isinstance(decision, Refuse):
             decision.error.sent = True
             raise decision.error
-        call = _Call(
+        call = SocketCall(
             exchange=exchange,
             driver=driver,
             feed=driver.feeder(exchange),
@@ -298,38 +279,8 @@ class Session:
         )
         with self._lock:
             self._repeated.clear()
-            self._lanes.setdefault(sent.lane, deque()).append(call)
-            if got.answer:
-                self._named[got.answer] = call
+            self._lanes.add(call, sent.lane)
         return call
-
-    def _find(self, got: Got) -> _Call | None:
-        with self._lock:
-            if got.answer:
-                found = self._named.get(got.answer)
-                if found is not None or not got.begins:
-                    return found
-                waiting = [one for one in self._lanes.get(got.lane or "", ()) if not one.named]
-                if not waiting:
-                    return None
-                waiting[0].named = got.answer
-                self._named[got.answer] = waiting[0]
-                return waiting[0]
-            if got.lane is None:
-                return None
-            lane = self._lanes.get(got.lane, ())
-            if not got.error:
-                return next(iter(lane), None)
-            about = [one for one in lane if one.asked == got.asked] if got.asked else list(lane)
-            return next((one for one in about if not one.named), None)
-
-    def _forget(self, call: _Call) -> None:
-        with self._lock:
-            for lane in [name for name, calls in self._lanes.items() if call in calls]:
-                self._lanes[lane].remove(call)
-                if not self._lanes[lane]:
-                    del self._lanes[lane]
-            self._named.pop(call.named, None)
 
     def _keep(self, event: Mapping[str, Any], data: bytes) -> None:
         """Count an answer: the next call has it as its input."""
@@ -342,17 +293,13 @@ class Session:
 
     # -- small ----------------------------------------------------------------------------------------------------------
 
-    def _read(self, data: bytes, *, sent: bool) -> dict[str, Any]:
-        limit = self._limits.event_bytes if sent else self._limits.request_bytes
-        if len(data) > limit:
-            raise _unreadable(Reason.SHAPE_LIMIT, f"has {len(data)} bytes", sent=sent)
-        try:
-            value = jsontext.loads(data, max_depth=self._limits.json_depth)
-        except jsontext.Malformed as error:
-            raise _unreadable(Reason.SHAPE_MALFORMED, f"can't be read: {error}", sent=sent) from None
-        if not isinstance(value, dict):
-            raise _unreadable(Reason.SHAPE_MALFORMED, "is no JSON object", sent=sent)
-        return value
+    def _declared_for(self, sent: Sent) -> Declared | None:
+        tools = self._dialect.declared if sent.asks else None
+        if tools is None:
+            return None
+        declared = Declared()
+        declared.add(tools)
+        return declared
 
     def _head_of(self, sent: Sent, kept: int) -> RequestHead:
         # The connection's own headers were searched when it was opened, and aren't sent again.
@@ -364,115 +311,18 @@ class Session:
             headers=tuple(item for item in self._head.headers if item[0] in _KEY_HEADERS),
             kept_bytes=kept if sent.asks else 0,
             grows=self._dialect.keeps,
+            declared=self._declared_for(sent),
+            timeout_s=float(self._limits.response_seconds),  # no answer is awaited longer
         )
 
-    def _driver_of(self, route: Route, *, quiet: bool) -> Driver:
-        found = self._drivers.get((route, quiet))
-        if found is None:
-            driver = self.driver
-            adapter = SocketAdapter(
-                inner=driver.tools.adapter, dialect=self._dialect, fixed=route, conversation_name=self._name
-            )
-            # What the provider keeps is bounded by its size: it can't be counted any more.
-            counter = None if self._dialect.keeps else driver.tools.counter
-            changes: dict[str, Any] = {"tools": replace(driver.tools, adapter=adapter, counter=counter)}
-            if self._name:
-                changes["conversations"] = _OneConversation(driver.conversations, self._name)
-            if quiet or route.billing is Billing.FREE:
-                changes["ledger"] = _NO_LEDGER
-            if quiet:
-                changes["journal"] = _Denials(driver.journal)
-            found = self._drivers[route, quiet] = replace(driver, **changes)
-        return found
+
+def _advised(error: Refused, remedy: str) -> Refused:
+    if error.reason is not Reason.BUDGET_UNBOUNDED or not remedy:
+        return error
+    return Refused(error.what, guard=error.guard, reason=error.reason, remedy=remedy, status=error.status)
 
 
 _KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
-
-
-class _OneConversation:
-    """Gives every call of a connection the same conversation."""
-
-    def __init__(self, inner: Any, name: str) -> None:
-        self._inner, self._name = inner, name
-        self.keep, self.remember = inner.keep, inner.remember
-
-    def open(self, *_: object) -> Any:
-        with conversation(self._name):
-            return self._inner.open(None, None)
-
-
-class _NoLedger:
-    """Holds and charges nothing: opening a connection, its settings and the pieces of one long input are no calls."""
-
-    def reserve(self, *_: object, **__: object) -> None:
-        return None
-
-    def settle(self, _: str, amounts: Amounts | None, **__: object) -> Amounts:
-        return amounts or Amounts(requests=0)
-
-    def release(self, *_: object, **__: object) -> None:
-        return None
-
-    def balances(self, *_: object, **__: object) -> list[Any]:
-        return []
-
-
-class _Denials:
-    """A trail of refusals alone."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def append(self, event: str, fields: Mapping[str, JSON], **options: Any) -> Any:
-        return self._inner.append(event, fields, **options) if event == "policy.deny" else None
-
-
-_NO_LEDGER = _NoLedger()
-
-
-def _framed(data: bytes) -> bytes:
-    """Return a message as the server-sent event that the core reads. Line ends stand only between tokens of JSON."""
-    if b"\n" not in data and b"\r" not in data:
-        return b"data: " + data + b"\n\n"
-    return b"".join(b"data: " + line + b"\n" for line in data.splitlines()) + b"\n"
-
-
-def _events_of(out: bytes, framed: bytes, data: bytes, limit: int) -> list[bytes]:
-    """Return the messages that the core's events are; the very one that came where nothing changed."""
-    if not out:
-        return []
-    if out == framed:
-        return [data]
-    found = (sse.data_of(one) for one in sse.Splitter(limit_bytes=limit + len(out)).feed(out))
-    return [one for one in found if one is not None]
-
-
-def _unreadable(reason: Reason, what: str, *, sent: bool) -> Refused:
-    return Refused(
-        f"The {'provider' if sent else 'program'}'s message {what}",
-        guard="shape",
-        reason=reason,
-        remedy="Messages of this connection are JSON objects within the limits of the policy.",
-        status=400,
-        sent=sent,
-    )
-
-
-def _grant_ended(problem: str) -> Refused:
-    return Refused(
-        problem, guard="grant", reason=Reason.GRANT_INVALID, remedy="Ask for a new grant: safellm grant new."
-    )
-
-
-def broken(error: Exception, *, sent: bool) -> GuardFailure:
-    """Return what is said when the guard of a connection breaks; the type's name only: a message may hold prompt text."""
-    return GuardFailure(
-        f"The guard of a websocket broke ({type(error).__name__})",
-        guard="exchange",
-        reason=Reason.GUARD_ERROR,
-        remedy="This is a defect of safellm: please report it with the type of error and the endpoint.",
-        sent=sent,
-    )
 
 
 def _new_id() -> str:

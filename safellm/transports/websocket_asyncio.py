@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections import deque
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,37 +12,57 @@ from typing import Any
 from safellm.errors import Refused
 from safellm.transports.http import in_thread
 from safellm.transports.network import check_addresses
-from safellm.transports.websocket import Received, Steps, broken
 from safellm.transports.websocket_library import (
     GOOD_BYE_SECONDS,
-    GUARDED,
     Plan,
-    as_wanted,
-    leads_nowhere,
-    not_ours,
+    plan_for,
     plan_of,
+    real_headers,
     refuse_payload,
-    scrub,
-    text_or_bytes,
     unique,
     without_frames,
 )
+from safellm.transports.websocket_messages import Ready, Received, Steps
+from safellm.transports.websocket_opening import GUARDED, Opening, leads_nowhere
+from safellm.transports.websocket_steps import Guarded
 
 
-def guard_async(base: Any) -> Any:  # noqa: C901 - one class
+def guard_async(base: Any) -> Any:
     """Return a subclass of the asyncio library's `connect` (or of an SDK's own) that guards announced addresses."""
-    if hasattr(base, GUARDED):
-        return base
+    return base if hasattr(base, GUARDED) else _guarded(base)
 
+
+def guard_connecting(connecting: Any, opening: Opening, uri: str, options: dict[str, Any]) -> None:
+    """Have an object of the library's `connect`, which is being made, open a guarded connection.
+
+    Args:
+        connecting: The object; of another class from now on.
+        opening: Where the connection goes.
+        uri: Path and query count.
+        options: That the library was given.
+
+    Raises:
+        Refused: it may not be opened, as the SDK's own error.
+    """
+    connecting.__class__ = guard_async(type(connecting))
+    connecting.safellm_begin(plan_for(opening, uri, options))
+
+
+@cache
+def _guarded(base: Any) -> Any:  # noqa: C901 - one class
     class connect(base):  # type: ignore[misc]  # noqa: N801 - the library's name; the base is a parameter
         __doc__ = base.__doc__
+        safellm_plan: Plan | None = None
 
         def __init__(self, uri: str, *arguments: Any, **options: Any) -> None:
-            self._safellm: Plan | None = None
-            if not leads_nowhere(uri):
+            if leads_nowhere(uri):
+                self.safellm_begin(plan_of(uri, options))
+            else:
                 super().__init__(uri, *arguments, **options)
-                return
-            self._safellm = plan = plan_of(uri, options)
+
+        def safellm_begin(self, plan: Plan) -> None:
+            """Make the library's object as the plan says."""
+            self.safellm_plan = plan
             factory = functools.partial(_async_connection(), safellm_plan=plan)
             setattr(factory, GUARDED, True)
             if plan.proxy is not None:
@@ -55,14 +74,12 @@ def guard_async(base: Any) -> Any:  # noqa: C901 - one class
             super().__init__(plan.uri, create_connection=factory, **plan.options)
 
         async def create_connection(self) -> Any:
-            plan = self._safellm
+            plan = self.safellm_plan
             if plan is None:
                 return await super().create_connection()
-            if plan.used:
-                raise plan.refused(not_ours("A guarded websocket is opened once"))
-            plan.used = True
+            session = plan.take()
             try:
-                plan.headers = await _run(plan.session.open())
+                plan.headers = await _run(session.open())
             except Refused as error:  # the trail has it
                 raise plan.refused(error) from None
             try:
@@ -76,15 +93,15 @@ def guard_async(base: Any) -> Any:  # noqa: C901 - one class
             raise plan.refused(refused)
 
         def process_redirect(self, exc: Exception) -> Any:
-            return super().process_redirect(exc) if self._safellm is None else exc
+            return super().process_redirect(exc) if self.safellm_plan is None else exc
 
         def __await__(self) -> Any:
-            if self._safellm is None:
+            if self.safellm_plan is None:
                 return super().__await__()
             return self._safellm_opened().__await__()
 
         async def _safellm_opened(self) -> Any:
-            plan = self._safellm
+            plan = self.safellm_plan
             failed: BaseException
             try:
                 return await _Awaitable(super().__await__)
@@ -164,86 +181,49 @@ def _async_connection() -> Any:  # noqa: C901 - one class
 
         def __init__(self, *arguments: Any, safellm_plan: Plan, **options: Any) -> None:
             self._plan, self._session = safellm_plan, safellm_plan.session
-            self._ready: deque[tuple[bytes, bool]] = deque()
+            self._guarded = Guarded(safellm_plan)
             self._sending = asyncio.Lock()
             super().__init__(*arguments, **options)
 
-        async def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:
-            # Not those that come along: versions of the library differ in where they keep them.
-            additional_headers = headers = self._plan.headers
-            real, _injected = self._plan.driver.with_credentials(additional_headers)
-            try:
-                await super().handshake(real, *arguments, **options)
-            finally:
-                real.clear()
-                scrub(getattr(self, "request", None), headers)
-            self._session.opened()
+        async def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ARG002 - ours count
+            with real_headers(self, self._plan) as headers:
+                await super().handshake(headers, *arguments, **options)
 
         async def send(self, message: Any, *arguments: Any, **options: Any) -> None:
-            plan, failed = self._plan, None
             async with self._sending:
-                try:
-                    ready = await _run(self._session.send(text_or_bytes(message, plan.driver)))
-                except Refused as error:
-                    failed = plan.refused(error)
-                except Exception as error:  # noqa: BLE001 - a message whose guard broke isn't sent (P8)
-                    failed = plan.refused(broken(error, sent=False))
-                if failed is not None:
-                    raise failed
+                ready: Ready = await _run(self._guarded.sending(message))
                 try:
                     await super().send(ready.data, *arguments, **options)
                 except BaseException:
                     await in_thread(ready.failed)
                     raise
             if ready.finish is not None:
-                await self._finish(ready.finish)
-
-        async def _finish(self, finish: Callable[[], Any]) -> None:
-            try:
-                rest = finish()
-                if rest is not None:
-                    await in_thread(rest)
-            except Refused as error:
-                failed = self._plan.refused(error)
-            else:
-                return
-            raise failed
+                await _run(self._guarded.sent(ready.finish))
 
         async def recv(self, decode: bool | None = None) -> Any:
-            while not self._ready:
+            while not self._guarded.is_ready:
                 try:
-                    message = await super().recv()
+                    async with asyncio.timeout(self._guarded.patience()):
+                        message = await super().recv()
+                except TimeoutError:
+                    await self._take(self._guarded.late())
                 except ConnectionClosed as closed:
                     kind = "closed" if isinstance(closed, ConnectionClosedOK) else "connection"
                     await in_thread(self._session.abandon, kind)
                     self._session.neutralise(closed)
                     raise
-                await self._take(message)
-            data, text = self._ready.popleft()
-            return as_wanted(data, text=text, decode=decode)
+                else:
+                    await self._take(self._guarded.taking(message))
+            return self._guarded.next(decode=decode)
 
-        async def _take(self, message: str | bytes) -> None:
-            try:
-                found: Received = await _run(self._session.receive(message))
-            except Refused as error:
-                refused = error
-            except Exception as error:  # noqa: BLE001 - an unguarded message must not reach the program
-                if self._session.ended:
-                    return  # closed meanwhile by another task; the library says so next
-                refused = broken(error, sent=True)
-            else:
-                self._ready += [(one, isinstance(message, str)) for one in found.messages]
-                if found.close:
-                    await self._give_up()
-                return
-            await in_thread(self._session.abandon, "refused")
-            await self._give_up()
-            raise self._plan.refused(refused)
-
-        async def _give_up(self) -> None:
-            # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
-            self.close_timeout = GOOD_BYE_SECONDS
-            await super().close()
+        async def _take(self, steps: Steps[Received]) -> None:
+            found: Received = await _run(steps)
+            if found.close:
+                # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
+                self.close_timeout = GOOD_BYE_SECONDS
+                await super().close()
+            if found.failed is not None:
+                raise found.failed from None
 
         async def recv_streaming(self, decode: bool | None = None) -> Any:
             yield await self.recv(decode=decode)

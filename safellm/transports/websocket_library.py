@@ -13,25 +13,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 from safellm._core.call import RequestHead
 from safellm._core.origin import Origin
-from safellm._core.sockets import SocketDialect
 from safellm.errors import Reason, Refused
 from safellm.transports.driver import Driver
 from safellm.transports.http import refusal_response
 from safellm.transports.tls import context_for, is_verified
 from safellm.transports.websocket import Session
+from safellm.transports.websocket_opening import GUARDED, Opening, announced
 
-NOWHERE = ".websocket.safellm.invalid"  # RFC 6761 6.4: no such name exists
-GUARDED = "safellm_guarded"  # attribute of what makes our connections, for seams that refuse all others
 GOOD_BYE_SECONDS = 0.2  # for a connection that we give up
 OPEN_SECONDS = 10.0  # the library's own default
 # Options that change neither where a connection goes nor who reads along.
@@ -43,36 +40,6 @@ _OPTIONS = frozenset(
 # Not among the loggers that a program configures: the library logs headers and messages.
 _QUIET = logging.Logger("safellm.websocket", level=logging.CRITICAL + 1)  # noqa: LOG001 - none of the hierarchy's
 setattr(_QUIET, GUARDED, True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True, eq=False)
-class Opening:
-    """Connections that an SDK is about to open. Its address means something as long as this object lives.
-
-    Attributes:
-        driver: The client's.
-        origin: Where they really go; `https` stands for `wss`.
-        dialect: Returns the protocol at a path with a query, anew for each connection.
-    """
-
-    driver: Driver
-    origin: Origin
-    dialect: Callable[[str, str], SocketDialect]
-
-
-_announced: WeakValueDictionary[str, Opening] = WeakValueDictionary()
-
-
-def announce(opening: Opening) -> str:
-    """Return the host that stands for an opening in the address that the SDK gets."""
-    token = secrets.token_hex(16)
-    _announced[token] = opening
-    return token + NOWHERE
-
-
-def leads_nowhere(uri: object) -> bool:
-    """Return whether an address is one that `announce` made."""
-    return isinstance(uri, str) and NOWHERE in uri
 
 
 @dataclass(slots=True)
@@ -87,7 +54,8 @@ class Plan:
         options: For the library.
         target: Host and port.
         proxy: On the way there; None for none.
-        used: It is being opened.
+        make: Makes the guard of one more connection.
+        used: The guard has had its connection.
         headers: Of the opening request, as the guard let them pass: with placeholders of managed keys.
     """
 
@@ -97,9 +65,17 @@ class Plan:
     uri: str
     options: dict[str, Any]
     target: tuple[str, int]
+    make: Callable[[], Session]
     proxy: str | None = None
     used: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+
+    def take(self) -> Session:
+        """Return the guard of the connection that is opened now: each has one of its own."""
+        if self.used:
+            self.session = self.make()
+        self.used = True
+        return self.session
 
     def through_proxy(self, connect: Callable[..., Any]) -> str | None:
         """Return the proxy for a `connect` of the library.
@@ -138,10 +114,24 @@ def plan_of(uri: str, options: dict[str, Any]) -> Plan:
     Raises:
         Refused: it may not be made, as the SDK's own error.
     """
-    parts = urlsplit(uri)
-    opening = _announced.get((parts.hostname or "").removesuffix(NOWHERE))
+    opening = announced(uri)
     if opening is None:
         raise not_ours("The address of this websocket means nothing any more")
+    return plan_for(opening, uri, options)
+
+
+def plan_for(opening: Opening, uri: str, options: dict[str, Any]) -> Plan:
+    """Return what a connection is made from.
+
+    Args:
+        opening: Where it goes.
+        uri: Path and query count.
+        options: That the program or its SDK gave to the library.
+
+    Raises:
+        Refused: it may not be made, as the SDK's own error.
+    """
+    parts = urlsplit(uri)
     driver, origin = opening.driver, opening.origin
     headers = dict(options.get("additional_headers") or {})
     agent = options.get("user_agent_header")
@@ -161,7 +151,13 @@ def plan_of(uri: str, options: dict[str, Any]) -> Plan:
         scan = driver.tools.scanner.scan
         if any(scan(str(one)) for one in options.get("subprotocols") or ()):
             raise not_ours("A subprotocol of this websocket holds a secret or personal data")
-        session = Session(driver, opening.dialect(head.path, head.query), head)
+        if parts.username is not None or parts.password is not None:
+            raise not_ours("The address of this websocket holds a user name or a password")
+
+        def make() -> Session:
+            return Session(driver, opening.dialect(head.path, head.query), head)
+
+        session = make()
         proxy = _proxy_for(driver, origin)
     except Refused as error:
         driver.deny(error)
@@ -174,7 +170,7 @@ def plan_of(uri: str, options: dict[str, Any]) -> Plan:
     kept |= {"max_size": most if given is None else min(given, most), "logger": _QUIET, "user_agent_header": None}
     if scheme == "wss":
         kept["ssl"] = _tls(driver, options.get("ssl"))
-    return Plan(session, driver, head, real, kept, (origin.host, origin.port), proxy)
+    return Plan(session, driver, head, real, kept, (origin.host, origin.port), make, proxy)
 
 
 def not_ours(what: str) -> Refused:
@@ -268,8 +264,21 @@ def as_wanted(data: bytes, *, text: bool, decode: bool | None) -> str | bytes:
     return data.decode("utf-8") if (text if decode is None else decode) else data
 
 
-def scrub(request: Any, headers: Iterable[tuple[str, str]]) -> None:
-    """Put the placeholders back into the request that the connection keeps (THREATS K.4)."""
+@contextmanager
+def real_headers(connection: Any, plan: Plan) -> Iterator[list[tuple[str, str]]]:
+    """Give the headers of an opening request with the real keys; afterwards nothing holds them (THREATS K.4)."""
+    headers = plan.headers
+    real, _injected = plan.driver.with_credentials(headers)
+    try:
+        yield real
+    finally:
+        real.clear()
+        _scrub(getattr(connection, "request", None), headers)
+    plan.session.opened()
+
+
+def _scrub(request: Any, headers: Iterable[tuple[str, str]]) -> None:
+    """Put the placeholders back into the request that the connection keeps."""
     if request is not None:
         for name, value in headers:
             if name in request.headers:

@@ -6,28 +6,26 @@ from __future__ import annotations
 import functools
 import socket
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from safellm.errors import Refused
 from safellm.transports.network import check_addresses
-from safellm.transports.websocket import Received, Steps, broken
 from safellm.transports.websocket_library import (
     GOOD_BYE_SECONDS,
-    GUARDED,
     OPEN_SECONDS,
     Plan,
-    as_wanted,
-    leads_nowhere,
     plan_of,
+    real_headers,
     refuse_payload,
-    scrub,
-    text_or_bytes,
     unique,
     without_frames,
 )
+from safellm.transports.websocket_messages import Ready, Received, Steps
+from safellm.transports.websocket_opening import GUARDED, leads_nowhere
+from safellm.transports.websocket_steps import Guarded
 
 
 def guard_sync(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,13 +35,15 @@ def guard_sync(connect: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(connect)
     def guarded(uri: str, *arguments: Any, **options: Any) -> Any:
-        return _open(connect, uri, options) if leads_nowhere(uri) else connect(uri, *arguments, **options)
+        return (
+            open_guarded(connect, plan_of(uri, options)) if leads_nowhere(uri) else connect(uri, *arguments, **options)
+        )
 
     setattr(guarded, GUARDED, True)
     return guarded
 
 
-def _run(steps: Steps[Any]) -> Any:
+def run(steps: Steps[Any]) -> Any:
     """Carry out steps; blocks."""
     try:
         step = next(steps)
@@ -58,12 +58,20 @@ def _run(steps: Steps[Any]) -> Any:
         return done.value
 
 
-def _open(connect: Callable[..., Any], uri: str, options: dict[str, Any]) -> Any:
-    plan = plan_of(uri, options)
-    session, driver = plan.session, plan.driver
+def open_guarded(connect: Callable[..., Any], plan: Plan) -> Any:
+    """Open a guarded connection.
+
+    Args:
+        connect: The library's own.
+        plan: What it is made from.
+
+    Raises:
+        Exception: it may not be opened, as the SDK's own error; or the library's.
+    """
+    session, driver = plan.take(), plan.driver
     failed: BaseException
     try:
-        plan.headers = _run(session.open())
+        plan.headers = run(session.open())
     except Refused as error:  # the trail has it
         raise plan.refused(error) from None
     try:
@@ -110,85 +118,51 @@ def _sync_connection() -> Any:  # noqa: C901 - one class
 
         def __init__(self, *arguments: Any, safellm_plan: Plan, **options: Any) -> None:
             self._plan, self._session = safellm_plan, safellm_plan.session
-            self._ready: deque[tuple[bytes, bool]] = deque()
+            self._guarded = Guarded(safellm_plan)
             self._sending = threading.Lock()
             super().__init__(*arguments, **options)
 
-        def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:
-            # Not those that come along: versions of the library differ in where they keep them.
-            additional_headers = headers = self._plan.headers
-            real, _injected = self._plan.driver.with_credentials(additional_headers)
-            try:
-                super().handshake(real, *arguments, **options)
-            finally:
-                real.clear()
-                scrub(getattr(self, "request", None), headers)
-            self._session.opened()
+        def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ARG002 - ours count
+            with real_headers(self, self._plan) as headers:
+                super().handshake(headers, *arguments, **options)
 
         def send(self, message: Any, *arguments: Any, **options: Any) -> None:
-            plan, failed = self._plan, None
             with self._sending:
-                try:
-                    ready = _run(self._session.send(text_or_bytes(message, plan.driver)))
-                except Refused as error:
-                    failed = plan.refused(error)
-                except Exception as error:  # noqa: BLE001 - a message whose guard broke isn't sent (P8)
-                    failed = plan.refused(broken(error, sent=False))
-                if failed is not None:
-                    raise failed
+                ready: Ready = run(self._guarded.sending(message))
                 try:
                     super().send(ready.data, *arguments, **options)
                 except BaseException:
                     ready.failed()
                     raise
             if ready.finish is not None:
-                self._finish(ready.finish)
-
-        def _finish(self, finish: Callable[[], Any]) -> None:
-            try:
-                rest = finish()
-                if rest is not None:
-                    rest()
-            except Refused as error:
-                failed = self._plan.refused(error)
-            else:
-                return
-            raise failed
+                run(self._guarded.sent(ready.finish))
 
         def recv(self, timeout: float | None = None, decode: bool | None = None) -> Any:
-            while not self._ready:
+            until = None if timeout is None else time.monotonic() + timeout
+            while not self._guarded.is_ready:
+                wanted = None if until is None else max(0.0, until - time.monotonic())
                 try:
-                    message = super().recv(timeout)
+                    message = super().recv(self._guarded.patience(wanted))
+                except TimeoutError:
+                    self._take(self._guarded.late())
+                    if until is not None and until <= time.monotonic():
+                        raise
                 except ConnectionClosed as closed:
                     self._session.abandon("closed" if isinstance(closed, ConnectionClosedOK) else "connection")
                     self._session.neutralise(closed)
                     raise
-                self._take(message)
-            data, text = self._ready.popleft()
-            return as_wanted(data, text=text, decode=decode)
+                else:
+                    self._take(self._guarded.taking(message))
+            return self._guarded.next(decode=decode)
 
-        def _take(self, message: str | bytes) -> None:
-            try:
-                found: Received = _run(self._session.receive(message))
-            except Refused as error:
-                refused = error
-            except Exception as error:  # noqa: BLE001 - an unguarded message must not reach the program
-                if self._session.ended:
-                    return  # closed meanwhile by another thread; the library says so next
-                refused = broken(error, sent=True)
-            else:
-                self._ready += [(one, isinstance(message, str)) for one in found.messages]
-                if found.close:
-                    self._give_up()
-                return
-            self._session.abandon("refused")
-            self._give_up()
-            raise self._plan.refused(refused)
-
-        def _give_up(self) -> None:
-            # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
-            self.close_timeout = GOOD_BYE_SECONDS
-            super().close()
+        def _take(self, steps: Steps[Received]) -> None:
+            found = run(steps)
+            if found.close:
+                # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
+                self.close_timeout = GOOD_BYE_SECONDS
+                super().close()
+            if found.failed is not None:
+                raise found.failed from None
 
         def recv_streaming(self, decode: bool | None = None) -> Any:
             yield self.recv(decode=decode)

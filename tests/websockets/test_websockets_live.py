@@ -153,7 +153,7 @@ def test_a_refused_message_is_never_sent(gemini):
 
 
 def test_budgets_in_tokens_refuse(gemini):
-    """No message bounds one answer; what is limited by requests is counted by turns."""
+    """Without a ceiling in its setup a session has no bound; what is limited by requests is counted by turns."""
 
     async def main():
         async with session(gemini, safellm=limited(tokens=100_000)) as made:
@@ -166,6 +166,86 @@ def test_budgets_in_tokens_refuse(gemini):
             await say(made, "hello")
             with pytest.raises(safellm.Refused):
                 await say(made, "hello")
+
+    asyncio.run(main())
+
+
+BOUNDED = {**TEXT, "max_output_tokens": 300}
+ASKED = {**BOUNDED, "realtime_input_config": {"automatic_activity_detection": {"disabled": True}}}
+
+
+def test_b_7_a_session_with_a_ceiling_is_held_to_budgets(gemini, records, usage):
+    """Every turn holds what the setup allows, counts what was said before, and is charged what it used."""
+
+    async def main():
+        async with session(gemini, BOUNDED, safellm=limited(tokens=3_000)) as made:
+            assert texts(await say(made, "hello")) == "You said: hello"
+            with pytest.raises(genai.errors.APIError) as caught:
+                await say(made, "hello " * 1000)
+            assert caught.value.reason == Reason.BUDGET_EXCEEDED
+            with pytest.raises(safellm.Refused) as caught:
+                await made.send_realtime_input(text="hello")
+            assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+            assert "disabled" in caught.value.remedy
+
+    asyncio.run(main())
+    held = next(one for one in records() if one.get("gen_ai.operation.name") == "live clientContent")
+    assert held["safellm.budget.reserved"]["output_tokens"] == 300
+    assert [(one.input_tokens, one.output_tokens) for one in usage()] == [(13, 8)]
+
+
+def test_b_7_speech_is_bounded_where_its_end_is_told(gemini, records):
+    """With the program saying where a turn ends: audio counts by its length, the end of the turn is the call."""
+    piece = genai.types.Blob(data=b"\x00\x01" * 16_000, mime_type="audio/pcm;rate=16000")  # one second
+
+    async def main():
+        async with session(gemini, ASKED, safellm=limited(tokens=5_000)) as made:
+            await made.send_realtime_input(activity_start={})
+            for _ in range(3):
+                await made.send_realtime_input(audio=piece)
+            await made.send_realtime_input(activity_end={})
+            return await heard(made)
+
+    assert texts(asyncio.run(main())) == "You said: speech"
+    held = [
+        one["safellm.budget.reserved"]
+        for one in records()
+        if one.get("safellm.budget.reserved", {}).get("output_tokens")
+    ]
+    assert [one["output_tokens"] for one in held] == [300]
+    assert 3 * 32 <= held[0]["input_tokens"] < 3 * 100 + 1500  # Google counts 25 to 32 a second
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{**ASKED, "output_audio_transcription": {}}, {**ASKED, "session_resumption": {"handle": "h"}}],
+    ids=["transcripts", "resumed"],
+)
+def test_b_7_sessions_with_more_than_is_said_stay_refused(gemini, config):
+    """Whose tokens stand in no message."""
+
+    async def main():
+        async with session(gemini, config, safellm=limited(tokens=5_000)) as made:
+            with pytest.raises(safellm.Refused) as caught:
+                await say(made, "hello")
+            assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+
+    asyncio.run(main())
+
+
+def test_b_7_pictures_are_refused_under_a_limit(gemini):
+    """How many tokens one has isn't known; and what came after one isn't either."""
+
+    async def main():
+        async with session(gemini, ASKED, safellm=limited(tokens=5_000)) as made:
+            with pytest.raises(safellm.Refused) as caught:
+                await made.send_realtime_input(video=genai.types.Blob(data=b"\x00" * 90, mime_type="image/jpeg"))
+            assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+        async with session(gemini, ASKED, safellm=limited(tokens=5_000)) as made:
+            with pytest.raises(safellm.Refused):  # so slow that a token has fewer bytes than are counted
+                await made.send_realtime_input(
+                    audio=genai.types.Blob(data=b"\x00" * 90, mime_type="audio/pcm;rate=4000")
+                )
 
     asyncio.run(main())
 

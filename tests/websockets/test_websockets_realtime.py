@@ -140,15 +140,111 @@ def test_budget_of_texts(face, sockets, usage, records):
     assert [one["type"] for one in sockets.last.events].count("response.create") == 2
 
 
-def test_budget_refuses_what_it_can_t_bound(face, sockets):
-    """Speech, in or out, has no bound in tokens before it is over."""
+def hear(face, connection, **changes):
+    """Switch off that turns are heard and written down; wait until the provider says so."""
+    given = {"turn_detection": None, "transcription": None, **changes}
+    face.run(connection.session.update(session={"type": "realtime", "audio": {"input": given}}))
+    face.until(connection, "session.updated")
+
+
+def speak(face, connection, seconds):
+    """Send so many seconds of speech, 24 kHz and 16 bits as OpenAI takes it, and end the turn."""
+    for _ in range(seconds):
+        face.run(connection.input_audio_buffer.append(audio=base64.b64encode(b"\x00\x01" * 24_000).decode()))
+    face.run(connection.input_audio_buffer.commit())
+    face.until(connection, "input_audio_buffer.committed")
+
+
+def test_budget_refuses_answers_that_begin_by_themselves(face, sockets):
+    """Where the provider answers when it hears the end of a turn, no speech is sent: nobody could hold the answer back."""
     connection = face.realtime(sockets, safellm=limited(tokens=100_000))
-    with pytest.raises(safellm.Refused) as caught:
+    with pytest.raises(openai.RateLimitError) as caught:
         face.run(connection.input_audio_buffer.append(audio=AUDIO))
     assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+    assert "create_response" in caught.value.remedy
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": AUDIO}]}
     with pytest.raises(safellm.Refused):
-        face.run(connection.response.create(response={"output_modalities": ["audio"]}))
+        face.run(connection.conversation.item.create(item=item))
     assert [one["type"] for one in sockets.last.events] == ["session.update"]
+
+
+@pytest.mark.parametrize("turns", [None, {"type": "server_vad", "create_response": False}], ids=["none", "asked"])
+def test_b_7_speech_is_bounded_where_answers_are_asked_for(face, sockets, usage, records, turns):
+    """What is heard counts by its length, an answer in speech has a ceiling, and what `response.done` says is charged."""
+    connection = face.realtime(sockets, safellm={**limited(tokens=50_000), "budget.max_output_tokens": 640})
+    hear(face, connection, turn_detection=turns)
+    speak(face, connection, 3)
+    ask(face, connection, output_modalities=["audio"])
+    assert sockets.last.events[-1]["response"]["max_output_tokens"] == 640
+    assert [(one.input_tokens, one.output_tokens) for one in usage()] == [(20, 9)]
+    held = next(one for one in records() if one.get("gen_ai.operation.name") == "realtime")["safellm.budget.reserved"]
+    assert held["output_tokens"] == 640
+    assert 3 * 10 <= held["input_tokens"] < 3 * 100 + 1000  # OpenAI counts 10 a second; the JSON around it comes on top
+    speak(face, connection, 1)
+    ask(face, connection)
+    later = [
+        one for one in records() if one.get("gen_ai.operation.name") == "realtime" and "safellm.budget.reserved" in one
+    ]
+    assert later[-1]["safellm.budget.reserved"]["input_tokens"] > held["input_tokens"]
+
+
+def test_b_7_a_limit_without_room_refuses_speech(face, sockets):
+    """The call that asks for the answer is held to what was heard."""
+    connection = face.realtime(sockets, safellm={**limited(tokens=900), "budget.max_output_tokens": 16})
+    hear(face, connection)
+    ask(face, connection)
+    speak(face, connection, 10)
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(face, connection)
+    assert caught.value.reason == Reason.BUDGET_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"turn_detection": {"type": "server_vad"}}, {"transcription": {"model": "whisper-1"}}],
+    ids=["turns", "text"],
+)
+def test_b_7_settings_that_cost_more_are_refused_once_speech_was_heard(face, sockets, change):
+    """And before, they close the way for speech; what the program switches off counts when the provider says so."""
+    connection = face.realtime(sockets, safellm=limited(tokens=50_000))
+    update = {"type": "realtime", "audio": {"input": {"turn_detection": None, "transcription": None}}}
+    face.run(connection.session.update(session=update))
+    with pytest.raises(safellm.Refused):
+        face.run(connection.input_audio_buffer.append(audio=AUDIO))
+    face.until(connection, "session.updated")
+    face.run(connection.input_audio_buffer.append(audio=AUDIO))
+    with pytest.raises(safellm.Refused) as caught:
+        face.run(connection.session.update(session={"type": "realtime", "audio": {"input": change}}))
+    assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+    other = face.realtime(sockets, safellm=limited(tokens=50_000))
+    hear(face, other, **change)
+    with pytest.raises(safellm.Refused):
+        face.run(other.input_audio_buffer.append(audio=AUDIO))
+
+
+def test_b_7_pictures_are_refused_under_a_limit(sync, sockets):
+    """How many tokens one has isn't known."""
+    connection = sync.realtime(sockets, safellm=limited(tokens=50_000))
+    part = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 40}
+    sync.run(connection.conversation.item.create(item={"type": "message", "role": "user", "content": [part]}))
+    with pytest.raises(safellm.Refused) as caught:
+        ask(sync, connection)
+    assert caught.value.reason == Reason.BUDGET_UNBOUNDED
+
+
+def test_b_3_speech_is_charged_at_the_dearest_rate(sync, sockets, records):
+    """The usage doesn't say which of the tokens were cheaper; a limit in money holds all the same."""
+    from safellm.stores.prices import bound_micro_usd
+
+    connection = sync.realtime(sockets, safellm=limited(usd="5"))
+    hear(sync, connection)
+    usage = {"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500,
+             "input_token_details": {"audio_tokens": 900}, "output_token_details": {"audio_tokens": 450}}  # fmt: skip
+    done = {"type": "response.done", "event_id": "e", "response": {"id": "a", "status": "completed", "usage": usage}}
+    sockets.reply_with([{"type": "response.created", "event_id": "e", "response": {"id": "a"}}, done])
+    ask(sync, connection)
+    charged = next(one for one in records() if one.get("gen_ai.response.id") == "a")["safellm.budget.charged"]
+    assert charged["micro_usd"] == bound_micro_usd("openai", "gpt-realtime", 1000, 500) > 0
 
 
 def test_answers_that_nobody_asked_for_are_calls(face, sockets, records):
@@ -229,12 +325,12 @@ def test_closing_early_settles(face, sockets, outcome):
 
 
 def test_e_10_other_sockets_of_the_sdk_stay_refused(face, sockets):
-    """Translations, live voice and the beta resources have no guard yet."""
+    """Live voice and what is in beta have no guard yet."""
     client = face.client(sockets)
     if hasattr(client, "live"):
         with pytest.raises(safellm.Refused):
             face.open(client.live.connect())
-    if hasattr(client.realtime, "translations"):
+    if hasattr(client.beta, "responses"):
         with pytest.raises(safellm.Refused):
-            face.open(client.realtime.translations.connect(model="x"))
+            face.open(client.beta.responses.connect())
     assert sockets.connections == []
