@@ -74,6 +74,10 @@ class RequestView:
         model: The model that is asked, or an empty text.
         streams: An answer in pieces is asked for.
         texts: All texts but names, addresses, binary data and tools' arguments, in the order of the body.
+        answerable: A guard may answer it in the provider's place: one text is asked for, of nobody who remembers.
+        user: Whose call it is, as far as the program said so (`safellm.labels(user=…)`), and its grant.
+        digest: Of all that is sent but whether it is streamed, under this installation's key; only for `on_sending`.
+        digest_around: The same without the last text of a user; only for `on_sending`.
     """
 
     texts: tuple[Text, ...]
@@ -81,6 +85,10 @@ class RequestView:
     operation: str = ""
     model: str = ""
     streams: bool = False
+    answerable: bool = False
+    user: str = ""
+    digest: str = ""
+    digest_around: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,7 @@ class AnswerView:
         model: The model that was asked.
         streams: It came in pieces, which can't be changed any more: they pass, or the call is refused.
         texts: What the model wrote.
+        request: What was sent, as `on_sending` saw it; only for `on_done`.
     """
 
     texts: tuple[Text, ...]
@@ -100,6 +109,20 @@ class AnswerView:
     operation: str = ""
     model: str = ""
     streams: bool = False
+    request: RequestView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer in the provider's place: nothing is sent, and nothing is charged.
+
+    The program gets the text in the shape of its SDK, streamed if it asked for that. Guards that are asked later may still refuse.
+
+    Attributes:
+        text: What the program gets; it passes the guards of answers like a model's.
+    """
+
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,7 @@ class Change:
     texts: Mapping[int, str] = field(repr=False)
 
 
-Verdict: TypeAlias = Refuse | Change | None
+Verdict: TypeAlias = Refuse | Change | Answer | None
 
 
 class Guard(Protocol):
@@ -136,7 +159,25 @@ class Guard(Protocol):
     """
 
     def on_request(self, request: RequestView) -> Verdict:
-        """Return None to let it go on, a `Refuse`, or a `Change`."""
+        """Return None to let it go on, a `Refuse`, a `Change`, or an `Answer` if the request is `answerable`."""
+        ...
+
+
+@runtime_checkable
+class SendingGuard(Protocol):
+    """A guard that also sees a request as it will be sent: secrets and personal data are placeholders there."""
+
+    def on_sending(self, request: RequestView) -> Refuse | Answer | None:
+        """Return None to let it be sent, a `Refuse`, or an `Answer` if the request is `answerable`."""
+        ...
+
+
+@runtime_checkable
+class DoneGuard(Protocol):
+    """A guard that is told of each answer of one plain text, once the program has all of it. It holds no stream."""
+
+    def on_done(self, answer: AnswerView) -> None:
+        """Take note. An error is the call's error."""
         ...
 
 
@@ -166,16 +207,51 @@ class Plugged:
         """Whether it looks at answers."""
         return isinstance(self.guard, AnswerGuard)
 
-    def ask(self, view: RequestView | AnswerView) -> Mapping[int, str]:
-        """Return the texts that are to be changed.
+    @property
+    def sees_sending(self) -> bool:
+        """Whether it looks at what is sent."""
+        return isinstance(self.guard, SendingGuard)
+
+    @property
+    def sees_done(self) -> bool:
+        """Whether it is told of answers that are over."""
+        return isinstance(self.guard, DoneGuard)
+
+    def ask(self, view: RequestView | AnswerView) -> Mapping[int, str] | Answer:
+        """Return the texts that are to be changed, or the answer in the provider's place.
 
         Raises:
             Refused: `plugin.refused`: it said so.
             GuardFailure: It broke, or said something else than it may.
         """
         sent = isinstance(view, AnswerView)
+        return self._asked(self.guard.on_answer if sent else self.guard.on_request, view, sent=sent)
+
+    def ask_sending(self, view: RequestView) -> Answer | None:
+        """Return the answer in the provider's place, if there is one.
+
+        Raises:
+            Refused: as `ask`.
+        """
+        said = self._asked(self.guard.on_sending, view, sent=False)
+        if isinstance(said, Answer):
+            return said
+        if said:
+            raise broken(self.id, "changes what is sent; on_request may do that")
+        return None
+
+    def tell_done(self, view: AnswerView) -> None:
+        """Tell of an answer that is over.
+
+        Raises:
+            GuardFailure: It broke.
+        """
+        if self._asked(self.guard.on_done, view, sent=True):
+            raise broken(self.id, "changes an answer that the program has", sent=True)
+
+    def _asked(self, method: Any, view: RequestView | AnswerView, *, sent: bool) -> Mapping[int, str] | Answer:
         try:
-            verdict = self.guard.on_answer(view) if sent else self.guard.on_request(view)
+            verdict = method(view)
         except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
             # The message and the frames may hold the text.
             failure = broken(self.id, f"broke ({type(error).__name__})", sent=sent)
@@ -183,9 +259,13 @@ class Plugged:
             return self._taken(verdict, view, sent=sent)
         raise failure
 
-    def _taken(self, verdict: object, view: RequestView | AnswerView, *, sent: bool) -> Mapping[int, str]:
+    def _taken(self, verdict: object, view: RequestView | AnswerView, *, sent: bool) -> Mapping[int, str] | Answer:
         if verdict is None:
             return {}
+        if isinstance(verdict, Answer) and isinstance(view, RequestView) and isinstance(verdict.text, str):
+            if not view.answerable:
+                raise broken(self.id, "answers a call that only the provider can answer (request.answerable is False)")
+            return verdict
         if isinstance(verdict, Refuse):
             raise Refused(
                 str(verdict.what),

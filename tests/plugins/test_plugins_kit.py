@@ -36,7 +36,17 @@ def test_fixtures(loopback_provider, safellm_home, monkeypatch):
 """
 
 
-@pytest.mark.parametrize(("kind", "name", "passed"), [("guard", "topic-words", 7), ("detector", "my_numbers2", 6)])
+@pytest.mark.parametrize(
+    ("kind", "name", "passed"),
+    [
+        ("guard", "topic-words", 7),
+        ("detector", "my_numbers2", 6),
+        ("sink", "siem", 5),
+        ("ledger", "etcd", 46),
+        ("vault", "bank", 15),
+        ("provider", "acme", 3),
+    ],
+)
 def test_a_new_package_s_test_passes_right_away(home: Path, tmp_path: Path, kind: str, name: str, passed: int) -> None:
     """With its entry point, its contract and the fixtures; warnings are errors; nothing is overwritten."""
     made = RUNNER.invoke(app, ["guard", "new", name, "--kind", kind, "--folder", str(tmp_path), "--json"])
@@ -49,7 +59,8 @@ def test_a_new_package_s_test_passes_right_away(home: Path, tmp_path: Path, kind
     assert (folder / f"{module}.py").exists()
     for file in folder.glob("*.py"):
         ast.parse(file.read_text("utf-8"))
-    (folder / "test_more.py").write_text(FIXTURES.format(module=module, name=class_name, plugin=name), "utf-8")
+    if kind in ("guard", "detector"):
+        (folder / "test_more.py").write_text(FIXTURES.format(module=module, name=class_name, plugin=name), "utf-8")
     command = [
         sys.executable,
         "-m",
@@ -80,19 +91,20 @@ def test_the_list_shows_what_is_there_and_what_is_used(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Installed ones with their package, whether the policy names them, and what it names in vain."""
-    assert "guard new" in RUNNER.invoke(app, ["guard", "list"]).output
     (info := tmp_path / "site" / "mine-1.0.dist-info").mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n", "utf-8")
     (info / "entry_points.txt").write_text("[safellm.detectors]\nnumbers = mine:Numbers\n", "utf-8")
     monkeypatch.syspath_prepend(tmp_path / "site")
     row = {"name": "numbers", "kind": "detector", "enabled": False, "source": "mine 1.0", "target": "mine:Numbers"}
-    assert json.loads(RUNNER.invoke(app, ["guard", "list", "--json"]).stdout) == [row]
+    listed = json.loads(RUNNER.invoke(app, ["guard", "list", "--json"]).stdout)
+    assert [one for one in listed if not one["source"].startswith("safellm ")] == [row]
     assert "mine 1.0" in RUNNER.invoke(app, ["guard", "list"]).stdout
     monkeypatch.setenv("SAFELLM_PLUGINS", "numbers,gone")
     shown = RUNNER.invoke(app, ["guard", "list", "--json"])
     assert shown.exit_code == 2
     assert "gone" in shown.stderr
-    assert [(one["name"], one["enabled"]) for one in json.loads(shown.stdout)] == [("numbers", True), ("gone", True)]
+    used = [(one["name"], one["enabled"]) for one in json.loads(shown.stdout)]
+    assert [one for one in used if one[1]] == [("numbers", True), ("gone", True)]
 
 
 class _Quotes:
