@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from safellm._core.detection.registered import written_forms
-from safellm._core.heldback import HeldBack, Span, is_beginning, merged
+from safellm._core.heldback import HeldBack, Span, merged
 from safellm.errors import Reason, Refused
 
 CANARY_NOTE = "(removed)"
 _GAP = 8  # other characters between two of a canary
 _SHINGLE = 24  # letters and digits of system text that hardly stand elsewhere by chance
 _OTHER = re.compile(r"[^0-9A-Za-z]+")
-_SPREAD = re.compile(rf"[^0-9A-Za-z]{{{_GAP + 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,7 @@ class Canary:
         planted: All that was put in.
         action: `mask` or `refuse`.
         patterns: Its forms, with anything between their characters.
+        opening: Their beginnings at the end of a text.
         ordered: Letters and digits of its forms, in order.
         shingles: Runs of letters and digits of the system text.
         shortest: Letters and digits of its shortest form.
@@ -36,6 +36,7 @@ class Canary:
     planted: str = field(repr=False)
     action: str
     patterns: tuple[re.Pattern[str], ...] = field(repr=False)
+    opening: re.Pattern[str] = field(repr=False)
     ordered: list[str] = field(repr=False)
     shingles: frozenset[str] = field(repr=False)
     shortest: int
@@ -50,23 +51,9 @@ class Canary:
 
     def open_from(self, text: str) -> int:
         """Return where a form may have begun that more text could complete; `len(text)` if nowhere."""
-        longest = self.longest
-        tail = text[-longest * (_GAP + 1) :]
-        spread = [match.end() for match in _SPREAD.finditer(tail)]
-        cut = spread[-1] if spread else 0
-        if spread:  # the run of other characters may go on behind the match
-            while cut < len(tail) and not _is_sign(tail[cut]):
-                cut += 1
-        places = [place for place in range(cut, len(tail)) if _is_sign(tail[place])][-longest:]
-        squeezed = "".join([tail[place] for place in places]).lower()
-        for index, place in enumerate(places):
-            if is_beginning(self.ordered, squeezed[index:]):
-                return len(text) - len(tail) + place
-        return len(text)
-
-
-def _is_sign(character: str) -> bool:
-    return character.isascii() and character.isalnum()
+        start = max(0, len(text) - self.longest * (_GAP + 1))
+        found = self.opening.search(text, start)
+        return len(text) if found is None else found.start()
 
 
 def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> Canary:
@@ -84,9 +71,20 @@ def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> 
     ordered = sorted({squeeze(form) for form in written})
     gap = f"[^0-9A-Za-z]{{0,{_GAP}}}"
     patterns = tuple(re.compile(gap.join(form), re.IGNORECASE | re.ASCII) for form in ordered)
+    opening = re.compile(
+        rf"(?:{'|'.join(_beginnings(form, gap) for form in ordered)}){gap}\Z", re.IGNORECASE | re.ASCII
+    )
     shingles = frozenset(one for text in system for one in _shingles(squeeze(text)))
     sizes = [len(form) for form in ordered]
-    return Canary(planted, action, patterns, ordered, shingles, min(sizes), max(sizes))
+    return Canary(planted, action, patterns, opening, ordered, shingles, min(sizes), max(sizes))
+
+
+def _beginnings(form: str, gap: str) -> str:
+    """Return a pattern of all beginnings of a form but itself: `a(?:b(?:c)?)?`."""
+    pattern = ""
+    for sign in reversed(form[1:-1]):
+        pattern = f"(?:{gap}{sign}{pattern})?"
+    return form[0] + pattern
 
 
 def squeeze(text: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import safellm
-from safellm.audit.call_report import unknown_packages
+from safellm.call_report import unknown_packages
+from safellm.stores import accounts
 from safellm.testing.provider import LoopbackProvider
 
 
@@ -63,6 +64,9 @@ def test_report_tells_what_the_trail_says_of_a_call(tmp_path: Path, monkeypatch:
     assert told.changed == {"hidden_removed": 1, "control_escaped": 1}
     assert told.unseen_urls == ("https://b.example/y",)
     assert "https://b.example/y" in str(told)
+    assert safellm.report(answer) == told  # what the request held is known in this process
+    accounts._by_name.clear()  # as in another process
+    assert safellm.report(answer, sent=messages) == told
     assert safellm.report(answer).unseen_urls is None
     assert not safellm.report({"id": "another"}).recorded
     assert "\x1b" not in str(safellm.report("```python\nimport x\x1b[31m\n```", sent="https://c.example/\x1b"))

@@ -88,6 +88,15 @@ PIECES = [
     "<!X",
     "![a](",
     "pic.png",
+    "{",
+    "}",
+    " style=",
+    "src=",
+    "](java\nscript:",
+    "] (",
+    "\\href{",
+    "\\includegraphics",
+    "\\let\\a",
 ]
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(BENIGN), st.text(max_size=4)), max_size=14).map(
     "".join
@@ -114,8 +123,8 @@ def test_r_5_any_chunking_gives_the_whole_text(text: str, data: st.DataObject, j
 
 @given(TEXTS)
 def test_only_marks_are_added(text: str) -> None:
-    """What was written stays readable: besides spaces, a backslash or an entity at the changed places nothing differs."""
-    plain = re.compile(r"\s|\\")
+    """What was written stays readable: besides spaces, a backslash, a colon or an entity at the changed places nothing differs."""
+    plain = re.compile(r"\s|[\\:=]")
     assert plain.sub("", defang(text, JUDGE).replace("&lt;", "<")) == plain.sub("", text.replace("&lt;", "<"))
 
 
@@ -140,6 +149,14 @@ def test_o_2_links_that_hide_something_show_it() -> None:
         assert "](" not in safellm.neutralise(link)
     for link in ("[a](https://a.example/b?c=d&e=1)", "[a.example](https://b.example)", "[a](mailto:a@b.example)"):
         assert safellm.neutralise(link) == link
+
+
+def test_o_2_what_becomes_text_makes_no_link_of_what_is_around_it() -> None:
+    """A link that wasn't one because of the tag inside it is none afterwards either; a picture leaves no script link behind."""
+    assert safellm.neutralise("<javascript:alert(1)<style>") == "&lt;javascript:alert(1)&lt;style>"
+    assert safellm.neutralise("![a](javascript:alert(1))") == "! [a] \\(javascript:alert(1))"
+    assert safellm.neutralise("![a] (https://evil.example/x)") == "! [a] \\(https://evil.example/x)"
+    assert safellm.neutralise("![a](a.png){src=https://evil.example/x}") == "![a](a.png){src: https://evil.example/x}"
 
 
 def test_o_2_the_allow_list_lets_through() -> None:

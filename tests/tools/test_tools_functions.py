@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -372,3 +373,66 @@ def test_what_is_no_tool_can_not_be_pinned() -> None:
     for bad in ({"type": "web_search"}, "search", {}, 5):
         with pytest.raises(ConfigurationError):
             safellm.tool_digest(bad)
+
+
+@safellm.tool
+def fetch(page: Annotated[str, tools.url("https://intra.example:8443", public=True)]) -> str:
+    """Fetch a page."""
+    return page
+
+
+METADATA, PRIVATE, PUBLIC = "169.254.169.254", "10.0.0.7", "93.184.216.34"
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "passes"),
+    [
+        ("https://docs.example/a", [PUBLIC], True),
+        ("https://docs.example/a", ["127.0.0.1"], False),
+        ("https://docs.example/a", ["::1"], False),
+        ("https://docs.example/a", [METADATA], False),
+        ("https://docs.example/a", ["64:ff9b::7f00:1"], False),
+        ("https://docs.example/a", ["::ffff:10.0.0.7"], False),
+        ("https://docs.example/a", [PUBLIC, PRIVATE], False),
+        ("https://docs.example/a", [], False),
+        ("https://intra.example:8443/a", [PRIVATE], True),  # the program's own list
+        ("https://intra.example:8443/a", [], True),  # the tool says itself that there is no such name
+        ("https://intra.example:8443/a", [METADATA], False),
+        ("https://intra.example/a", [PRIVATE], False),  # another port is another origin
+    ],
+)
+def test_a_4_address_is_resolved_when_the_tool_runs(
+    url: str, addresses: list[str], passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that leads to this machine, its network or a metadata service is refused, whatever its text looks like."""
+    TOOLBOX.add(fetch)
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, port, **_: asked.append((host, port)) or [(0, 0, 0, "", (a, port)) for a in addresses],
+    )
+    if passes:
+        assert fetch.run({"page": url}) == url
+    else:
+        assert refusal(lambda: fetch.run({"page": url})) == Reason.TOOL_ARGUMENTS
+    assert asked == [(url.split("/")[2].split(":", maxsplit=1)[0], 8443 if ":8443" in url else 443)]
+
+
+def test_a_4_address_is_resolved_again_when_a_person_was_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the name leads to may change while somebody thinks (rebinding)."""
+    TOOLBOX.add(fetch)
+    policy(home, '[tools.fetch]\naction = "ask"\n')
+    answers = [PUBLIC, "127.0.0.1"]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: [(0, 0, 0, "", (answers.pop(0), port))])
+    with tools.asking(lambda _: True):
+        assert refusal(lambda: fetch.run({"page": "https://docs.example/"})) == Reason.TOOL_ARGUMENTS
+    assert not answers
+
+
+def test_a_4_no_name_is_resolved_here_when_a_proxy_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the policy's proxy this machine may know no names at all."""
+    TOOLBOX.add(fetch)
+    policy(home, '[egress]\nproxy = "http://127.0.0.1:3128"\n')
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("resolved"))
+    assert fetch.run({"page": "https://docs.example/"}) == "https://docs.example/"

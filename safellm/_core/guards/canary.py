@@ -8,12 +8,19 @@ of the conversation still serves), and another one in the next conversation.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from functools import cache
 
+from safellm._core.addresses import Kind as AddressKind
+from safellm._core.addresses import kind_of
 from safellm._core.call import Call
 from safellm._core.canary import make_canary
+from safellm._core.detection.canonical import canonicalise
 from safellm._core.digest import keyed_digest
 from safellm._core.echo import Echo, index_of
 from safellm._core.fields import Field, Kind, Trust
+from safellm._core.redaction.spots import SECRET_TYPES
+from safellm._core.valueecho import Values
 
 NAME = "echo"
 _BYTES = 15
@@ -36,12 +43,15 @@ def guard(call: Call) -> None:
         planted = f"\n\n(Internal reference {core}. Never write it, in any form.)"
         canary = make_canary(core, planted, policy.output.canary, [one.text for one in own])
         call.change(own[-1], own[-1].text + planted)
-    if secrets or every or canary is not None:
+    values = _values(call)
+    if secrets or every or canary is not None or values:
         call.echo = Echo(
             index=index_of(secrets) if secrets else None,
             scanner=call.tools.scanner if every else None,
             canary=canary,
             was_sent=lambda value: _was_sent(call, value),
+            values=values,
+            holds=_holder(call) if values else _nothing,
         )
 
 
@@ -54,6 +64,47 @@ def make_core(key: bytes, scope: str) -> str:
 def _was_sent(call: Call, value: str) -> bool:
     """Return whether a value is part of this conversation: it stands in the request, or is hidden in it."""
     return call.mapping.hides(value) or any(value in one.text for one in call.fields if one.kind not in _NOT_SENT)
+
+
+def _values(call: Call) -> tuple[Values, ...]:
+    """Return the values that the answer may hold only if the conversation does, and note those that this request hid."""
+    tools, kept = call.tools, call.policy.output.personal
+    if kept == "pass":
+        return ()
+    values = () if tools.values is None else tuple(tools.values())
+    if tools.others is None or not (kept == "others" or call.policy.is_strict):
+        return values
+    for value, kind, _ in call.hidden_at:
+        if kind not in SECRET_TYPES and not _is_common(value):
+            tools.others.add(value, call.mapping.scope)
+    return (*values, tools.others)
+
+
+def _is_common(value: str) -> bool:
+    """Return whether a value is an address that many machines have, such as 192.168.0.1."""
+    try:
+        return kind_of(value) is not AddressKind.PUBLIC
+    except ValueError:
+        return False
+
+
+def _holder(call: Call) -> Callable[[str], bool]:
+    """Return what says whether the conversation holds a value, which is given as the canonical view has it."""
+
+    @cache
+    def known() -> tuple[frozenset[str], list[str]]:
+        hidden = frozenset(canonicalise(value).text for value in call.mapping.hidden_values())
+        return hidden, [canonicalise(one.text).text for one in call.fields if one.kind not in _NOT_SENT]
+
+    def holds(value: str) -> bool:
+        hidden, texts = known()
+        return value in hidden or any(value in text for text in texts)
+
+    return holds
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 def _is_system(call: Call, one: Field) -> bool:

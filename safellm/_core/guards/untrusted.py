@@ -81,6 +81,7 @@ def _open(call: Call, one: Field) -> list[str]:
             if call.policy.input.hidden_characters == "remove":
                 text = clean(text, hidden=True, terminal=False)
             text = text if settings.delimiters == "pass" else defuse(text)
+            call.marked.append((one, piece.source, text))
             text = marks.wrap(text, piece.source, call.tools.key) if keep else text
         out.append(text)
     joined = "".join(out)

@@ -40,10 +40,12 @@ def look(text: str) -> Look:
     """Return what is seen in a text; any `str` is accepted."""
     plain = normal(text)
     words = tokens(plain)
-    margin, found = _read(plain, words)
-    for form, inner in decoded(text, set(words)):
+    distinct = set(words)
+    margin, found = _read(plain, words, distinct)
+    for form, inner in decoded(text, distinct):
         view = normal(inner)
-        more, names = _read(view, tokens(view))
+        inside = tokens(view)
+        more, names = _read(view, inside, set(inside))
         margin = max(margin, more)
         found |= names
         if names or more > 0:
@@ -63,10 +65,10 @@ def look_again(text: str) -> Look:
     return found
 
 
-def _read(text: str, words: list[str]) -> tuple[float, set[str]]:
+def _read(text: str, words: list[str], distinct: set[str]) -> tuple[float, set[str]]:
     """Return the scaled margin of one view of a text, 0 where the line is, and its signals."""
     model = shipped()
-    found = signals(text, set(words))
+    found = signals(text, distinct)
     whole, window = model.margins(words)
     share = model.header["share"]
     margin = (1 - share) * whole + share * window + model.header["signal"] * min(len(found), _MOST_SIGNALS)

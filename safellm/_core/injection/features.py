@@ -17,7 +17,7 @@ from zlib import crc32
 _TOKEN = re.compile(
     r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+|\d+|[^\w\s]|_+|\n\n"
 )
-_ASCII_TOKEN = re.compile(r"[a-z]+|[0-9]+|[^a-z0-9_\s]|_+|\n\n")  # the same for lower-case ASCII
+_ASCII_TOKEN = re.compile(r"[a-z]++|[^a-z0-9_\s]|[0-9]++|_++|\n\n")  # the same for lower-case ASCII
 _BORDER = "\x02"  # stands before the first and after the last token of a text
 _LONGEST = 24  # characters of a word that are read
 _SMALLEST, _LARGEST = 3, 5  # characters of a piece of a word
@@ -35,9 +35,14 @@ def pieces(token: str) -> list[int]:
     if token.isdecimal():
         return [crc32(b"#%d" % min(len(token), _MOST_DIGITS))]
     word = f"<{token[:_LONGEST]}>"
-    found = [crc32(word.encode("utf-8", "surrogatepass"))]
+    data = word.encode("utf-8", "surrogatepass")
+    found = [crc32(data)]
     for size in range(_SMALLEST, min(_LARGEST, len(word) - 1) + 1):
-        parts = (word[at : at + size].encode("utf-8", "surrogatepass") for at in range(len(word) - size + 1))
+        begins = range(len(word) - size + 1)
+        if len(data) == len(word):  # a byte a character
+            parts = [data[at : at + size] for at in begins]
+        else:
+            parts = [word[at : at + size].encode("utf-8", "surrogatepass") for at in begins]
         found += map(crc32, parts, repeat(size))
     return found
 

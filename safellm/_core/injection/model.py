@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import accumulate
 from math import sqrt
+from operator import add, itemgetter
 from typing import Any
 
 from safellm._core.injection.features import link, pieces, rows
@@ -31,16 +33,16 @@ _REMEMBERED = 50_000  # words whose sums are kept
 class _Words(dict[str, int]):
     """What each word brings, worked out when it is first met; bounded, because texts choose the words."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_values",)
 
-    def __init__(self, value: Callable[[int], int]) -> None:
+    def __init__(self, values: Callable[[Sequence[int]], list[int]]) -> None:
         super().__init__()
-        self._value = value
+        self._values = values
 
     def __missing__(self, word: str) -> int:
         if len(self) >= _REMEMBERED:
             self.clear()
-        self[word] = value = sum(map(self._value, pieces(word)))
+        self[word] = value = sum(self._values(pieces(word)))
         return value
 
 
@@ -71,11 +73,7 @@ class Model:
     _links: _Links = field(default_factory=_Links, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_words", _Words(self.value))
-
-    def value(self, hashed: int) -> int:
-        """Return weight and mass of a feature, in one number."""
-        return self.codes[self.table[hashed & (len(self.table) - 1)]]
+        object.__setattr__(self, "_words", _Words(self.values))
 
     def margins(self, text: Sequence[str]) -> tuple[float, float]:
         """Return the margin of a text, and the highest of its windows; the same where the text is short.
@@ -85,21 +83,30 @@ class Model:
         """
         words = self._words
         hashed = rows(list(map(self._links.__getitem__, text)))
-        two, three = (self._values(row) for row in hashed)
+        two, three = (self.values(row) for row in hashed)
         distinct = dict(zip(hashed[0], two, strict=True)), dict(zip(hashed[1], three, strict=True))
         total = sum(map(words.__getitem__, set(text))) + sum(distinct[0].values()) + sum(distinct[1].values())
         whole = self.margin(total)
         if len(text) <= LONG:
             return whole, whole
-        return whole, max(self._window(text, end, two, three) for end in range(SIZE, len(text) + STEP, STEP))
+        # Rows up to a place, so that those of a window are a difference.
+        row = list(accumulate(map(add, two, three), initial=0)), two
+        return whole, max(self._window(text, end, *row) for end in range(SIZE, len(text) + STEP, STEP))
 
-    def _values(self, hashed: Sequence[int]) -> list[int]:
-        table, codes, mask = self.table, self.codes, len(self.table) - 1
-        return [codes[table[one & mask]] for one in hashed]
+    def values(self, hashed: Sequence[int]) -> list[int]:
+        """Return weight and mass of each of some features, in one number each."""
+        codes, mask = self.codes, len(self.table) - 1
+        # Slots lie far apart in memory: one call that fetches them all waits for several at a time.
+        slots = [one & mask for one in hashed]
+        return (
+            [codes[code] for code in itemgetter(*slots)(self.table)]
+            if len(slots) > 1
+            else [codes[self.table[slot]] for slot in slots]
+        )
 
-    def _window(self, text: Sequence[str], end: int, two: Sequence[int], three: Sequence[int]) -> float:
+    def _window(self, text: Sequence[str], end: int, sums: Sequence[int], two: Sequence[int]) -> float:
         start, end = end - SIZE, min(end, len(text))
-        values = sum(two[start : end - 1]) + sum(three[start : end - 2])
+        values = sums[end - 2] - sums[start] + two[end - 2]  # one row of two more than rows of three
         return self.margin(sum(map(self._words.__getitem__, set(text[start:end]))) + values)
 
     def margin(self, total: int) -> float:

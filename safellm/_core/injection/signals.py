@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from safellm._core.detection.engine import compile_pattern
+from safellm._core.detection.engine import NOWHERE, Search, search_of
 from safellm._core.injection.features import tokens
 from safellm._core.injection.views import normal
 
@@ -29,14 +29,15 @@ class _Table:
     """All patterns with the signals they stand for, and by word those that it opens."""
 
     def __init__(self) -> None:
-        self.patterns: list[tuple[str, Any]] = []
+        self.patterns: list[tuple[str, Search]] = []
         self.opened: dict[str, list[int]] = {}
+        self.openers: frozenset[str] = frozenset()
 
     def add(self, name: str, pattern: str, openers: AbstractSet[str]) -> None:
         for word in openers:
             self.opened.setdefault(word, []).append(len(self.patterns))
         # The engine reads bytes: literals go in as the bytes of their UTF-8.
-        self.patterns.append((name, compile_pattern(pattern.encode().decode("latin-1"))))
+        self.patterns.append((name, search_of(pattern.encode().decode("latin-1"))))
 
 
 @cache
@@ -51,6 +52,7 @@ def _table() -> _Table:
         table.add(name, pattern, set(signal["openers"].split()))
     for phrases in tomllib.loads((_DATA / "phrases.toml").read_text("utf-8")).values():
         _add_language(table, phrases)
+    table.openers = frozenset(table.opened)
     return table
 
 
@@ -84,14 +86,14 @@ def signals(text: str, words: AbstractSet[str]) -> set[str]:
         words: Its tokens.
     """
     table = _table()
-    numbers = {number for word in words & table.opened.keys() for number in table.opened[word]}
+    numbers = {number for word in table.openers.intersection(words) for number in table.opened[word]}
     if not numbers:
         return set()
     data = text.encode("utf-8", "surrogatepass")
     found: set[str] = set()
     for number in sorted(numbers):
         name, pattern = table.patterns[number]
-        if name not in found and pattern.search(data) is not None:
+        if name not in found and pattern(data, 0, len(data))[0] != NOWHERE:
             found.add(name)
     return found
 

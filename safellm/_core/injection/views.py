@@ -16,15 +16,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from urllib.parse import unquote
 
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.confusables import LOOK_ALIKES
-from safellm._core.detection.engine import compile_pattern
+from safellm._core.detection.engine import search_of
 
 _DEPTH = 2
 _MOST = 64_000  # characters of decoded text in all
 _LEAST = 8  # characters of decoded text that say anything
+_LONGEST_CHARACTER = 4  # bytes of UTF-8
 _READABLE = 0.85  # share of letters, digits, blanks and common marks in decoded text that is worth reading
 _LEET_SHARE = 12  # one word in so many with digits for letters makes a text one that is written so
 _ENOUGH = 2  # words of a language, written backwards or in rot13, that make a text one that is written so
@@ -92,21 +94,31 @@ def decoded(text: str, words: AbstractSet[str]) -> Iterator[tuple[str, str]]:
 
 def _forms(text: str, words: AbstractSet[str]) -> Iterator[tuple[str, str]]:
     data = text.encode("utf-8", "surrogatepass")
-    if not text.isascii():
-        for form, gate, decode in _HIDDEN:
-            if compile_pattern(gate).search(data) is not None:
-                yield form, decode(text)
-    if compile_pattern(_ANY).search(data) is not None:
-        for form, gate, decode in _WRITTEN:
-            if compile_pattern(gate).search(data) is not None:
-                yield form, decode(text)
-        least = max(2, len(words) // _LEET_SHARE)
-        if len(compile_pattern(_LEET_MARK).findall(data)) >= least // 2 and len(set(_MIXED.findall(text))) > least:
-            yield "leet", _LEET_WORD.sub(_unleet, text)
+    tables = [] if text.isascii() else [_HIDDEN]
+    tables.append(_LONG)  # apart from the others: nearly every page holds so long a name or address
+    if _holds(_ANY, data):
+        tables.append(_WRITTEN)
+    for form, gate, decode in chain.from_iterable(tables):
+        if _holds(gate, data):
+            yield form, decode(text)
+    least = max(2, len(words) // _LEET_SHARE)
+    if _holds(_LEET_MARK, data, least // 2) and len(set(_MIXED.findall(text))) > least:
+        yield "leet", _LEET_WORD.sub(_unleet, text)
     if len(_BACKWARDS & words) >= _ENOUGH:
         yield "reversed", text[::-1]
     if len(_ROT13 & words) >= _ENOUGH:
         yield "rot13", codecs.encode(text, "rot13")
+
+
+def _holds(gate: str, data: bytes, least: int = 1) -> bool:
+    """Return whether a gate, which matches no empty text, matches so many times."""
+    search = search_of(gate)
+    at = 0
+    for _ in range(least):
+        start, at = search(data, at, len(data))[0]
+        if start < 0:
+            return False
+    return True
 
 
 def _all(pattern: re.Pattern[str], decode: Callable[[str], str]) -> Callable[[str], str]:
@@ -131,6 +143,11 @@ def _look_alikes(text: str) -> str:
 
 def _readable(data: bytes) -> str:
     """Return bytes as text, or nothing where they are none."""
+    try:  # most runs are none, and most of them show it soon; the end may be cut
+        data[:-_LONGEST_CHARACTER].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 2 * _LONGEST_CHARACTER:
+            return ""
     text = data.decode("utf-8", "replace")
     if len(text) < _LEAST or "\ufffd" in text[:-1]:
         return ""
@@ -182,7 +199,6 @@ _HIDDEN: tuple[tuple[str, str, Callable[[str], str]], ...] = (
 )
 # The same.
 _WRITTEN: tuple[tuple[str, str, Callable[[str], str]], ...] = (
-    ("base64", r"[A-Za-z0-9+/_\-]{20}", _all(_BASE64, _unbase64)),
     ("hex", r"(?:[0-9A-Fa-f]{2}[ :,]?(?:0x|\\x)?){10}", _all(_HEX, _unhex)),
     ("binary", r"(?:[01]{8}[ ,]?){6}", _all(_BITS, _unbits)),
     ("percent", r"(?:%[0-9A-Fa-f]{2}[^%]{0,30}){3}", lambda text: unquote(text, errors="replace")),
@@ -191,7 +207,10 @@ _WRITTEN: tuple[tuple[str, str, Callable[[str], str]], ...] = (
     ("spaced", r"(?:[0-9A-Za-z\x80-\xff] ?[ .\-_*|/,~]){5}", lambda text: _SPACED.sub(_join, text)),
 )
 _LEET_MARK = r"[A-Za-z][013457@$|!+][A-Za-z]|[013457@$|!][A-Za-z]{2}"
-_ANY = "|".join([*(gate for _, gate, _ in _WRITTEN), _LEET_MARK])
+_ANY = "|".join(gate for _, gate, _ in _WRITTEN)
+_LONG: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+    ("base64", r"[A-Za-z0-9+/_\-]{20}", _all(_BASE64, _unbase64)),
+)
 _INNER = frozenset(
     {"tags", "selectors", "base64", "hex", "binary", "percent", "entities", "escapes"}
 )  # may hold another one

@@ -16,6 +16,7 @@ _STRIPPED: Final = re.compile(
     r"[\x00-\x1f\x7f]"
 )  # browsers drop tab and line ends anywhere, other controls at the ends
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
+_SCRIPT = re.compile(r"[\x00-\x20\xa0]*+(?:javascript|vbscript|livescript|mocha|data|blob|file|intent):", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _AUTHORITY = re.compile(r"[/\\]*+([^/\\?#]*+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -122,6 +123,11 @@ def has_script(written: str) -> bool:
     """Return whether an address would run or open something else than a page."""
     scheme = _scheme(plain(written))
     return scheme is not None and scheme not in _LINK_SCHEMES
+
+
+def runs_script(written: str) -> bool:
+    """Return whether an address would run a script, or make a page out of itself."""
+    return _SCRIPT.match(plain(written)) is not None
 
 
 def _scheme(address: str) -> str | None:

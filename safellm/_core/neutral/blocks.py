@@ -26,6 +26,7 @@ _ENDING = {mark: re.compile(rf"[\r\n][ \t]*{mark}{{3}}") for mark in "`~"}
 _FENCE = re.compile(r"(`{3,}+)([^`\r\n]*)\Z|(~{3,}+)[^\r\n]*\Z")
 # Begin something that goes on in indented lines, in one dialect or another: footnotes, definitions, admonitions.
 _CONTAINER = re.compile(r"\[\^|:|!!!|\?\?\?|===")
+_CONTAINERS: Final = frozenset("[:!?=")
 
 
 class Fence(NamedTuple):
@@ -154,10 +155,12 @@ class Blocks:
         return {fence}
 
     def _is_indented_code(self, line: str, *, blank: bool) -> bool:
+        if blank or line[:1] not in (" ", "\t"):
+            return False
         lead = line[: len(line) - len(line.lstrip(" \t"))]
         starts = self.after_blank or self._indented
         alone = self.cases is _PLAIN and not (self._lost or self.html or self.math or self._offsets)
-        return alone and starts and not blank and _width(lead) > _INDENT
+        return alone and starts and _width(lead) > _INDENT
 
     def _note(self, line: str, rest: int, head: str, *, blank: bool) -> None:
         """Keep what the next lines depend on."""
@@ -166,14 +169,14 @@ class Blocks:
                 self.html = ""
             self.after_blank = True
             return
-        lead = line[:rest].rpartition(">")[2]
-        column = _width(lead[: len(lead) - len(lead.lstrip(" \t"))])
-        if self.after_blank:
+        lead = line[:rest].rpartition(">")[2] if rest else ""
+        if self.after_blank and self._offsets:
+            column = _width(lead[: len(lead) - len(lead.lstrip(" \t"))])
             self._offsets = tuple(one for one in self._offsets if one <= column)
-        for marker in _MARKER.finditer(lead):
+        for marker in _MARKER.finditer(lead) if lead else ():
             offset = _width(lead[: marker.end()]) + 1
             self._offsets = (*(one for one in self._offsets if one < offset), offset)
-        if _CONTAINER.match(head):
+        if head[0] in _CONTAINERS and _CONTAINER.match(head):
             self._offsets = (*self._offsets, 4) if not self._offsets or self._offsets[-1] < 4 else self._offsets  # noqa: PLR2004
         self.after_blank = False
 

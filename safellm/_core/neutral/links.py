@@ -19,7 +19,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from safellm._core.neutral.addresses import Judge, has_script
+from safellm._core.neutral import lists, tex
+from safellm._core.neutral.addresses import Judge, has_script, plain, runs_script
 from safellm._core.neutral.blocks import LONGEST_LINE, PREFIX, Blocks
 from safellm._core.neutral.tags import Verdict, judge_tag
 
@@ -27,9 +28,9 @@ LONGEST: Final = 2048  # characters of an address that are looked at; a longer o
 _LONGEST_SPAN: Final = 1000
 _LONGEST_NAME: Final = 300  # of an image or of a link's text that is compared with its address
 
-_SPECIAL = re.compile(r"[<\[\]]")
+_SPECIAL = re.compile(r"[<\[\]\\{=]")
 _LINE_END = re.compile(r"\n|\r(?!\n)")
-_TOKEN = re.compile(r"[\\`<\[\]$]|\n|\r(?!\n)|-->")
+_TOKEN = re.compile(r"[\\`<\[\]${=]|\n|\r(?!\n)|-->")
 _CUT_MARKER = re.compile(r"\d{1,9}[.)]?\Z")
 _RUN = re.compile(r"`+")
 _NAME = re.compile(r"\[[^\[\]\\`<\r\n]*+")
@@ -41,18 +42,21 @@ _ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|((?:[^\s\]]|\](?!\())*+)")
 _CLOSED = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\\]*+\))?[ \t]*(?:\r?\n[ \t]*)?\)")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslash may stand before, but for "<"
 # Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
-_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])")
-_HARMLESS_TARGET = re.compile(
-    r"\][(:]\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]+)(?=[\s)])"
-)
+_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])|\](?=[ \t]++\()")
+_GAP = re.compile(r"[ \t]{0,32}")  # some renderers allow it before an address
+_SCRIPT_BEGINS = re.compile(r"(?:[a-z]{0,10}|)", re.IGNORECASE)  # of an address: perhaps the beginning of "javascript:"
+_TARGET = r"\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]+)"
+_HARMLESS_TARGET = re.compile(rf"\]\({_TARGET}(?=[ )])|\]:{_TARGET}(?=\s)")
 _WAITS: Final = -1  # of a reader: only more text can tell
 
 
 def may_need(text: str, judge: Judge) -> bool:
     """Return whether a whole text holds anything that would be changed outside code; false is the usual, fast case."""
+    if tex.may_hold(text) or lists.may_hold(text):
+        return True
     if "<" not in text and "[" not in text and "]" not in text:
         return False  # one character is searched much faster than two
-    if "<" not in text and "](" not in text and "![" not in text and "]:" not in text and "!\\" not in text:
+    if "<" not in text and "]" not in text and "![" not in text and "!\\" not in text:
         return False
     for found in _CANDIDATE.finditer(text):
         at = found.start()
@@ -85,6 +89,7 @@ class LinkFilter:
     _code: bool = False  # the line is code
     _rest: int = _WAITS  # where the line's text begins
     _plain: bool = False  # no code span is recognised up to the next blank line
+    _braces: bool = False  # a brace was opened on this line: an attribute list may stand there
     _money: bool = False  # a dollar sign stands before: mathematics may begin there
     _images: bool = False  # images by reference were seen, so a definition may make one of them load
     _definitions: bool = False  # and the other way round
@@ -145,13 +150,14 @@ class LinkFilter:
 
     def _begin_line(self, *, last: bool) -> bool:
         text, at = self._text, self._at
-        found = PREFIX.match(text, at, at + LONGEST_LINE)
-        rest = found.end() if found is not None else at
-        end = _LINE_END.search(text, at)
-        stop = end.start() if end is not None else len(text)
-        if end is not None and end[0] == "\r" and end.end() == len(text) and not last:
+        rest = at
+        if not text[at].isalpha():  # nearly every line of prose begins with its text
+            found = PREFIX.match(text, at, at + LONGEST_LINE)
+            rest = found.end() if found is not None else at
+        stop = _line_end(text, at)
+        if stop == len(text) - 1 and text[stop] == "\r" and not last:
             return False
-        known = end is not None or last
+        known = stop < len(text) or last
         if (
             not known
             and stop - at < LONGEST_LINE
@@ -192,22 +198,21 @@ class LinkFilter:
             after = self._closing(at, last=last)
         elif mark == "`":
             after = self._backticks(at, last=last)
+        elif mark == "{":
+            self._braces = True
+            after = at + 1
+        elif mark == "=":
+            after = self._attribute(at, last=last) if self._braces else at + 1
         elif mark == "$":
             self._money = True
             twice = text[at + 1 : at + 2] == "$"
             self._blocks.math ^= twice
             after = at + 1 + twice
         elif mark == "\\":
-            image = _ESCAPED_IMAGE.match(text, at) if (text[at - 1 : at] or self._before[-1:]) == "!" else None
-            if image is not None:
-                self._edit(image.end() - 1, " [")
-                self.changed += 1
-            elif not last and _CUT_ESCAPE.match(text, at):
-                self._at = at
-                return False
-            after = image.end() if image is not None else at + 2 if text[at + 1 : at + 2] in _PUNCTUATION else at + 1
+            after = self._backslash(at, last=last)
         else:
             self._begins = mark in "\n\r"
+            self._braces = self._braces and not self._begins
             if mark == "-->" and self._blocks.html == mark:
                 self._blocks.end_html()
             after = found.end()
@@ -244,6 +249,35 @@ class LinkFilter:
             self._plain = True
         return after
 
+    def _backslash(self, at: int, *, last: bool) -> int:
+        text = self._text
+        command = tex.COMMAND.match(text, at)
+        if not last and (tex.CUT.match(text, at) or (command is not None and tex.is_open(text, command.end()))):
+            return _WAITS
+        if command is not None and tex.is_harmful(text, command, self.judge, self._read(at)):
+            return self._defang(at, "\\ ")
+        image = _ESCAPED_IMAGE.match(text, at) if self._read(at).endswith("!") else None
+        if image is not None:
+            self._edit(image.end() - 1, " [")
+            self.changed += 1
+            return image.end()
+        if not last and _CUT_ESCAPE.match(text, at):
+            return _WAITS
+        return at + 2 if text[at + 1 : at + 2] in _PUNCTUATION else at + 1
+
+    def _attribute(self, at: int, *, last: bool) -> int:
+        text = self._text
+        name = lists.name_before(self._read(at))
+        if not name:
+            return at + 1
+        if not last and lists.is_open(text, at + 1):
+            return _WAITS
+        return self._defang(at, ": ") if lists.is_harmful(name, text, at + 1, self.judge) else at + 1
+
+    def _read(self, at: int) -> str:
+        """Return what stands before a place, as much of it as anything depends on."""
+        return (self._before + self._text[max(0, at - _LONGEST_NAME) : at])[-_LONGEST_NAME:]
+
     def _escape_tag(self, at: int) -> int:
         self._edit(at, "&lt;")
         self.changed += 1
@@ -276,7 +310,7 @@ class LinkFilter:
         self._plain = True
         return begin
 
-    def _image(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
+    def _image(self, at: int, *, last: bool) -> int:  # noqa: C901, PLR0911 - one case after another
         text = self._text
         found = _NAME.match(text, at, at + _LONGEST_NAME)
         end = found.end() if found is not None else at + 1
@@ -286,11 +320,21 @@ class LinkFilter:
             return end  # nothing closes it any more
         if text[end] != "]":
             return self._defang(at, " [")
-        if text[end + 1 : end + 2] == "(":
-            address, stop = self._address(end + 2, last=last)
+        gap = _gap_end(text, end + 1)
+        if gap == len(text) and not last:
+            return _WAITS
+        after = "] "
+        if text[gap : gap + 1] == "(":
+            address, stop = self._address(gap + 1, last=last)
             if address is None:
                 return _WAITS
-            if stop >= 0 and self.judge.may_fetch(address):
+            split = self._is_split(gap + 1, address, last=last)
+            if split is None:
+                return _WAITS
+            if gap > end + 1 or split or runs_script(address):
+                self._edit(gap, "\\(")  # for those that allow a gap, it would be a link now
+                after = "]" if gap > end + 1 else after
+            elif stop >= 0 and self.judge.may_fetch(address):
                 closed = _CLOSED.match(text, stop, stop + LONGEST)
                 if closed is not None:
                     return closed.end()
@@ -300,7 +344,8 @@ class LinkFilter:
             self._images = True
             return end + 1
         self._edit(at, " [")
-        self._edit(end, "] ")
+        self._edit(end, after)
+        self._edits.sort()
         self.changed += 1
         return end + 1
 
@@ -312,6 +357,8 @@ class LinkFilter:
     def _closing(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
         text = self._text
         following = text[at + 1 : at + 2]
+        if following in (" ", "\t"):
+            return self._apart(at, last=last)
         if following not in ("(", ":"):
             return at + 1
         address, stop = self._address(at + 2, last=last)
@@ -321,7 +368,12 @@ class LinkFilter:
             self._blocks.doubtful = True
         name = (self._before + text[:at])[-_LONGEST_NAME:].rpartition("[")[2]
         if following == "(":
-            return at + 2 if stop >= 0 and self.judge.may_link(address, name) else self._defang(at, "] \\")
+            split = self._is_split(at + 2, address, last=last)
+            if split is None:
+                return _WAITS
+            return (
+                at + 2 if not split and stop >= 0 and self.judge.may_link(address, name) else self._defang(at, "] \\")
+            )
         if has_script(address) and not address.endswith(":"):  # not "[Note]: warning: …"
             return self._defang(at, "] ")
         if "/" not in address and "\\" not in address and "&" not in address:
@@ -331,6 +383,31 @@ class LinkFilter:
             return self._defang(at, "] ")
         self._definitions |= not self.judge.may_fetch(address)
         return at + 2
+
+    def _apart(self, at: int, *, last: bool) -> int:
+        """Judge a link whose address stands apart from its text, which few renderers take for one."""
+        text = self._text
+        gap = _gap_end(text, at + 1)
+        if gap == len(text) and not last:
+            return _WAITS
+        if text[gap : gap + 1] != "(":
+            return at + 1
+        address, stop = self._address(gap + 1, last=last)
+        if address is None:
+            return _WAITS
+        hides = "://" in address and (stop < 0 or not self.judge.may_link(address, ""))
+        runs = runs_script(address) and not address.endswith(":")  # not "[i] (data: see below)"
+        return self._defang(gap, "\\(") if hides or runs else gap + 1
+
+    def _is_split(self, at: int, address: str, *, last: bool) -> bool | None:
+        """Return whether an address runs a script once its line ends are left out, as browsers do; None if more text is needed."""
+        if _SCRIPT_BEGINS.fullmatch(plain(address)) is None:
+            return False
+        window = self._text[at : at + _LONGEST_NAME]
+        inside = window.partition(")")[0]
+        if runs_script(plain(inside).lstrip(" <")):
+            return True
+        return None if len(inside) == len(window) < _LONGEST_NAME and not last else False
 
     def _address(self, at: int, *, last: bool) -> tuple[str | None, int]:  # noqa: PLR0911 - one case after another
         """Return the address that begins here and where it ends, negative if it is too long; None if more text is needed."""
@@ -359,6 +436,22 @@ class LinkFilter:
         if cut:
             return None, at
         return text[begin:end], _WAITS if end - begin >= LONGEST else end
+
+
+def _gap_end(text: str, at: int) -> int:
+    found = _GAP.match(text, at)
+    return at if found is None else found.end()
+
+
+def _line_end(text: str, at: int) -> int:
+    """Return where the line ends that an index is in; the text's length where it doesn't."""
+    end = text.find("\n", at)
+    end = len(text) if end < 0 else end
+    single = text.find("\r", at, end)
+    if single < 0 or single == end - 1 < len(text) - 1:
+        return end
+    found = _LINE_END.search(text, at)
+    return found.start() if found is not None else len(text)
 
 
 def defang(text: str, judge: Judge) -> str:

@@ -24,6 +24,7 @@ _CUT = re.compile(rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+(?:\s*+/?|\s*+=\s*
 _ONE = re.compile(rf"\s++([A-Za-z_:][A-Za-z0-9_.:-]*+)(?:\s*+=\s*+({_VALUE}))?+")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.\-]{1,31}:[^\s<>]*+)>")
 _CUT_AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.\-]{0,31}(?::[^\s<>]*+)?\Z")
+_SCRIPT_LINK = re.compile(r"<(?:javascript|vbscript|livescript|mocha|data|blob|file|intent):", re.IGNORECASE)
 _MAIL = re.compile(r"<[\w.!#$%&'*+/=?^`{|}~\-]{1,64}@[\w.\-]{1,255}>")
 _END = re.compile(r"</[A-Za-z][A-Za-z0-9:-]*+\s*+>")
 _LOOSE = re.compile(r"<(?:=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))|[^>])*+")
@@ -48,7 +49,7 @@ _BAD: Final = frozenset(
 _BAD_BEGINNINGS: Final = ("on", "x-", "v-", "ng-", "hx-", "data-hx-", "data-ng-", "xmlns", "xlink", ":", "_")
 _ADDRESSED: Final = frozenset({"src", "href"})
 _BAD_VALUE = re.compile(r"url\(|image-set|expression\(|@import|script:|data:text")
-_PLAIN_STYLE = re.compile(r"(?!.*(?:position|behavio|binding|url|\\))[a-z0-9 #%.:;,\-]*", re.IGNORECASE)
+PLAIN_STYLE = re.compile(r"(?!.*(?:position|behavio|binding|url|\\))[a-z0-9 #%.:;,\-]*", re.IGNORECASE)
 _BAD_LOOSE = re.compile(
     r"[\s/\"'`](?:on[a-z]{3,}|(?:src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
     r"|to|values|from|content)\s*+=)",
@@ -64,7 +65,7 @@ class Verdict(Enum):
     MORE = auto()  # only more text can tell
 
 
-def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict, int]:  # noqa: PLR0911 - one case after another
+def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict, int]:  # noqa: C901, PLR0911 - one case after another
     """Return what to do with the `<` before a letter or a slash, and where to read on.
 
     Args:
@@ -77,6 +78,8 @@ def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict,
     link = _AUTOLINK.match(text, at)
     if link is not None:
         return (Verdict.ESCAPE, at + 1) if has_script(link[1]) else (Verdict.PASS, link.end())
+    if _SCRIPT_LINK.match(text, at) is not None:
+        return Verdict.ESCAPE, at + 1  # what stands in it may become text, and then it is a link
     mail = _MAIL.match(text, at)
     if mail is not None:
         return Verdict.PASS, mail.end()
@@ -130,7 +133,7 @@ def _is_harmless(tag: re.Match[str], judge: Judge) -> bool:
             if not _may_stand(name, attribute, value, judge):
                 return False
         elif attribute == "style":
-            if not _PLAIN_STYLE.fullmatch(value):
+            if not PLAIN_STYLE.fullmatch(value):
                 return False
         elif value and _BAD_VALUE.search(plain(value).lower()):
             return False

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from safellm._core.addresses import Kind, kind_of
+from safellm._core.addresses import Kind, allowed_kinds, first_forbidden, kind_of
 from safellm._core.hidden import needs_cleaning
 from safellm._core.origin import make_origin, parse_origin
 from safellm._core.tools import sql
@@ -18,6 +18,8 @@ from safellm.errors import ConfigurationError
 
 # (root, path) -> why the path leads out of its root on this machine, or None.
 Resolve = Callable[[str, str], str | None]
+# (host, port) -> its addresses on this machine, now; none where there are none.
+Lookup = Callable[[str, int], Sequence[str]]
 
 _LONGEST_PATH: Final = 4096
 _LONGEST_URL: Final = 2048
@@ -130,6 +132,37 @@ def url_problem(url: str, origins: Iterable[str], *, public: bool = False) -> st
     if origin.scheme != "https":
         return "the address is without encryption"
     return _private_problem(origin.host)
+
+
+def reach_problem(  # noqa: PLR0913 - an address, what is listed, and what holds for connections
+    url: str,
+    rule: ArgumentRule,
+    *,
+    egress: Sequence[str],
+    private: Sequence[str],
+    strict: bool,
+    lookup: Lookup,
+) -> str | None:
+    """Return why an address that `url_problem` lets pass may not be fetched from this machine now (THREATS A.4, E.7).
+
+    Args:
+        url: As the model wrote it.
+        rule: What the policy says of the argument.
+        egress: Origins of the policy's egress section.
+        private: Origins that the policy binds as private.
+        strict: Strict mode takes nothing from code.
+        lookup: Asks for the addresses of a name.
+    """
+    parts = urlsplit(url)
+    origin = make_origin(parts.scheme, parts.hostname or "", parts.port)
+    listed = [parse_origin(one) for one in (*rule.origins, *egress)]
+    addresses = lookup(origin.host.strip("[]"), origin.port)
+    if not addresses:
+        return None if origin in listed else f"the name {origin.host} leads nowhere"
+    bound = [parse_origin(one) for one in private]
+    allowed = allowed_kinds(origin.host, origin.port, private=bound, in_code=listed, strict=strict)
+    kind = first_forbidden(addresses, allowed)
+    return None if kind is None else f"the name {origin.host} leads to an address that is {kind}"
 
 
 def _private_problem(host: str) -> str | None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,7 @@ from safellm._core.policy import Policy
 from safellm._core.tools import arguments as checks
 from safellm._core.tools import schema as schemas
 from safellm._core.tools.names import near
-from safellm._core.tools.rules import STRICTNESS, ToolAction, ToolRule, rule_for
+from safellm._core.tools.rules import STRICTNESS, ArgumentKind, ToolAction, ToolRule, rule_for
 from safellm._core.tools.shapes import CLIENT_RUN, Definition, SeenCall
 from safellm.errors import Reason, Refused
 
@@ -129,7 +130,7 @@ class Gate:
     policy: Policy
     toolbox: Toolbox
     declared: Mapping[str, Definition]
-    hosted: frozenset[str] = frozenset()
+    hosted: AbstractSet[str] = frozenset()
     past: Counter[str] = field(default_factory=Counter)
     untrusted: bool = False
     noted: list[str] = field(default_factory=list)
@@ -346,6 +347,26 @@ def check_arguments(  # noqa: PLR0913 - a call, what was declared, and what hold
         why = checks.problem(value[key], one, egress=policy.egress.origins, resolve=toolbox.resolve)
         if why is not None:
             raise _bad_arguments(name, f"{key!r}: {why}")
+
+
+def check_reach(name: str, value: Any, rule: ToolRule, policy: Policy, lookup: checks.Lookup) -> None:
+    """Refuse addresses whose names lead where nothing may go, right before the tool runs.
+
+    Where the policy names a proxy, that resolves names, not this machine.
+
+    Raises:
+        Refused: `tool.arguments`.
+    """
+    egress = policy.egress
+    for key, one in rule.arguments.items():
+        if one.kind is not ArgumentKind.URL or key not in value or egress.proxy is not None:
+            continue
+        for url in value[key] if isinstance(value[key], list) else [value[key]]:
+            why = checks.reach_problem(
+                url, one, egress=egress.origins, private=egress.private, strict=policy.is_strict, lookup=lookup
+            )
+            if why is not None:
+                raise _bad_arguments(name, f"{key!r}: {why}")
 
 
 def _check_schema(name: str, value: Any, schema: Any) -> None:

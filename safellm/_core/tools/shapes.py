@@ -9,7 +9,7 @@ for the program; it is noted, as its results are text of others.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 # Tools of the provider that the program runs: the item in an answer, and the tool's name.
@@ -57,6 +57,27 @@ class SeenCall:
     free_form: bool = False  # a custom tool's text, which is no JSON
 
 
+@dataclass(slots=True)
+class Declared:
+    """Tools that a connection has declared by now; who holds it sees those that come.
+
+    Attributes:
+        functions: Those that the program runs, by name; the newest definition counts.
+        hosted: Names of the provider's.
+    """
+
+    functions: dict[str, Definition] = field(default_factory=dict)
+    hosted: set[str] = field(default_factory=set)
+
+    def add(self, value: Any) -> None:
+        """Add what a request's body, or an event, declares."""
+        for one in definitions(value):
+            if one.hosted:
+                self.hosted.add(one.name)
+            else:
+                self.functions[one.name] = one
+
+
 def definitions(value: Any) -> list[Definition]:
     """Return every tool that a request's body declares."""
     if not isinstance(value, dict):
@@ -99,10 +120,12 @@ def _added(value: dict[str, Any]) -> Iterator[Any]:
 def _places(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the objects of a body that may list tools.
 
-    Itself; in a realtime session the answer or session that it is about; items of the input that bring tools found by a search.
+    Itself; in a realtime or live session the answer or session that it is about; items of the input that bring tools found by
+    a search.
     """
     items = value.get("input")
-    inner = [value.get("response"), value.get("session"), *(items if isinstance(items, list) else ())]
+    about = (value.get("response"), value.get("session"), value.get("setup"))
+    inner = [*about, *(items if isinstance(items, list) else ())]
     return [value, *(one for one in inner if isinstance(one, dict))]
 
 
