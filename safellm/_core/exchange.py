@@ -17,13 +17,16 @@ from collections.abc import Mapping as MappingABC
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any, TypeAlias
 
-from safellm._core import jsontext, multipart, recording, reserving, sse, uploads, withheld
-from safellm._core.adapter import Route, Seen
+from safellm._core import jsontext, recording, reserving, uploads, withheld
+from safellm._core.account import Account, note_origins, restored_of, urls_of
+from safellm._core.adapter import LocalAnswer, Route, Seen
 from safellm._core.answer import AnswerRules
+from safellm._core.answer_body import Form, event_stream, form_of, is_json, treated_text, treated_value
 from safellm._core.billing import billed
-from safellm._core.bodies import Body, OpaqueBody, read_body
+from safellm._core.bodies import Body, OpaqueBody
 from safellm._core.call import Bounds, Call, RequestHead, Tools
 from safellm._core.decoding import Decoder, Undecodable
 from safellm._core.digest import Digest, keyed_digest
@@ -43,16 +46,15 @@ from safellm._core.guards import egress, grant, plugins
 from safellm._core.guards.order import REQUEST
 from safellm._core.guards.run import Breaker
 from safellm._core.headers import header_fields, sent_headers
-from safellm._core.jsonarray import ArrayFraming
 from safellm._core.keeping import Keeper
-from safellm._core.meter import Meter
 from safellm._core.placeholder import Mapping
 from safellm._core.plugged import wants_answers
+from safellm._core.request_body import read_request
 from safellm._core.standing import Standing
-from safellm._core.tokens import encoding_of
-from safellm._core.tools import hold
 from safellm._core.tools.gate import Gate, Toolbox
 from safellm.errors import ProtocolMisuse, Reason, Refused
+
+__all__ = ["Answer", "Begin", "Exchange", "Finish", "Form", "State"]
 
 Begin: TypeAlias = Generator[Effect, Any, Decision]
 Finish: TypeAlias = Generator[Effect, Any, None]
@@ -71,14 +73,6 @@ class State(Enum):
     ANSWERING = auto()
     ANSWERED = auto()
     CLOSED = auto()
-
-
-class Form(Enum):
-    """How an answer's body is treated."""
-
-    WHOLE = auto()  # JSON or text: collected, treated, handed on at the end
-    EVENTS = auto()  # server-sent events: treated one by one
-    BYTES = auto()  # everything else: handed on as it comes, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +101,20 @@ class Exchange:
         labels: What the program says of the call.
         breaker: The runs that the call is made in.
         toolbox: Decides about tool calls, where the policy doesn't alone; None: nobody asks about tools.
+        answers_at_s: The shell can answer in the provider's place; Unix time in seconds. None: it can't.
 
     Attributes:
+        account: What is known of the call when it is over.
         untouched: The program gets the bytes of a whole answer as they came, so its headers are still true.
         cut_off: The stream was ended here: nothing more is to be read.
         waits: To treat the answer may take waiting for a person or the disk.
     """
 
     __slots__ = (
-        "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
+        "_answers_at_s", "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
         "_digest_out", "_error", "_events", "_form", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules",
-        "_seen", "_standing", "_status", "_toolbox", "_tools", "call_id", "cut_off", "state", "untouched", "waits",
+        "_seen", "_standing", "_status", "_texts", "_toolbox", "_tools", "_whole_told", "account", "call_id",
+        "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -132,15 +129,20 @@ class Exchange:
         labels: MappingABC[str, str] | None = None,
         breaker: Breaker | None = None,
         toolbox: Toolbox | None = None,
+        answers_at_s: int | None = None,
     ) -> None:
         self.state = State.READY
         self.call_id = call_id
+        self.account = Account(call_id=call_id)
+        self._whole_told = False  # the request brings all of its conversation
         self._tools = tools
         self._bounds = bounds
         self._standing = standing
         self._labels = labels or {}
         self._breaker = breaker
         self._toolbox = toolbox
+        self._answers_at_s = answers_at_s
+        self._texts: list[str] | None = None  # of a whole answer, for guards that are told of it
         self._conversation = conversation
         self._remember = remember
         self._call: Call | None = None
@@ -171,12 +173,16 @@ class Exchange:
         reserved = False
         try:
             call = self._check(head, body)
-            yield from reserving.hold(call, self.call_id)
-            reserved = True
+            if call.local is None:
+                yield from reserving.hold(call, self.call_id)
+                reserved = True
+            else:
+                call.amounts = _NOTHING  # nothing is sent, so nothing is held; a run counts it all the same
             self._admit(call)
-            if call.limits:
+            if call.limits and call.local is None:
                 yield from reserving.tell(call, self.call_id)
             fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
+            self.account.intent = fields
             yield Record(event="call.intent", fields=fields, content=self._content_in(call, body))
         except Refused as error:
             return (yield from self._refuse(head, error, reserved=reserved))
@@ -188,7 +194,13 @@ class Exchange:
         drops = uploads.drops(head, call.route)
         sent = sent_headers(head, self._named, drops, changed=call.changed)
         body_out = call.body.encode() if call.changed else None
-        return Forward(headers=sent, body=body_out, own_headers=not (drops or self._named))
+        return Forward(headers=sent, body=body_out, own_headers=not (drops or self._named), local=call.local)
+
+    def _answered(self, head: RequestHead, body: Body, text: str) -> LocalAnswer | None:
+        name = self.call_id.replace("-", "")
+        target = f"{head.method} {head.path}?{head.query}"
+        now_s = self._answers_at_s or 0
+        return self._tools.adapter.local_answer(target, body.value, text, name=name, now_s=now_s)
 
     def _content_in(self, call: Call, body: bytes) -> Content | None:
         if self._keeper is None:
@@ -210,12 +222,13 @@ class Exchange:
             )
         unreadable: list[str] = []
         try:
-            parsed = self._read(head, body)
+            parsed = read_request(tools, head, body, route)
         except Refused as error:
             if not policy.observes or self._standing is not None:
                 raise
             parsed, unreadable = OpaqueBody(body), [error.reason]
         name, began_with = tools.adapter.conversation(parsed.value, head.path)
+        self._whole_told = name is None
         self._named, names = uploads.header_fields(head, route)
         names += header_fields(head, self._named)
         call = Call(
@@ -228,10 +241,13 @@ class Exchange:
             mapping=self._conversation(name, began_with),
             size=len(body) + head.kept_bytes,
             policy=policy,
+            call_id=self.call_id,
             would_refuse=unreadable,
             standing=self._standing,
             toolbox=self._toolbox,
         )
+        if self._answers_at_s is not None:
+            call.may_answer = partial(self._answered, head, parsed)
         self._call = call
         reserving.find_limits(call, self._labels)
         self._digest_in = keyed_digest(tools.key, b"in", body)
@@ -251,23 +267,6 @@ class Exchange:
             echo=call.echo,
         )
         return call
-
-    def _read(self, head: RequestHead, body: bytes) -> Body:
-        limits = self._tools.policy.limits
-        if len(body) > limits.request_bytes:
-            raise withheld.shape(
-                Reason.SHAPE_LIMIT, f"The request has {len(body)} bytes", "Raise limits.request_bytes."
-            )
-        if head.header("content-encoding") not in ("", "identity"):
-            raise withheld.shape(Reason.SHAPE_ENCODING, "The request body is compressed", "Send it uncompressed.")
-        table, route = self._tools.adapter.table, self._route
-        if route is not None and route.upload is not None and uploads.is_file(head, route):
-            return uploads.read_file(head, body, route.upload, table, max_depth=limits.json_depth)
-        try:
-            return read_body(body, head.header("content-type"), table, max_depth=limits.json_depth)
-        except (jsontext.Malformed, multipart.Malformed) as error:
-            what = f"The request body can't be read: {error}"
-            raise withheld.shape(Reason.SHAPE_MALFORMED, what, "Send a well-formed body.") from None
 
     def _refused_by(self, name: str, error: Exception, call: Call) -> None:
         """Raise what a guard said or how it broke; where the policy only observes, note it."""
@@ -327,20 +326,24 @@ class Exchange:
         policy = self._tools.policy
         named = {name.lower(): value for name, value in headers}
         self._status = status
+        self.account.request_id = named.get("x-request-id") or named.get("request-id") or ""
         self._content_type = named.get("content-type", "").partition(";")[0].strip().lower()
         try:
             self._decoder = Decoder(named.get("content-encoding", ""), policy.limits.response_bytes)
         except Undecodable as error:
             raise self._withheld(withheld.unread(Reason.SHAPE_ENCODING, f"The answer came in {error}")) from None
-        self._form = self._form_of(self._content_type, status)
+        call, rules, route = self._parts()
+        self._form = form_of(call, route, self._content_type, status)
         if self._form is Form.EVENTS:
-            self._events = self._event_stream()
+            self._events = event_stream(call, rules, route, self._seen)
         gate = self._gate()
         self.waits = gate is not None and gate.may_wait and self._form is not Form.BYTES
         if self._is_asked() and self._form is not Form.BYTES:
             self.waits |= self._tools.waits
             if self._form is Form.EVENTS and self._rules is not None:
                 self._held, self._rules.heard = [], []
+        if self._form is Form.EVENTS and self._rules is not None and self._rules.heard is None and self._is_told():
+            self._rules.heard = []
         if (self._form is not Form.BYTES or self._decoder.changes) and not _STALE.isdisjoint(named):
             headers = tuple([(name, value) for name, value in headers if name.lower() not in _STALE])
         return Answer(form=self._form, headers=headers)
@@ -410,6 +413,16 @@ class Exchange:
             self._keeper.add(out)
         return out
 
+    def _is_told(self) -> bool:
+        """Return whether guards of plug-ins are told of this answer when it is over."""
+        call = self._call
+        return call is not None and call.viewed is not None and 0 < self._status < _ERROR
+
+    @property
+    def tells(self) -> bool:
+        """Whether `finish` tells guards of plug-ins that may take their time."""
+        return self._tools.waits and self._is_told()
+
     def _is_asked(self) -> bool:
         """Return whether guards of plug-ins look at this answer; at no error, which is the provider's own word."""
         return bool(self._tools.guards) and self._status < _ERROR and wants_answers(self._tools.guards)
@@ -420,76 +433,29 @@ class Exchange:
         plugins.of_stream(call, ["".join(pieces) for pieces in rules.heard or ()])
         return b"".join([*(self._held or ()), rest])
 
-    def _form_of(self, content_type: str, status: int) -> Form:
-        """Choose by what was asked for: the SDKs read JSON and events whatever the answer calls itself."""
-        call, _, route = self._parts()
-        if content_type == "text/event-stream" and not (route.streams and status >= _ERROR):
-            return Form.EVENTS
-        if status < _ERROR and call.streams and (route.streams or not _is_json(content_type)):
-            return Form.EVENTS
-        readable = _is_json(content_type) or content_type.startswith("text/")
-        return Form.BYTES if status < _ERROR and route.binary and not readable else Form.WHOLE
-
-    def _event_stream(self) -> EventStream:
-        call, rules, route = self._parts()
-        adapter, limits = self._tools.adapter, self._tools.policy.limits
-        # By what was asked for, not by what the answer calls itself: the SDKs that ask for an array read one (E.9).
-        framing = (
-            sse.SSEFraming(limits.event_bytes)
-            if not route.streams
-            else sse.FieldsFraming(limits.event_bytes)
-            if "alt=sse" in call.head.query
-            else ArrayFraming(limit_bytes=limits.event_bytes)
-        )
-        return EventStream(
-            adapter=adapter,
-            reader=adapter.stream_reader(route, hide_usage=call.hide_usage),
-            rules=rules,
-            seen=self._seen,
-            max_depth=limits.json_depth,
-            framing=framing,
-            meter=self._meter(call),
-            hold=None if call.gate is None else hold.Hold(gate=call.gate, framing=framing, max_depth=limits.json_depth),
-        )
-
-    def _meter(self, call: Call) -> Meter | None:
-        counter, held = self._tools.counter, call.amounts.output_tokens
-        if counter is None or not call.bounded or call.policy.observes or not held:
-            return None
-        return Meter(limit=held, encoding=encoding_of(call.model), counter=counter)
-
     def _whole(self) -> bytes:
         if self._form is not Form.WHOLE:
             return b""
-        _, rules, route = self._parts()
         data = b"".join(self._collected)
         self._collected.clear()
-        out = self._treated(data, rules, route) if data.strip() else data
+        out = self._treated(data) if data.strip() else data
         self.untouched = out is data and not self._decoder.changes
         return out
 
-    def _treated(self, data: bytes, rules: AnswerRules, route: Route) -> bytes:
+    def _treated(self, data: bytes) -> bytes:
+        call, rules, route = self._parts()
+        asked = self._is_asked()
         try:
             value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         except jsontext.Malformed:
-            if _is_json(self._content_type) and not route.binary:
+            if is_json(self._content_type) and not route.binary:
                 raise
-            # Something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
-            depth = self._tools.policy.limits.json_depth
-            out = rules.lines(data, max_depth=depth, download=route.binary) if _is_utf8(data) else data
-            if self._is_asked() and _is_utf8(out):
-                text = out.decode("utf-8")
-                out = out if (new := plugins.of_text(self._parts()[0], text)) == text else new.encode("utf-8")
-            if (gate := self._gate()) is not None:
-                hold.lines(out, gate, max_depth=depth)
-            return out
+            return treated_text(call, rules, data, asked=asked, gate=self._gate())
         self._tools.adapter.observe(value, self._seen)
-        changed = rules.may_change(data) and rules.document(value)
-        if self._is_asked():
-            changed |= plugins.of_document(self._parts()[0], value, self._tools.adapter.table)
-        if (gate := self._gate()) is not None:
-            hold.whole(value, gate)
-        return jsontext.dumps(value) if changed else data
+        out = treated_value(call, rules, data, value, asked=asked, gate=self._gate())
+        if self._is_told():
+            self._texts = plugins.texts_of(value, self._tools.adapter.table)
+        return out
 
     def _gate(self) -> Gate | None:
         """Return who judges the tool calls of this answer; nobody for an error."""
@@ -511,32 +477,67 @@ class Exchange:
         call, rules, route = self._parts()
         if self._events is not None and self._events.ended and failure == "closed":
             failure = None  # programs stop reading at the end mark; the stream was whole
-        if self._seen.id is not None and len(call.mapping) and self._tools.adapter.keeps_conversation(route):
+        note_origins(call)
+        if (
+            self._seen.id is not None
+            and len(call.mapping)
+            and call.local is None
+            and self._tools.adapter.keeps_conversation(route)
+        ):
             self._remember(self._seen.id, call.mapping)
         if call.gate is not None and self._seen.id is not None:
             call.gate.keep(self._seen.id)
-        charged: Amounts | None = None
         try:
-            if not sent:
-                if self._breaker is not None:
-                    self._breaker.drop(self.call_id)
-                yield Release(id=self.call_id)
-            else:
-                cut = self._events is not None and self._events.cut
-                bill = billed(call, self._seen, self._status, self._events.cut_tokens if cut and self._events else None)
-                if self._breaker is not None:
-                    self._breaker.settle(self.call_id, bill)
-                charged = yield Settle(id=self.call_id, amounts=bill, model=self._seen.model)
+            charged = yield from self._charge(call, sent=sent)
             fields = recording.outcome(
                 call, call_id=self.call_id, status=self._status, seen=self._seen, counts=rules.counts, refused=self._error,
                 failure=failure, charged=charged, digest=self._digest_out.hex(),
             )  # fmt: skip
-            yield Record(
-                event="call.outcome", fields=fields, content=None if self._keeper is None else self._keeper.answer()
-            )
+            account = self._accounted(fields)
+            content = None if self._keeper is None else self._keeper.answer()
+            yield Record(event="call.outcome", fields=fields, content=content, account=account)
+            if failure is None:
+                self._tell()
         except Refused as error:
             error.sent = sent
             raise
+
+    def _charge(self, call: Call, *, sent: bool) -> Generator[Effect, Any, Amounts | None]:
+        """Settle what the call cost, in ledger and runs; give back what it held if nothing was sent."""
+        breaker = self._breaker
+        if call.local is not None:  # nothing was held
+            if breaker is not None:
+                breaker.settle(self.call_id, _NOTHING)
+            return None
+        if not sent:
+            if breaker is not None:
+                breaker.drop(self.call_id)
+            yield Release(id=self.call_id)
+            return None
+        cut = self._events is not None and self._events.cut
+        bill = billed(call, self._seen, self._status, self._events.cut_tokens if cut and self._events else None)
+        if breaker is not None:
+            breaker.settle(self.call_id, bill)
+        charged: Amounts = yield Settle(id=self.call_id, amounts=bill, model=self._seen.model)
+        return charged
+
+    def _tell(self) -> None:
+        """Tell guards of plug-ins of the answer, which the program has as a whole."""
+        if self._error is None and self._is_told():
+            call, rules, _ = self._parts()
+            texts = ["".join(one) for one in rules.heard or ()] if self._texts is None else self._texts
+            plugins.done(call, texts, self._seen.finish_reasons)
+
+    def _accounted(self, fields: dict[str, Any]) -> Account:
+        """Return the account of the call, which is over."""
+        call, rules, _ = self._parts()
+        account = self.account
+        account.outcome = fields
+        if self._whole_told:
+            account.urls = urls_of([one.text for one in call.fields])
+        if rules.counts.came_back:
+            account.restored = restored_of(call.mapping, rules.counts.came_back)
+        return account
 
     # -- small ----------------------------------------------------------------------------------------------------------
 
@@ -558,15 +559,4 @@ class Exchange:
 
 
 _ANSWERING = State.ANSWERING
-
-
-def _is_json(content_type: str) -> bool:
-    return content_type == "application/json" or content_type.endswith("+json")
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+_NOTHING = Amounts(micro_usd=0, requests=0)

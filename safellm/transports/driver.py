@@ -23,7 +23,7 @@ from safellm._core.secret import Secret
 from safellm._core.standing import Standing
 from safellm._version import __version__
 from safellm.errors import GuardFailure, Reason, Refused
-from safellm.stores import warned
+from safellm.stores import accounts, warned
 from safellm.stores.content.kept import Contents
 from safellm.stores.conversations import Conversations
 from safellm.stores.grants import HeldGrant
@@ -85,18 +85,23 @@ class Driver:
     now_ns: Callable[[], int] = time.time_ns
 
     @overload
-    def begin(self, head: RequestHead, body: bytes) -> tuple[Exchange, Decision]: ...
+    def begin(self, head: RequestHead, body: bytes, *, answers: bool = False) -> tuple[Exchange, Decision]: ...
 
     @overload
-    def begin(self, head: RequestHead, body: bytes, *, wait: bool) -> tuple[Exchange, Decision | Pending]: ...
+    def begin(
+        self, head: RequestHead, body: bytes, *, wait: bool, answers: bool = False
+    ) -> tuple[Exchange, Decision | Pending]: ...
 
-    def begin(self, head: RequestHead, body: bytes, *, wait: bool = True) -> tuple[Exchange, Decision | Pending]:
+    def begin(
+        self, head: RequestHead, body: bytes, *, wait: bool = True, answers: bool = False
+    ) -> tuple[Exchange, Decision | Pending]:
         """Decide about a request.
 
         Args:
             head: The request.
             body: Its body.
             wait: Block on ledger and trail; else the decision may be `Pending`.
+            answers: The shell heeds `Forward.local`.
         """
         budget = self.tools.policy.budget
         exchange = Exchange(
@@ -109,6 +114,7 @@ class Driver:
             labels=current_labels(budget.labels, uid=None if self.grant is None else self.grant.uid),
             breaker=current_run(budget.run),
             toolbox=TOOLBOX,
+            answers_at_s=self.now_ns() // _SECOND_NS if answers and self.tools.guards else None,
         )
         effects = exchange.begin(head, body)
         slow = self.tools.waits or self.tools.policy.redaction.remember == "encrypted"
@@ -166,6 +172,8 @@ class Driver:
         Raises:
             Refused: what happened could not be settled or recorded.
         """
+        if not wait and exchange.tells:
+            return Pending(exchange.finish(), None)
         return self._run(exchange.finish(), wait=wait)
 
     def resume(self, pending: Pending) -> Any:
@@ -246,7 +254,7 @@ class Driver:
                 if not wait:
                     raise Busy
                 fields |= self.contents.keep(effect.event, fields, effect.content, at_ns=now)
-            return self.journal.append(effect.event, fields, time_ns=now, **how)
+            return self._recorded(effect, self.journal.append(effect.event, fields, time_ns=now, **how))
         if isinstance(effect, Reserve):
             self.conversations.keep()  # what can't be put back after a restart isn't sent
             return self.ledger.reserve(effect, now_ns=now, **how)
@@ -262,6 +270,12 @@ class Driver:
         if isinstance(effect, Settle):
             return self.ledger.settle(effect.id, effect.amounts, now_ns=now, model=effect.model, **how)
         return self.ledger.release(effect.id, **how)
+
+    def _recorded(self, effect: Record, done: Any) -> Any:
+        """Remember a call that is over, for programs that ask what happened to it."""
+        if effect.account is not None:
+            accounts.note(effect.account)
+        return done
 
     def _pause(self, pause: Pause, now_ns: int, *, wait: bool) -> int | None:
         """Sleep until a rate has room, a little longer so that callers don't come in step; None if that is too long."""

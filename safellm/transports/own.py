@@ -16,6 +16,7 @@ from safellm._core.origin import Origin, make_origin
 from safellm._core.policy import Policy
 from safellm.errors import ConfigurationError, Reason, Refused
 from safellm.transports.driver import Driver
+from safellm.transports.lean import use_lean
 from safellm.transports.network import checked_backend
 from safellm.transports.tls import context_for
 
@@ -74,6 +75,9 @@ def _secure(module: ModuleType, transport: Any, driver: Driver) -> bool:
     if pool is None:
         return False
     _secure_pool(module, pool, driver.tools.policy, None if _is_proxy(pool) else driver)
+    core = _core_of(pool)
+    if core is not None and not _is_proxy(pool):
+        use_lean(module, core, transport)
     return True
 
 

@@ -7,6 +7,7 @@ trail are simply called.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
@@ -17,17 +18,19 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from urllib3.exceptions import LocationParseError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
-from urllib3.util import parse_url
+from urllib3.util import Timeout, parse_url
 
 from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
 from safellm._core.exchange import Exchange, Form
 from safellm._core.origin import Origin, make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver
 
 REFUSAL = "safellm_refusal"  # attribute of a response that stands for a refusal
 _PIECE = 65_536  # bytes read at once
+_CONNECT_AND_READ = 2
 _WHOLE = frozenset({"content-length", "transfer-encoding"})
 
 
@@ -98,7 +101,7 @@ class GuardAdapter(BaseAdapter):
         """
         driver = self.safellm_driver
         try:
-            head = read_head(request)
+            head = read_head(request, options.get("timeout"))
             body = _read_body(request)
         except Refused as error:
             driver.deny(error)
@@ -106,13 +109,14 @@ class GuardAdapter(BaseAdapter):
         exchange, decision = driver.begin(head, body)
         if isinstance(decision, Refuse):
             return self._refused(decision.error, request)
+        deadline = Deadline(driver.tools.policy)
         try:
-            inner, injected = self._forward(request, decision, body, exchange, options)
+            inner, injected = self._forward(request, decision, body, exchange, options, deadline)
         except Refused as error:  # by the check of the connection itself
             return self._refused(error, request)
         try:
             answer = exchange.response(inner.status_code, tuple(inner.headers.items()))
-            raw = _GuardedRaw(inner, exchange, driver, request, injected=injected)
+            raw = _GuardedRaw(inner, exchange, driver, request, deadline, injected=injected)
             if answer.form is Form.WHOLE:
                 whole = raw.whole()
                 answered = _response(inner, request, (*answer.headers, ("content-length", str(len(whole)))), self)
@@ -132,13 +136,14 @@ class GuardAdapter(BaseAdapter):
         """Close the adapter."""
         self._inner.close()
 
-    def _forward(
+    def _forward(  # noqa: PLR0913 - the parts of one call
         self,
         request: requests.PreparedRequest,
         forward: Forward,
         body: bytes,
         exchange: Exchange,
         options: dict[str, Any],
+        deadline: Deadline,
     ) -> tuple[requests.Response, bool]:
         driver = self.safellm_driver
         headers, injected = driver.with_credentials(forward.headers)
@@ -151,10 +156,15 @@ class GuardAdapter(BaseAdapter):
         copied.safellm_passed = True  # type: ignore[attr-defined]  # a patched adapter below lets it through
         failed: BaseException
         try:
+            options["timeout"] = _within(options.get("timeout"), deadline.left())
             answered = self._inner.send(copied, stream=True, **options)
         except BaseException as error:
             kind, was_sent = _failure_of(error)
             driver.abandon(exchange, failure=kind, sent=was_sent)
+            if kind == "timeout" and deadline.at <= time.monotonic():
+                late = deadline.passed()
+                driver.deny(late)
+                raise late from None
             if not injected:
                 raise
             failed = _without_request(error, request)
@@ -195,8 +205,12 @@ def refusal_response(error: Refused, request: requests.PreparedRequest, body: by
     return made
 
 
-def read_head(request: requests.PreparedRequest) -> RequestHead:
+def read_head(request: requests.PreparedRequest, timeout: Any = None) -> RequestHead:
     """Return a request's head.
+
+    Args:
+        request: Of `requests`.
+        timeout: As its `send` takes it.
 
     Raises:
         Refused: the URL names no host that can be compared.
@@ -210,7 +224,26 @@ def read_head(request: requests.PreparedRequest) -> RequestHead:
         path=unquote(parts.path) or "/",
         query=parts.query,
         headers=headers,
+        timeout_s=_parts(timeout)[1],
     )
+
+
+def _parts(timeout: Any) -> tuple[float | None, float | None]:
+    """Return how long `requests` waits for a connection and for each read, in seconds; None for ever."""
+    if isinstance(timeout, Timeout):
+        connect, read = timeout.connect_timeout, timeout.read_timeout
+        return (float(connect) if isinstance(connect, (int, float)) else None), (
+            float(read) if isinstance(read, (int, float)) else None
+        )
+    pair = timeout if isinstance(timeout, tuple) and len(timeout) == _CONNECT_AND_READ else (timeout, timeout)
+    first, second = (float(one) if isinstance(one, (int, float)) else None for one in pair)
+    return first, second
+
+
+def _within(timeout: Any, left: float) -> tuple[float, float]:
+    """Return a timeout that is cut to the time of the call (THREATS E.9)."""
+    connect, read = (left if one is None else min(one, left) for one in _parts(timeout))
+    return connect, read
 
 
 def _origin(url: str) -> Origin:
@@ -246,16 +279,18 @@ def _read_body(request: requests.PreparedRequest) -> bytes:
 class _GuardedRaw:
     """An answer's bytes as `requests` reads them, treated as they come."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one call
         self,
         inner: requests.Response,
         exchange: Exchange,
         driver: Driver,
         request: requests.PreparedRequest,
+        deadline: Deadline,
         *,
         injected: bool,
     ) -> None:
         self._inner, self._exchange, self._driver, self._request = inner, exchange, driver, request
+        self._deadline = deadline
         self._injected = injected
         self._rest = b""
         self._source = self.pieces()
@@ -276,7 +311,8 @@ class _GuardedRaw:
         failed: BaseException | None = None
         feed = self._driver.feeder(self._exchange)
         try:
-            for chunk in _chunks(self._inner.raw):
+            for chunk in _chunks(self._inner.raw, self._deadline):
+                self._deadline.left()
                 if out := feed(chunk):
                     yield out
                 if self._exchange.cut_off:
@@ -295,6 +331,8 @@ class _GuardedRaw:
                 self._exchange, failure="refused" if isinstance(error, Refused) else _failure_of(error)[0]
             )
             self._inner.close()
+            if isinstance(error, ReadTimeoutError) and self._deadline.at <= time.monotonic():
+                raise self._deadline.passed() from None
             if not self._injected or isinstance(error, Refused):
                 raise
             failed = _without_request(error, self._request)
@@ -369,12 +407,21 @@ class _GuardedRaw:
         return driver.native(error, response) if driver.native is not None else error
 
 
-def _chunks(raw: Any) -> Iterator[bytes]:
-    """Yield bytes as they arrive, undecoded."""
-    if getattr(raw, "chunked", False) or not hasattr(raw, "read1"):
-        yield from raw.stream(_PIECE, decode_content=False)
-        return
-    while piece := raw.read1(_PIECE, decode_content=False):
+def _chunks(raw: Any, deadline: Deadline) -> Iterator[bytes]:
+    """Yield bytes as they arrive, undecoded; no read waits longer than the time of the call."""
+    whole = getattr(raw, "chunked", False) or not hasattr(raw, "read1")
+    source = raw.stream(_PIECE, decode_content=False) if whole else None
+    given: float | None = None
+    while True:
+        # Asked anew each time: after its last bytes the connection is somebody else's.
+        line = getattr(getattr(raw, "connection", None), "sock", None)
+        if line is not None:
+            left = deadline.left()
+            given = line.gettimeout() if given is None else given
+            line.settimeout(left if given is None else min(given, left))
+        piece = raw.read1(_PIECE, decode_content=False) if source is None else next(source, b"")
+        if not piece:
+            return
         yield piece
 
 

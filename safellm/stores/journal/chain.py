@@ -31,8 +31,11 @@ from safellm.stores.waiting import Busy
 
 ROTATE: Final = "audit.rotate"
 _SHORT_WAIT_NS: Final = 1_000_000
-# Two changes of a folder may bear one time stamp: of the clock's last tick (10 ms), of 2 s on FAT. A younger one proves nothing.
-_TRUSTED_AFTER_NS: Final = 3_000_000_000
+# Two changes of a folder may bear one time stamp: that of the clock's last tick, of 10 ms at most; and a file server's clock may be
+# late. A younger one proves nothing. Where nothing below a millisecond is kept, a stamp may stand for longer: for 2 s on FAT.
+_TRUSTED_AFTER_NS: Final = 250_000_000
+_COARSE_TRUSTED_AFTER_NS: Final = 3_000_000_000
+_FINE_NS: Final = 1_000_000
 _CREATE: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
 
 
@@ -183,7 +186,8 @@ class Chain:
                 self._drop()
                 return self._open()
             # Trusted from now on if it is old, and was the same before and after the entries were looked at.
-            is_old = 0 < before < time.time_ns() - _TRUSTED_AFTER_NS and before == self._folder_time()
+            age = _TRUSTED_AFTER_NS if before % _FINE_NS else _COARSE_TRUSTED_AFTER_NS
+            is_old = 0 < before < time.time_ns() - age and before == self._folder_time()
             place.folder_time = before if is_old else 0
             size = found.st_size
         if size == place.size:

@@ -107,12 +107,11 @@ class LoggingSink:
 
     def listens(self, fields: Mapping[str, JSON]) -> bool:
         """Return whether the event would reach a handler that does something."""
-        if not self._logger.isEnabledFor(_level(fields)):
-            return False
         logger: logging.Logger | None = self._logger
         while logger is not None:
-            if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-                return True
+            for handler in logger.handlers:
+                if not isinstance(handler, logging.NullHandler):
+                    return self._logger.isEnabledFor(_level(fields))
             logger = logger.parent if logger.propagate else None
         return False
 

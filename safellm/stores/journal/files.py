@@ -113,7 +113,9 @@ def verify_directory(
     try:
         if not directory.is_dir():
             raise ConfigurationError(
-                "There is no audit trail", remedy="Give the folder that holds trail-*.jsonl.", where=str(directory)
+                "There is no audit trail",
+                remedy="It begins with the first guarded call. If there was one, give the folder that holds trail-*.jsonl.",
+                where=str(directory),
             )
         with ExitStack() as stack:
             opened = snapshot(directory, stack)

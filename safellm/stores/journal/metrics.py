@@ -75,7 +75,7 @@ class MetricsSink:
 
     def listens(self, fields: Mapping[str, JSON]) -> bool:  # noqa: ARG002 - the protocol of sinks
         """Return whether there is anybody to count for."""
-        if self._provider is None and self._auto:
+        if self._provider is None and self._auto and _API in sys.modules:
             self._provider = _set_by_the_program()
         return self._provider is not None
 

@@ -107,5 +107,5 @@ def open_shared(
 def _wrong() -> ConfigurationError:
     return ConfigurationError(
         "The address of the budget ledger can't be understood",
-        remedy="Write it as redis://host:6379/0, rediss://…, unix:///path or postgresql://user@host/database.",
+        remedy="Write it as redis://host:6379/0, rediss://…, unix:///path, postgresql://user@host/database or plugin:NAME.",
     )

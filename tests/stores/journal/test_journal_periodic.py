@@ -25,7 +25,7 @@ LONG = 3600.0
 
 
 def eventually(check: Callable[[], object]) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         if check():
             return True

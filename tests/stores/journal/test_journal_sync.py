@@ -71,7 +71,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def eventually(holds: Callable[[], bool]) -> bool:
     """Wait for what a thread does, for ten seconds at most."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not holds() and time.monotonic() < end:
         time.sleep(0.002)
     return holds()

@@ -53,7 +53,7 @@ def in_file(path: Path) -> tuple[int, int]:
 
 def eventually(holds: Callable[[], bool]) -> bool:
     """Wait for what a thread does, for ten seconds at most."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not holds() and time.monotonic() < end:
         time.sleep(0.01)
     return holds()
