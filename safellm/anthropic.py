@@ -152,6 +152,7 @@ if TYPE_CHECKING:
 else:
     globals().update({name: value for name, value in vars(_anthropic).items() if not name.startswith("_")})
 
+from safellm.attribute import attach as _attach
 from safellm_anthropic.clients import Anthropic as Anthropic
 from safellm_anthropic.clients import AnthropicAWS as AnthropicAWS
 from safellm_anthropic.clients import AnthropicBedrock as AnthropicBedrock
@@ -169,6 +170,7 @@ from safellm_anthropic.clients import AsyncAnthropicVertex as AsyncAnthropicVert
 
 Client = Anthropic
 AsyncClient = AsyncAnthropic
+_attach("anthropic")
 
 
 def __getattr__(name: str) -> _Any:

@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from safellm._core.adapter import Billing, Ceiling, Retention, Route, Seen, StreamReader, UsageSeen
+from safellm._core.adapter import Billing, Ceiling, LocalAnswer, Retention, Route, Seen, StreamReader, UsageSeen
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_anthropic.endpoints import MESSAGES, find_route
+from safellm_anthropic.local import local_answer
 from safellm_anthropic.retention import retention_of
 from safellm_anthropic.stream import AnthropicStreamReader
 from safellm_anthropic.table import TABLE
@@ -112,6 +113,10 @@ class AnthropicAdapter:
     def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - other providers need it
         """Return a reader for one stream."""
         return AnthropicStreamReader()
+
+    def local_answer(self, head: str, body: JSON, text: str, *, name: str, now_s: int) -> LocalAnswer | None:  # noqa: ARG002 - others tell the time
+        """Return one text as an answer that cost nothing; None where that is no answer."""
+        return local_answer(head, body, text, name=name)
 
     def refusal_body(self, error: Refused) -> bytes:
         """Return an error body as Anthropic writes one."""

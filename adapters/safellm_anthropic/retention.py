@@ -10,9 +10,12 @@ from __future__ import annotations
 from safellm._core.adapter import Retention, Route
 
 _MESSAGES = Retention(
+    drop=("diagnostics",),  # for a comparison with the next request, something of this one is kept
     pseudonyms=("metadata.user_id",),
-    keeping={"container": None, "user_profile_id": None},
-    tools=frozenset({"code_execution"}),  # it runs in a container, which keeps files
+    # A thread is a conversation that the server holds; servers of MCP are somebody else's.
+    keeping={"container": None, "user_profile_id": None, "thread": None, "mcp_servers": None},
+    # Code runs in a container, which keeps files; the others ask third parties, in words of the conversation.
+    tools=frozenset({"code_execution", "mcp_toolset", "web_search", "web_fetch"}),
 )
 _BY_ENDPOINT = {
     "/messages": _MESSAGES,

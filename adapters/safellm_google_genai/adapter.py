@@ -8,12 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from safellm._core.adapter import Billing, Ceiling, Retention, Route, Seen, StreamReader, UsageSeen
+from safellm._core.adapter import Billing, Ceiling, LocalAnswer, Retention, Route, Seen, StreamReader, UsageSeen
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_google_genai.endpoints import find_route
+from safellm_google_genai.local import local_answer
 from safellm_google_genai.retention import retention_of
 from safellm_google_genai.stream import GeminiStreamReader
 from safellm_google_genai.table import TABLE
@@ -127,6 +128,10 @@ class GoogleAdapter:
     def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - other providers need it
         """Return a reader for one stream."""
         return GeminiStreamReader()
+
+    def local_answer(self, head: str, body: JSON, text: str, *, name: str, now_s: int) -> LocalAnswer | None:  # noqa: ARG002 - others tell the time
+        """Return one text as an answer that cost nothing; None where that is no answer."""
+        return local_answer(head, body, text, name=name)
 
     def refusal_body(self, error: Refused) -> bytes:
         """Return an error body as Google writes one."""

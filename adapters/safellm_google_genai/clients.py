@@ -18,6 +18,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from safellm_google_genai.adapter import ADAPTER, GEMINI, VERTEX, GoogleAdapter,
 from safellm_google_genai.errors import RefusedCall, native_error
 
 if TYPE_CHECKING:
+    from safellm._core.call import Bounds
     from safellm._core.origin import Origin
     from safellm.client import Setup
 
@@ -124,8 +126,9 @@ class Client(google.genai.Client):
         base_url = given.base_url or _configured(vertex=vertex)
         _manage_key(setup, options, vertex=vertex)
         module = _family(given)
-        http = _sync_client(module, given)
-        async_http, pool = _async_client(module, given)
+        sync_args, async_args = _client_args(given, vertex=vertex)
+        http = _sync_client(module, given, sync_args)
+        async_http, pool = _async_client(module, given, async_args)
         options["http_options"] = given.model_copy(update={"httpx_client": http, "httpx_async_client": async_http})
         try:
             super().__init__(**options)
@@ -160,10 +163,14 @@ class Client(google.genai.Client):
                 f"google-genai {google.genai.__version__} doesn't use the HTTP clients that it is given",
                 remedy="Use a version that safellm names as supported.",
             )
-        origin = origin_of(module.URL(api._http_options.base_url))  # noqa: SLF001
+        address = api._http_options.base_url  # noqa: SLF001
+        origin = origin_of(module.URL(address))
         if is_vertex(origin):
             setup.adapter = GoogleAdapter(origins=(*ADAPTER.origins, origin))
         driver = setup.driver(origin, in_code=in_code, native=native_error)
+        # Strict mode makes connections of its own, which present no certificate.
+        if not setup.policy.is_strict and _asks_with_certificate(api, given, (http, async_http)):
+            driver.bounds = _with_twin(driver.bounds, origin, origin_of(module.URL(_api_client.to_mtls_url(address))))
         driver.raises = True
         guard_client(http, driver, own=not (given.httpx_client or _aims(given.client_args)))
         guard_client(async_http, driver, own=not (given.httpx_async_client or _aims(given.async_client_args)))
@@ -261,16 +268,60 @@ def _family(given: Any) -> ModuleType:
     return importlib.import_module(choose(given) if choose is not None else "httpx")
 
 
-def _sync_client(module: ModuleType, given: Any) -> Any:
+def _client_args(given: Any, *, vertex: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the SDK would make its two HTTP clients with: authorities from variables, the machine's certificate, timeouts."""
+    if given.httpx_client is not None and given.httpx_async_client is not None:
+        return {}, {}  # both are the program's own
+    ensure = _api_client.BaseApiClient._ensure_httpx_ssl_ctx  # noqa: SLF001 - the one place where the SDK decides it
+    options: dict[str, Any] = {"vertexai": vertex} if "vertexai" in inspect.signature(ensure).parameters else {}
+    made = ensure(given, **options)
+    # Without an own timeout, interactions wait as long as the client says; HTTP libraries say five seconds.
+    return {"timeout": None, **made[0]}, {"timeout": None, **made[1]}
+
+
+def _asks_with_certificate(api: Any, given: Any, clients: tuple[Any, Any]) -> bool:
+    """Send to Google's addresses for certificates, as the SDK does, if the clients present one; return whether one does."""
+    if not hasattr(api, "_use_mtls_endpoint"):
+        return False  # an SDK that doesn't know them
+    for name, own, client in (
+        ("_httpx_use_mtls_endpoint", given.httpx_client is None, clients[0]),
+        ("_async_httpx_use_mtls_endpoint", given.httpx_async_client is None, clients[1]),
+    ):
+        loaded = own and _api_client._has_client_cert(getattr(client, "_safellm_verify", None))  # noqa: SLF001
+        setattr(api, name, api._use_mtls_endpoint(client_cert_loaded=loaded))  # noqa: SLF001
+    return bool(api._httpx_use_mtls_endpoint or api._async_httpx_use_mtls_endpoint)  # noqa: SLF001
+
+
+def _with_twin(bounds: Bounds, origin: Origin, twin: Origin) -> Bounds:
+    """Return bounds in which Google's address for certificates counts as the one that it stands for."""
+    managed = tuple(
+        replace(key, origins=key.origins | {twin}) if origin in key.origins else key for key in bounds.managed
+    )
+    return replace(bounds, origins=bounds.origins | {twin}, managed=managed)
+
+
+def _sync_client(module: ModuleType, given: Any, args: dict[str, Any]) -> Any:
     from safellm.transports.http import guard_of, own_copy  # noqa: PLC0415
 
     if given.httpx_client is not None:
         _refuse_borrowed(guard_of(given.httpx_client))
         return own_copy(given.httpx_client)
-    return module.Client(**{"follow_redirects": True, **(given.client_args or {})})
+    made = _own_class(module, "Sync") or module.Client
+    return _remember(made(**{"follow_redirects": True, **args}), args)
 
 
-def _async_client(module: ModuleType, given: Any) -> tuple[Any, Any]:
+def _own_class(module: ModuleType, way: str) -> Any:
+    """Return the class that the SDK itself would take, at which programs and the SDK may look; None in some versions."""
+    return getattr(_api_client, f"{way}{module.__name__.capitalize()}Client", None)
+
+
+def _remember(client: Any, args: dict[str, Any]) -> Any:
+    # What decides about the address: connections with a certificate are taken elsewhere.
+    client._safellm_verify = args.get("verify")  # noqa: SLF001
+    return client
+
+
+def _async_client(module: ModuleType, given: Any, made: dict[str, Any]) -> tuple[Any, Any]:
     """Return the async client, and its pools if they are ours."""
     from safellm.transports.http import guard_of, own_copy  # noqa: PLC0415
     from safellm.transports.loops import per_loop  # noqa: PLC0415
@@ -279,15 +330,17 @@ def _async_client(module: ModuleType, given: Any) -> tuple[Any, Any]:
         _refuse_borrowed(guard_of(given.httpx_async_client))
         _refuse_pools(given.httpx_async_client)
         return own_copy(given.httpx_async_client), None
-    args = {"follow_redirects": True, **(given.async_client_args or {})}
+    own = given.async_client_args or {}
+    args = {"follow_redirects": True, **own, **made}
     # Arguments for aiohttp (`ssl`, `connector`) mean nothing to this client.
     known = inspect.signature(module.AsyncClient.__init__).parameters
     below = {name: value for name, value in args.items() if name in _TRANSPORT_ARGS and name in known}
     around = {name: value for name, value in args.items() if name not in _TRANSPORT_ARGS and name in known}
-    if "ssl" in args and "verify" not in below:
-        below["verify"] = args["ssl"]
+    if "ssl" in own and "verify" not in own:
+        below["verify"] = own["ssl"]
     pool = per_loop(module, functools.partial(module.AsyncClient, **below))
-    return module.AsyncClient(transport=pool, **around), pool
+    made_by = _own_class(module, "Async") or module.AsyncClient
+    return _remember(made_by(transport=pool, **around), below), pool
 
 
 def _refuse_borrowed(driver: object) -> None:

@@ -7,6 +7,7 @@ a version, a project and a location, a gateway's own prefix, says nothing of the
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from safellm._core.adapter import Billing, Route, Upload
@@ -93,7 +94,8 @@ def find_route(method: str, path: str) -> Route:
     if verb and verb not in _VERBS:
         return unknown_route(method, path)
     if not places and not verb:
-        return unknown_route(method, path)
+        # Where a file's bytes go, the server says: a header says that it is a file.
+        return replace(unknown_route(method, path), upload=_RESUMABLE)
     template = _template(segments[places[0] :] if places else segments[-1:]) + (f":{verb}" if verb else "")
     operation, billing = _billing(method, segments, places, verb)
     return Route(
@@ -102,7 +104,7 @@ def find_route(method: str, path: str) -> Route:
         operation=operation or f"{method.lower()} {template}",
         billing=billing,
         binary=verb == "download" or (method == "GET" and "environments" in segments and "files" in segments),
-        upload=_upload(method, uploads),
+        upload=_upload(method, uploads or segments[-1] == "files"),
         model=_model(segments) if verb else "",
         streams=verb in _STREAMS,
     )

@@ -7,12 +7,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from safellm._core.adapter import Billing, Ceiling, Retention, Route, Seen, StreamReader, UsageSeen
+from safellm._core.adapter import Billing, Ceiling, LocalAnswer, Retention, Route, Seen, StreamReader, UsageSeen
 from safellm._core.effects import JSON
 from safellm._core.fields import Table
 from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_openai.endpoints import find_route
+from safellm_openai.local import local_answer
 from safellm_openai.retention import retention_of
 from safellm_openai.stream import OpenAIStreamReader
 from safellm_openai.table import TABLE
@@ -125,6 +126,10 @@ class OpenAIAdapter:
     def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - other providers need it
         """Return a reader for one stream."""
         return OpenAIStreamReader(hide_usage=hide_usage)
+
+    def local_answer(self, head: str, body: JSON, text: str, *, name: str, now_s: int) -> LocalAnswer | None:
+        """Return one text as an answer that cost nothing; None where that is no answer."""
+        return local_answer(head, body, text, name=name, now_s=now_s)
 
     def refusal_body(self, error: Refused) -> bytes:
         """Return an error body as OpenAI writes one."""

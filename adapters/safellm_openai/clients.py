@@ -5,8 +5,8 @@ What differs from the SDK, and why:
   request after the egress check (THREATS K.4). A key given as an argument is the program's own and stays what it is.
 * An address from a variable counts only if it is bound or loopback (E.1). One given as an argument counts.
 * A caller's `http_client` is copied (its connection pool is shared) and the copy's transport and mounts are guarded (E.4).
-* Websockets of Responses and Realtime are opened by the guard (`websocket.py`). Other websockets, Bedrock, and X.509 workload
-  identities are refused: their traffic doesn't pass the guard yet.
+* Websockets of Responses, Realtime (Azure's too) and translations are opened by the guard (`websocket.py`). Other websockets,
+  Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import openai
 from safellm._core.origin import parse_origin
 from safellm.errors import ConfigurationError, Reason, Refused
-from safellm.profiles import Profile, find_profile, profile_at
+from safellm.profiles import Profile, profile_at
 from safellm_openai.adapter import ADAPTER, OpenAIAdapter
 from safellm_openai.errors import native_error
 from safellm_openai.profiled import adapter_for
-from safellm_openai.sockets import realtime_dialect, responses_dialect
+from safellm_openai.realtime import realtime_dialect
+from safellm_openai.sockets import responses_dialect
+from safellm_openai.translations import translation_dialect
 from safellm_openai.websocket import guarded_resource
 
 if TYPE_CHECKING:
@@ -57,6 +59,11 @@ class _Guarded:
             return native_error(error, response)
         return super()._make_status_error(err_msg, body=body, response=response)  # type: ignore[misc]  # the SDK's method
 
+    def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
+        # The key of some providers stands in another header; newer SDKs heed an omission of one call only.
+        if not isinstance(getattr(self, "_custom_headers", {}).get("Authorization"), openai.Omit):
+            super()._validate_headers(headers, custom_headers)  # type: ignore[misc]  # the SDK's method
+
     @property
     def websocket_base_url(self) -> NoReturn:
         """Refuse: the SDK reads this when it is about to open a websocket that has no guard."""
@@ -83,7 +90,7 @@ class _Guarded:
             bind(driver, self.base_url)
 
     def _configure_realtime(self, *_: object, **__: object) -> NoReturn:
-        # The Azure clients build a websocket address here instead.
+        # The Azure clients build a websocket address here instead; guarded connections ask the SDK's own method (`websocket.py`).
         raise _no_websockets()
 
     def copy(self, **options: Any) -> Any:
@@ -121,7 +128,7 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
     profile: str | None = None,
 ) -> None:
     """Make the SDK's client with placeholders for managed keys, then guard its transports."""
-    from safellm.client import bind, origin_of, prepare  # noqa: PLC0415 - the guard's modules load when a client is made
+    from safellm.client import bind, origin_of, prepare, provider_of  # noqa: PLC0415 - loads when a client is made
     from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
     _refuse_unguardable(options)
@@ -137,12 +144,13 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
         if in_code or origin_of(client.base_url) in ADAPTER.origins:
             bind(driver, client.base_url)
         return
-    adapter = ADAPTER if azure else _adapter_for(profile, options)
+    server = None if profile is None else provider_of(profile, settings)
+    adapter = ADAPTER if azure else _adapter_for(server, options)
     setup = prepare(adapter, settings, sdk=f"openai {openai.__version__}")
-    if profile is None:
+    if server is None:
         _manage_keys(setup, options, () if azure else ADAPTER.origins, azure=azure)
     else:
-        _manage_profile_key(setup, find_profile(profile), options)
+        _manage_profile_key(setup, server, options)
     if setup.vault_problem is not None:
         options.pop("_enforce_credentials", None)  # a missing key is told now, with the reason why there is none
     try:
@@ -158,28 +166,28 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
     client._client = guard_client(made, driver, own=http_client is None)  # noqa: SLF001
 
 
-def _adapter_for(profile: str | None, options: dict[str, Any]) -> OpenAIAdapter:
+def _adapter_for(server: Profile | None, options: dict[str, Any]) -> OpenAIAdapter:
     """Return the dialect of the server: named by the program, or known by the address that the program gives."""
-    if profile is None:
+    if server is None:
         url = options.get("base_url")
         known = None
         if _is_given(url):
             with contextlib.suppress(ConfigurationError):  # an address that is none is for the SDK to complain about
                 known = profile_at(parse_origin(str(url)))
         return ADAPTER if known is None else adapter_for(known)
-    found = find_profile(profile)
     if not _is_given(options.get("base_url")):
-        options["base_url"] = found.base_url  # given to the SDK, so it doesn't read OPENAI_BASE_URL
+        options["base_url"] = server.base_url  # given to the SDK, so it doesn't read OPENAI_BASE_URL
     # OpenAI's names of your organization and project, from OPENAI_ORG_ID and OPENAI_PROJECT_ID, are nobody else's business.
     own: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
     options["default_headers"] = {**own, **(options.get("default_headers") or {})}
-    return adapter_for(found)
+    return adapter_for(server)
 
 
 def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any]) -> None:
     setup.take_grant(options, "api_key")
     if options.get("api_key") is not None:
         _manage_keys(setup, options, (), azure=True)  # strict mode takes none from code
+        _place_key(profile, options)
         return
     if (
         profile.needs_key
@@ -190,13 +198,22 @@ def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any])
         options["api_key"] = setup.manage(profile.name, profile.variable, default_origins=profile.origins)
     if options.get("api_key") is None and not profile.needs_key:
         options["api_key"] = _NO_KEY  # the SDK insists on one, the server doesn't look
-    elif options.get("api_key") is None:
+        return
+    if options.get("api_key") is None:
         problem = setup.vault_problem
         raise openai.OpenAIError(
             f"There is no key for {profile.title}: run `safellm keys set {profile.name} --provider {profile.name} "
             f"--origin {profile.origins[0]}`, or set {profile.variable}"
             f"{'' if problem is None else f' (safellm: {problem})'}"
         )
+    _place_key(profile, options)
+
+
+def _place_key(profile: Profile, options: dict[str, Any]) -> None:
+    """Have the key stand in the header that the server looks at."""
+    if profile.header:
+        own = {profile.header: options["api_key"], "Authorization": openai.Omit()}
+        options["default_headers"] = {**own, **(options.get("default_headers") or {})}
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, ...], *, azure: bool) -> None:
@@ -293,18 +310,38 @@ def _like(sdk: Any) -> Callable[[_Client], _Client]:
     return dress
 
 
-class _Connecting:
-    """What OpenAI's own clients add: websockets that are guarded."""
-
-    @functools.cached_property
-    def responses(self) -> Any:
-        """Responses; `connect` opens a guarded websocket."""
-        return guarded_resource(self, super().responses, responses_dialect)  # type: ignore[misc]  # the SDK's property
+class _Realtime:
+    """What every client adds: Realtime over websockets, guarded."""
 
     @functools.cached_property
     def realtime(self) -> Any:
         """Realtime; `connect` opens a guarded websocket."""
         return guarded_resource(self, super().realtime, realtime_dialect)  # type: ignore[misc]  # the SDK's property
+
+    @functools.cached_property
+    def beta(self) -> Any:
+        """What is in beta; of it the older Realtime opens a guarded websocket."""
+        found = super().beta  # type: ignore[misc]  # the SDK's property
+        if hasattr(type(found), "realtime"):
+            guarded_resource(self, found.realtime, realtime_dialect)
+        return found
+
+
+class _Connecting(_Realtime):
+    """What OpenAI's own clients add: Responses and translations over websockets as well."""
+
+    @functools.cached_property
+    def realtime(self) -> Any:
+        """Realtime and its translations; their `connect` opens a guarded websocket."""
+        found = super().realtime
+        if hasattr(type(found), "translations"):
+            guarded_resource(self, found.translations, translation_dialect)
+        return found
+
+    @functools.cached_property
+    def responses(self) -> Any:
+        """Responses; `connect` opens a guarded websocket."""
+        return guarded_resource(self, super().responses, responses_dialect)  # type: ignore[misc]  # the SDK's property
 
 
 @_like(openai.OpenAI)
@@ -331,7 +368,7 @@ class AsyncOpenAI(_Guarded, _Connecting, openai.AsyncOpenAI):  # type: ignore[mi
 
 
 @_like(openai.AzureOpenAI)
-class AzureOpenAI(_Guarded, openai.AzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AzureOpenAI(_Guarded, _Realtime, openai.AzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
@@ -339,7 +376,7 @@ class AzureOpenAI(_Guarded, openai.AzureOpenAI):  # type: ignore[misc]  # its `w
 
 
 @_like(openai.AsyncAzureOpenAI)
-class AsyncAzureOpenAI(_Guarded, openai.AsyncAzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AsyncAzureOpenAI(_Guarded, _Realtime, openai.AsyncAzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
     """`openai.AsyncAzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:

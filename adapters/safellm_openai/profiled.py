@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from safellm._core.adapter import Route, Seen
+from safellm._core.adapter import Billing, Route, Seen
 from safellm._core.effects import JSON
 from safellm._core.origin import Origin
 from safellm.profiles import Profile
@@ -21,6 +21,13 @@ class ProfiledAdapter(OpenAIAdapter):
         self.provider = profile.provider
         self.key_variable = profile.variable
         self.origins = profile.origins
+
+    def route(self, method: str, path: str) -> Route:
+        """Return the endpoint of a request; a server's own question about a key is known too."""
+        found = super().route(method, path)
+        if found.known or (method, path) != ("GET", self.profile.check):
+            return found
+        return Route(method=method, template=path, operation=f"get {path}", billing=Billing.FREE)
 
     def provider_of(self, origin: Origin) -> str:  # noqa: ARG002 - the program named it, wherever it stands
         """Return the provider's name in records."""

@@ -12,18 +12,29 @@ _PEOPLE = ("user", "safety_identifier", "prompt_cache_key")
 # An extended cache keeps parts of the model's state for a day; a cache in memory is gone within the hour.
 _CACHE = "prompt_cache_retention"
 
-_CHAT = Retention(force={"store": False}, drop=("metadata", _CACHE), pseudonyms=_PEOPLE)
+# They ask third parties, in words of the conversation: what those keep is nobody's to say here.
+_OTHERS = frozenset({"mcp", "web_search", "web_search_preview"})
+
+_CHAT = Retention(
+    force={"store": False},
+    drop=("metadata", _CACHE),
+    pseudonyms=_PEOPLE,
+    keeping={"web_search_options": None},
+    tools=_OTHERS,
+)
 _RESPONSES = Retention(
     force={"store": False},
     drop=("metadata", _CACHE),
     pseudonyms=_PEOPLE,
     keeping={"background": None, "conversation": None},
-    tools=frozenset({"code_interpreter", "shell"}),  # both run in containers, which keep files
+    tools=frozenset({"code_interpreter", "shell", *_OTHERS}),  # the first two run in containers, which keep files
 )
 _PLAIN = Retention(drop=("metadata",), pseudonyms=_PEOPLE)
 # A trace of a session is there to be looked at afterwards.
 _REALTIME = Retention(
-    drop=("tracing", "session.tracing", "session.audio.input.tracing", "response.metadata"), pseudonyms=_PEOPLE
+    drop=("tracing", "session.tracing", "session.audio.input.tracing", "response.metadata"),
+    pseudonyms=_PEOPLE,
+    tools=_OTHERS,
 )
 
 _BY_ENDPOINT = {

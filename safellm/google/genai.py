@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from google.genai import types as types
     from google.genai import version as version
 
+from safellm.attribute import attach as _attach
 from safellm_google_genai.clients import Client as Client
 
+_attach("google.genai")
 __version__ = _genai.__version__
 __all__ = list(_genai.__all__)
 # Modules with a door past the guard of their own: `client.Client` is the plain one.

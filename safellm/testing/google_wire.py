@@ -101,7 +101,8 @@ def as_array(items: Iterator[JsonObject]) -> Iterator[bytes]:
     for item in items:
         yield before + json.dumps(item, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
         before = b"\r\n,\r\n"
-    yield b"\r\n]\r\n" if before != b"[" else b"[]"
+    # Nothing after the bracket: the older SDK reads one character at a time and takes a line end for another array.
+    yield b"\r\n]" if before != b"[" else b"[]"
 
 
 def interaction(call: Call) -> JsonObject:

@@ -18,6 +18,8 @@ from safellm_openai.adapter import ADAPTER as OPENAI
 
 ADAPTERS = {"openai": OPENAI, "anthropic": ANTHROPIC, "google": GOOGLE}
 NONE = {"retention": "none"}
+DEFINED = {"type": "tool_definition", "definition": {"type": "code_execution_20260521", "name": "code_execution"}}
+ADDED = {"role": "user", "content": [{"type": "tool_addition", "tool": DEFINED}]}
 
 
 @pytest.fixture
@@ -136,14 +138,29 @@ def test_kept_things_can_be_read_and_deleted_when_nothing_may_be_kept(method: st
         ("openai", "/v1/responses", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
         ("anthropic", "/v1/messages", {"container": "c"}),
         ("anthropic", "/v1/messages", {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}),
+        ("openai", "/v1/responses", {"tools": [{"type": "mcp", "server_label": "s", "server_url": "https://s.example"}]}),
+        ("openai", "/v1/responses", {"tools": [{"type": "web_search_preview_2025_03_11"}]}),
+        ("openai", "/v1/responses", {"input": [{"type": "additional_tools", "tools": [{"type": "mcp"}]}]}),
+        ("openai", "/v1/chat/completions", {"web_search_options": {}}),
+        ("openai", "/v1/realtime/client_secrets", {"session": {"tools": [{"type": "mcp", "server_label": "s"}]}}),
+        ("anthropic", "/v1/messages", {"mcp_servers": [{"type": "url", "name": "s", "url": "https://s.example"}]}),
+        ("anthropic", "/v1/messages", {"thread": {"type": "create"}}),
+        ("anthropic", "/v1/messages", {"tools": [{"type": "mcp_toolset", "mcp_server_name": "s"}]}),
+        ("anthropic", "/v1/messages", {"tools": [{"type": "web_fetch_20260318", "name": "web_fetch"}]}),
+        ("anthropic", "/v1/messages", {"messages": [ADDED]}),
         ("google", "/v1beta/models/gemini:generateContent", {"tools": [{"googleSearch": {}}]}),
+        ("google", "/v1beta/models/gemini:generateContent", {"tools": [{"url_context": {}}]}),
+        ("google", "/v1/projects/p/locations/l/publishers/google/models/g:generateContent", {"tools": [{"exaAiSearch": {}}]}),
         ("google", "/v1beta/interactions", {"background": True}),
+        ("google", "/v1beta/interactions", {"environment": {"type": "new"}}),
+        ("google", "/v1beta/interactions", {"webhook_config": {"uris": ["https://hook.example"]}}),
+        ("google", "/v1beta/interactions", {"tools": [{"type": "mcp_server", "url": "https://s.example"}]}),
     ],
-)
+)  # fmt: skip
 def test_call_is_refused_when_a_key_of_it_has_something_kept(
     provider: str, path: str, more: dict[str, Any], of: Any
 ) -> None:
-    """Conversations at the provider, background answers and tools with containers keep something whatever `store` says."""
+    """Conversations at the provider, background answers, containers, servers of others keep something whatever `store` says."""
     of(provider)
     plain = {"model": "m", "input": "hi"}
     _, decision = World(NONE).begin({**plain, **more}, path)
@@ -168,7 +185,18 @@ def test_equivalents_of_other_providers_when_nothing_may_be_kept(of: Any) -> Non
         "store": False,
     }
     body = {"contents": [], "labels": {"who": "alice"}}
-    assert sent(World(NONE).begin(body, "/v1beta/models/g:generateContent")[1], body) == {"contents": []}
+    kept = {"contents": [], "store": False}
+    assert sent(World(NONE).begin(body, "/v1beta/models/g:generateContent")[1], body) == kept
+    vertex = "/v1/projects/p/locations/l/publishers/google/models/g:generateContent"
+    assert sent(World(NONE).begin(body, vertex)[1], body) == {"contents": []}  # which doesn't know the word
+
+
+def test_what_keeps_a_fingerprint_is_left_out_and_an_empty_list_of_servers_passes(of: Any) -> None:
+    """Anthropic's `diagnostics` compares a request with an earlier one; a program that names no server means none."""
+    of("anthropic")
+    body = {"model": "m", "messages": [], "mcp_servers": [], "diagnostics": {"previous_message_id": None}}
+    out = sent(World(NONE).begin(body, "/v1/messages")[1], body)
+    assert out == {"model": "m", "messages": [], "mcp_servers": []}
 
 
 def test_form_names_nobody_when_nothing_may_be_kept() -> None:

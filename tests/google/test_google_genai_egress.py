@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import traceback
 
 import httpx
@@ -218,3 +219,51 @@ def test_errors_of_the_provider_are_plain(face, provider):
         face.ask(face.client(provider))
     assert caught.value.code == 429
     assert not isinstance(caught.value, safellm.Refused)
+
+
+def test_answers_may_take_their_time():
+    """The SDK sets no limit of its own; interactions ask the HTTP client, whose library says five seconds."""
+    with genai.Client(api_key="k") as client:
+        api = client._api_client
+        assert {api._httpx_client.timeout.read, api._async_httpx_client.timeout.read} == {None}
+    with genai.Client(api_key="k", http_options={"client_args": {"timeout": 7}}) as client:
+        assert client._api_client._httpx_client.timeout.read == 7
+
+
+def vertex(**options):
+    from google.oauth2.credentials import Credentials
+
+    return genai.Client(
+        vertexai=True, project="p", location="us-central1", credentials=Credentials(token="t" * 20), **options
+    )
+
+
+def test_interactions_reach_vertex_with_a_token_of_google_cloud(provider, face):
+    """The SDK leaves a note about the token on the request; it changes nothing of where that goes."""
+    client = face.keep(vertex(http_options={"base_url": provider.origin}))
+    if not hasattr(client, "interactions"):
+        pytest.skip("this SDK has none")
+    made = face.run(face.of(client).interactions.create(model="gemini-2.5-flash", input="I am alice@example.com"))
+    assert made.status == "completed"
+    assert b"alice@example.com" not in provider.requests[-1].body
+    assert provider.requests[-1].headers["authorization"] == f"Bearer {'t' * 20}"
+
+
+def test_certificate_of_the_machine_is_presented_at_google_s_address_for_it(monkeypatch):
+    """With a client certificate the SDK calls another address of Google's: the guarded client may, and no other one may."""
+    from google.genai import _api_client
+
+    if not hasattr(_api_client, "_client_cert_ssl_contexts"):
+        pytest.skip("this SDK presents none")
+    context = ssl.create_default_context()
+    _api_client._client_cert_ssl_contexts.add(context)
+    monkeypatch.setattr(_api_client, "_get_client_cert_ssl_ctx", lambda: context)
+    with vertex() as client:
+        origins = {one.host for one in client._api_client._httpx_client._transport.safellm_driver.bounds.origins}
+        assert origins == {"us-central1-aiplatform.googleapis.com", "us-central1-aiplatform.mtls.googleapis.com"}
+        assert client._api_client._httpx_use_mtls_endpoint
+        assert client._api_client._async_httpx_use_mtls_endpoint
+    with vertex(safellm={"mode": "strict"}) as client:  # whose connections are its own, without the certificate
+        origins = client._api_client._httpx_client._transport.safellm_driver.bounds.origins
+        assert {one.host for one in origins} == {"us-central1-aiplatform.googleapis.com"}
+        assert not client._api_client._httpx_use_mtls_endpoint

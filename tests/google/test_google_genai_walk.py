@@ -1,13 +1,16 @@
-"""Every public method of google-genai with a mail address in every place for a text: none reaches the wire, but where it must.
+"""Every public method of google-genai, sync and async, with a mail address in every place for a text: none reaches the wire,
+but where it must; and what comes back, whole and streamed, is clean in every place for a text.
 
-The methods are found by reflection, their arguments made from their types. What may pass is a short list, with reasons.
+The methods are found by reflection, their arguments and answers made from their types. What may pass is a short list, with reasons.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib
+import importlib.util
 import inspect
 import io
 import json
@@ -15,7 +18,11 @@ import re
 import sys
 import typing
 import warnings
+from collections import defaultdict
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from types import UnionType
 from urllib.parse import unquote
 
 import pytest
@@ -23,12 +30,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "mediation"))
 
 from mediation_fill import Filler
+from mediation_sweep import MAIL, PLACEHOLDER, alternatives, judge, strings
 
 from google.genai import _api_client, types
 from safellm.google import genai
 
 CLASSIC = ("models", "files", "caches", "tunings", "batches", "operations", "file_search_stores", "auth_tokens")
-NEWER = ("interactions", "agents", "credentials", "environments", "triggers", "voices", "webhooks", "decisions")
+NEWER = ("interactions", "agents", "credentials", "environments", "environments.files", "triggers", "voices", "webhooks",
+         "decisions")  # fmt: skip
 # Where a mail address may pass, and why.
 ALLOWED = (
     (r"(^|\.|_)(name|model|id|parent|resource_name|operation|operation_name)$",
@@ -44,6 +53,8 @@ ALLOWED = (
     (r"json_path$", "an identifier"),
     (r"(headers|transform(\[\])?)\.\*\w+$", "headers of remote tools, where credentials stand"),
     (r"^(created|updated)$", "a time"),
+    (r"^(environment|filter_|accent|contexts|gender|language_code|update_mask|persona|pitch|region_code|search|type_)(\[\])?$",
+     "a filter in the URL: the provider has to understand it"),
 )  # fmt: skip
 # Methods that ask nobody, or whose arguments are objects of the SDK; each is tested by name elsewhere.
 # Of arguments: what excludes another one, or asks for something else than an answer.
@@ -71,11 +82,11 @@ class Marks:
 
     def __call__(self, place, form):
         self.places.append(place)
-        text = f"who{len(self.places) - 1:05d}@example.org"
+        text = f"{MAIL}{len(self.places) - 1:05d}@example.org"
         return text if form != "key" else f"k {text}"
 
     def found(self, sent):
-        return {self.places[int(number)] for number in re.findall(r"who(\d{5})@example\.org", sent)}
+        return {self.places[int(number)] for number in re.findall(MAIL + r"(\d{5})@example\.org", sent)}
 
 
 def sent_of(request):
@@ -91,67 +102,129 @@ def sent_of(request):
     return unquote(str(request.url)) + body + "".join(hidden) + json.dumps(dict(request.headers))
 
 
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory):
-    """What each method sent: by method, the places that passed and the number of requests."""
+@pytest.fixture(scope="module", params=["sync", "async"])
+def walked(request, tmp_path_factory):
+    """What each method did, by its name: what passed on the way out, what was wrong on the way back, how much was tried."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setenv("SAFELLM_HOME", str(tmp_path_factory.mktemp("walk")))
         patch.setenv("SAFELLM_KEYS_VAULT", "false")
         patch.setattr("time.sleep", lambda _: None)
-        yield walk()
+        if importlib.util.find_spec("aiohttp"):  # the SDK prefers it for async calls, past any guard
+            patch.setattr("aiohttp.ClientSession._request", lambda *_, **__: pytest.fail("a call went through aiohttp"))
+        yield walk(is_async=request.param == "async")
 
 
-def walk():
-    seen: list[typing.Any] = []
+@dataclass(slots=True)
+class Did:
+    """What one method did, over both backends."""
+
+    leaks: set[str] = field(default_factory=set)
+    wrong: set[tuple[str, str]] = field(default_factory=set)  # (what, place in the answer)
+    requests: int = 0
+    places: int = 0
+    answered: int = 0
+    restored: int = 0
+
+
+class Wire:
+    """Keeps what arrives, and answers each call with a hostile text in each place of what the method returns."""
+
+    def __init__(self, family):
+        self.family, self.seen, self.kind, self.places, self.streamed = family, [], None, [], 0
+        self.kinds = []  # that were answered: the guard doesn't know which method asked
+
+    def answer(self, request):
+        self.seen.append(request)
+        found = PLACEHOLDER.search(request.content.decode("utf-8", "replace"))
+        streamed = "alt=sse" in str(request.url) or b'"stream":true' in request.content.replace(b" ", b"")
+        made = self.made(found[0] if found else None, streamed=streamed)
+        if streamed:
+            self.streamed += 1
+            body = "".join(f"data: {json.dumps(one)}\n\n" for one in made)
+            return self.family.Response(200, text=body, headers={"content-type": "text/event-stream"}, request=request)
+        return self.family.Response(200, json=made[0], request=request)
+
+    def made(self, placeholder, *, streamed):
+        kind, name = self.kind, getattr(typing.get_origin(self.kind), "__name__", "")
+        if name.endswith("Pager"):
+            (kind,) = typing.get_args(kind)
+        elif typing.get_origin(kind) in (typing.Union, UnionType) and not streamed:
+            kind = typing.get_args(kind)[0]  # an answer or a stream
+        if kind is None or (kind, streamed) in self.kinds:
+            return [{"name": "operations/x", "done": True}]
+        self.kinds.append((kind, streamed))
+        inner = typing.get_args(kind)[0] if name in ("Iterator", "AsyncIterator") else kind
+        rows = [
+            one for one in alternatives(inner, self.places, placeholder, fixed={"done": True}) if isinstance(one, dict)
+        ]
+        return [dict.fromkeys(LISTS, rows[:1])] if name.endswith("Pager") else rows or [{}]
+
+
+LISTS = ("models", "publisherModels", "tunedModels", "files", "cachedContents", "tuningJobs", "batchPredictionJobs", "operations",
+         "batches", "fileSearchStores")  # fmt: skip
+
+
+def walk(*, is_async):
     choose = getattr(_api_client, "_get_http_client_backend", lambda _=None: "httpx")
     family = importlib.import_module(choose(types.HttpOptions()))
+    wire = Wire(family)
 
-    def answer(request):
-        seen.append(request)
-        return family.Response(200, json={"name": "operations/x", "done": True}, request=request)
+    async def answer(request):
+        return wire.answer(request)
 
-    found = {}
-    for vertex in (False, True):
-        client = genai.Client(
-            api_key="k",
-            vertexai=vertex,
-            http_options={
-                "httpx_client": family.Client(transport=family.MockTransport(answer)),
-                "httpx_async_client": family.AsyncClient(transport=family.MockTransport(answer)),
-            },
-            safellm={"audit.mode": "off"},
-        )
-        dropped: set[str] = set()  # what this backend doesn't know; what one method alone doesn't know is asked anew
-        for name in (*CLASSIC, *NEWER):
-            dropped -= {"mime_type", "title", "auto_truncate"}
-            resource = getattr(client, name, None)
-            for method_name, method in _methods(resource) if resource is not None else ():
-                marks, calls = Marks(), len(seen)
-                _call(method, marks, dropped)
-                sent = "".join(sent_of(one) for one in seen[calls:])
-                key = f"{name}.{method_name}"
-                leaks, requests, places = found.get(key, (set(), 0, 0))
-                found[key] = (leaks | marks.found(sent), requests + len(seen) - calls, places + len(marks.places))
-        client.close()
+    found = defaultdict(Did)
+    with asyncio.Runner() as runner:
+        for vertex in (False, True):
+            client = genai.Client(
+                api_key="k",
+                vertexai=vertex,
+                http_options={
+                    "httpx_client": family.Client(transport=family.MockTransport(wire.answer)),
+                    "httpx_async_client": family.AsyncClient(transport=family.MockTransport(answer)),
+                },
+                safellm={"audit.mode": "off", "tool_calls.undeclared": "allow", "tool_calls.look_alikes": "allow"},
+            )
+            owner = client.aio if is_async else client
+            dropped: set[str] = (
+                set()
+            )  # what this backend doesn't know; what one method alone doesn't know is asked anew
+            for name in (*CLASSIC, *NEWER):
+                dropped -= {"mime_type", "title", "auto_truncate"}
+                try:
+                    resource = attrgetter(name)(owner)
+                except AttributeError:  # an older SDK
+                    continue
+                for method_name, method in _methods(resource):
+                    marks, did, calls = Marks(), found[f"{name}.{method_name}"], len(wire.seen)
+                    if name == "interactions" and method_name == "create":
+                        _interact(method, marks, wire, did, runner)
+                    else:
+                        _call(method, marks, dropped, wire, did, runner)
+                    sent = "".join(sent_of(one) for one in wire.seen[calls:])
+                    did.leaks |= marks.found(sent)
+                    did.requests += len(wire.seen) - calls
+                    did.places += len(marks.places)
+            client.close()
+    found["streams"].requests = wire.streamed
     return found
 
 
 def _methods(resource):
     for name, method in inspect.getmembers(resource, callable):
-        if not name.startswith("_") and inspect.ismethod(method) and name not in SKIPPED | {"do_request"}:
+        if not name.startswith(("_", "do_request")) and inspect.ismethod(method) and name not in SKIPPED:
             yield name, method
 
 
-def _call(method, marks, dropped):
+def _call(method, marks, dropped, wire, did, runner):
     for _ in range(60):
-        wrong = _attempt(method, marks, frozenset(dropped))
+        wrong = _attempt(method, marks, frozenset(dropped), wire, did, runner)
         if wrong is None or wrong in dropped:
             return
         dropped.add(wrong)
 
 
-def _attempt(method, marks, dropped):
+def _attempt(method, marks, dropped, wire, did, runner):
     """Call a method once for each alternative of its arguments; return the name of an argument that the backend doesn't know."""
     filler = Filler(
         text=marks,
@@ -159,59 +232,136 @@ def _attempt(method, marks, dropped):
         fixed=FIXED,
         skip=LEFT_OUT | dropped,
     )
-    try:
-        hints = typing.get_type_hints(method)
-    except Exception:
-        hints = {}
+    function = _written(method)
+    hints = typing.get_type_hints(function)
     columns = {}
-    for name, parameter in inspect.signature(method).parameters.items():
+    for name, parameter in inspect.signature(function).parameters.items():
         if (
             parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
             or name in dropped
-            or name in filler.skip
+            or name in {*filler.skip, "self"}
         ):
             continue
         if name in filler.fixed:
             columns[name] = [filler.fixed[name]]
             continue
         kind = hints.get(name, parameter.annotation)
-        # The newer half names its types as text, for type checkers only; its bodies are walked one by one below.
-        values = ["item-1"] if isinstance(kind, str) else filler.build(kind, name)
+        # What stands in the URL's path is a plain name; the newer half's bodies are walked one by one below.
+        is_name = name == "id" or (name.endswith("_id") and parameter.default is parameter.empty)
+        values = ["item-1"] if is_name else filler.build(kind, name)
         if values:
             columns[name] = values
     rows = min(max((len(values) for values in columns.values()), default=1), 2)
+    returned = hints.get("return")
+    wire.kind = returned if returned not in (None, type(None), typing.Any, bytes) else None
     for row in range(rows):
-        arguments = {name: values[row % len(values)] for name, values in columns.items()}
-        try:
-            made = method(**arguments)
-            if inspect.isgenerator(made):
-                list(made)
-        except Exception as error:
-            unknown = re.search(r"(\w+) parameter is (?:only|not) supported", str(error))
-            if unknown:
-                return unknown[1]
+        error = _try(method, {name: values[row % len(values)] for name, values in columns.items()}, wire, did, runner)
+        unknown = re.search(r"(\w+) parameter is (?:only|not) supported", str(error))
+        if unknown:
+            return unknown[1]
     return None
+
+
+def _written(method):
+    """Return the function that names the parameters: the newer half's are `**options` around generated ones."""
+    for owner in type(method.__self__).__mro__:
+        found = vars(owner).get(method.__name__)
+        if found is not None and all(
+            one.kind is not one.VAR_KEYWORD for one in inspect.signature(found).parameters.values()
+        ):
+            return found
+    return method.__func__
+
+
+def _interact(method, marks, wire, did, runner):
+    """Create interactions with every form of input, plain and streamed; its parameters are those of a body."""
+    body = importlib.import_module("google.genai._gaos.types.interactions").CreateModelInteraction
+    events = importlib.import_module("google.genai._gaos.types.interactions.interactionsseevent").InteractionSSEEvent
+    whole = importlib.import_module("google.genai._gaos.types.interactions.interaction").Interaction
+    # Who is charged doesn't matter here; a background answer is asked for again and again.
+    skip = LEFT_OUT - {"tools"} | {"stream", "background", "webhook_config"}
+    filler = Filler(
+        text=marks, file=lambda _: [], fixed={"model": "m", "mime_type": "text/plain"}, skip=skip, wire=True
+    )
+    for kind, more in ((whole, {}), (events, {"stream": True})):
+        wire.kind = kind
+        for row in filler.build(body, "")[:3]:
+            _try(method, {**json.loads(json.dumps(row, default=str)), **more}, wire, did, runner)
+
+
+def _try(method, arguments, wire, did, runner):
+    wire.places = []
+    try:
+        got = _read(method(**arguments), runner)
+    except Exception as error:
+        return error
+    did.answered += len(wire.places)
+    for text in strings(got):
+        did.restored += MAIL in text
+        did.wrong |= {(what, wire.places[number]) for number, what in judge(text)}
+    return None
+
+
+def _read(made, runner):
+    """Return everything that a program can read of a result."""
+
+    async def consume(value):
+        value = await value if inspect.isawaitable(value) else value
+        return [one async for one in value] if hasattr(value, "__aiter__") else value
+
+    if inspect.isawaitable(made) or hasattr(made, "__aiter__"):
+        return runner.run(consume(made))
+    return list(made) if hasattr(made, "__next__") or type(made).__name__ in ("Pager", "EventStream") else made
 
 
 def test_e_10_no_text_of_any_method_reaches_the_wire(walked):
     """Only names, addresses, words and credentials of the provider's own may pass."""
     wrong = {
         method: sorted(leaks)
-        for method, (places, _, _) in walked.items()
-        if (leaks := [place for place in places if not any(re.search(pattern, place) for pattern, _ in ALLOWED)])
+        for method, did in walked.items()
+        if (leaks := [place for place in did.leaks if not any(re.search(pattern, place) for pattern, _ in ALLOWED)])
     }
     assert wrong == {}
 
 
+def test_e_10_no_text_of_any_answer_comes_unguarded(walked):
+    """Controls and hidden characters are gone, values stand in no address, and placeholders are the program's values again."""
+    wrong = {
+        method: sorted(left)
+        for method, did in walked.items()
+        if (left := [one for one in did.wrong if not may_come(*one)])
+    }
+    assert wrong == {}
+
+
+def may_come(what, place):
+    return any(re.search(f"(?:{pattern})$", place) for pattern in COMES.get(what, ()))
+
+
+# What tools take is neither cleaned nor restored undeclared; what is signed stays as it is; addresses, identifiers and words of the
+# provider's own are cleaned and not restored.
+TOOL_INPUT = r"((functionCall|toolCall)\.(args|partialArgs)|\barguments)\b.*"
+OPAQUE = r"(\b|[._*])(signature|\w+[sS]ignature|access_token|id_token)"
+NAMED = (
+    r"(\b|[._*])(uri|url|id|role|source|created|updated|duration|token|mime_type|model|language|agent|status|voice|object)s?(\[\])?",
+    r"\w(Uri|Url|Id|Offset|Token|Type|Path|Code|Version|Polyline|Time|Model)s?(\[\])?",
+    r"\w_(uri|url|id|offset|token|type|path|code|version|polyline|time|content|model)s?(\[\])?",
+)
+COMES = {"raw": (TOOL_INPUT, OPAQUE), "in url": (OPAQUE,), "not restored": (TOOL_INPUT, OPAQUE, *NAMED)}
+
+
 def test_walk_is_no_empty_one(walked):
-    """The methods that matter were called, with many texts each."""
-    asked = {name for name, (_, requests, places) in walked.items() if requests and places}
+    """The methods that matter were called, with many texts each; answers had many, whole and streamed, and were restored."""
+    asked = {name for name, did in walked.items() if did.requests and did.places}
     expected = {"models.generate_content", "models.generate_content_stream", "models.count_tokens", "models.embed_content",
                 "models.generate_images", "models.generate_videos", "caches.create", "batches.create"}  # fmt: skip
     assert expected <= asked
     assert len(asked) > 20
-    assert walked["models.generate_content"][2] > 100
-    silent = sorted(name for name, (_, requests, _) in walked.items() if not requests)
+    for name in ("models.generate_content", "models.generate_content_stream"):
+        did = walked[name]
+        assert (did.places > 100, did.answered > 50, did.restored > 20) == (True, True, True), did
+    assert walked["streams"].requests > 1
+    silent = sorted(name for name, did in walked.items() if not did.requests)
     assert len(silent) <= len(walked) // 2, silent
 
 

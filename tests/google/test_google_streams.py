@@ -20,6 +20,7 @@ from safellm._core.placeholder import make_placeholder
 from safellm._core.policy import Policy
 from safellm._core.sse import TooLong
 from safellm.errors import Refused
+from safellm.google.genai import errors
 from safellm.testing import google_wire as wire
 from safellm.testing.replies import Reply, ToolCall
 from safellm_google_genai.adapter import ADAPTER, GEMINI
@@ -197,14 +198,34 @@ def test_e_9_answer_is_read_by_what_was_asked_for(form, kind):
     assert "\u200b" not in text
 
 
-def test_e_9_lines_between_events_are_dropped():
-    """The SDK reads a bare line of JSON as a chunk: one that is no field of an event doesn't get through."""
+def test_e_9_lines_between_events_are_guarded_or_dropped():
+    """The SDK reads a bare line of JSON as a chunk: it becomes an event like others, and what is no object doesn't get through."""
     _, exchange = opened("streamGenerateContent", "alt=sse")
-    chunk = {"candidates": [{"index": 0, "content": {"parts": [{"text": "a\u200b"}]}}]}
+    chunk = {"candidates": [{"index": 0, "content": {"parts": [{"text": "a\u200b\x1b[0m"}]}}]}
     bare = json.dumps(chunk, ensure_ascii=False).encode()
-    out = answer(exchange, [bare + b"\n\n: note\n" + bare + b"\n\ndata: {}\n" + bare + b"\n\n"], "text/event-stream")
-    assert b"candidates" not in out
+    parts = [bare + b"\n\n: note\n[" + bare + b"]\n\ndata: {}\n" + bare + b"\n\n", b"{cut\n\n" + bare + b"\n" + bare]
+    out = answer(exchange, parts, "text/event-stream")
+    assert out.count(b"candidates") == out.count(b'data: {"candidates') == 4
+    assert "\u200b".encode() not in out
+    assert b"\\u001b" not in out
+    assert b"\n[{" not in out
+    assert b"cut" not in out
     assert b": note" in out
+
+
+ERROR = json.dumps({"error": {"code": 500, "message": "no more", "status": "INTERNAL"}}, indent=2)
+
+
+@pytest.mark.parametrize(
+    "error", [ERROR, f"{ERROR}\n\n", f"data: {json.dumps(json.loads(ERROR))}", ERROR.replace("\n", "\r\n")]
+)
+def test_error_in_the_middle_of_a_stream_is_raised(face, provider, error):
+    """Google writes it between the events, as it is: the program hears of it, and doesn't take half an answer for a whole one."""
+    begun = {"candidates": [{"index": 0, "content": {"parts": [{"text": "half"}], "role": "model"}}]}
+    body = f"data: {json.dumps(begun)}\n\n{error}".encode()
+    provider.reply_with(Reply(headers={"content-type": "text/event-stream"}, raw_body=body))
+    with pytest.raises(errors.ServerError, match="no more"):
+        face.ask(face.client(provider), stream=True)
 
 
 def test_broken_event_is_refused():

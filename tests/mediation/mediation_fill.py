@@ -99,7 +99,7 @@ class Filler:
         if isinstance(kind, type) and issubclass(kind, (dt.datetime, dt.date)):
             return [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] if not self.wire else ["2026-01-01T00:00:00Z"]
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return [next(iter(kind)).value]
+            return [one.value for one in kind][:1]
         if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
             return self._map(args[1] if args else object, place)
         if origin in _SEQUENCES or (isinstance(origin, type) and issubclass(origin, collections.abc.Iterable)):

@@ -144,5 +144,7 @@ OPENAI = SDK(
     tokens=_TOKENS,
     samples=("chat.completions.create", "responses.create", "files.list"),
     doors=frozenset({"get", "post", "put", "patch", "delete", "get_api_list", "request"}),
-    guarded_sockets=frozenset({"responses.connect", "realtime.connect"}),
+    guarded_sockets=frozenset(
+        {"responses.connect", "realtime.connect", "realtime.translations.connect", "beta.realtime.connect"}
+    ),
 )

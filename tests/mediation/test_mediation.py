@@ -63,11 +63,15 @@ def test_nothing_passes_the_guard(walks: Walks, name: str, resource: str) -> Non
 
 @RESOURCES
 def test_nothing_passes_the_async_guard(async_walks: Walks, name: str, resource: str) -> None:
-    """The async twin of every method does the same."""
+    """The async twin of every method does the same, streamed too."""
     sdk = SDKS[name]
     for method in BY_RESOURCE[name, resource]:
         if method.path not in sdk.local and method.name != "connect":
             check(sdk, async_walks(name).report(method, rows=1), method.name)
+            if method.streams:
+                streamed = async_walks(name).report(method, stream=True)
+                check(sdk, streamed, method.name)
+                assert streamed.streams or method.name in sdk.unstreamed
 
 
 @NAMED

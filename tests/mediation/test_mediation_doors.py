@@ -85,14 +85,19 @@ def test_get_and_request_are_guarded(open_wire: Any) -> None:
 
 
 @pytest.mark.parametrize("make", ["copy", "with_options"])
-def test_a_copy_is_guarded(open_wire: Any, make: str) -> None:
+@pytest.mark.parametrize("name", SDKS)
+def test_a_copy_is_guarded(walks: Callable[[str], Walk], name: str, make: str) -> None:
     """A client with other options has the same guard."""
-    client, wire = open_wire
-    marks = Marks()
-    twin = getattr(client, make)(timeout=5)
-    twin.post("/chat/completions", cast_to=object, body={"note": marks.request("note", "text")})
-    assert len(wire.requests) == 1
-    assert not left(wire, marks)
+    walk, marks = walks(name), Marks()
+    walk.wire.requests.clear()
+    twin = getattr(walk.client, make)(timeout=5)
+    twin.post(
+        "/v1/messages" if name == "anthropic" else "/chat/completions",
+        cast_to=object,
+        body={"note": marks.request("note", "text")},
+    )
+    assert len(walk.wire.requests) == 1
+    assert not left(walk.wire, marks)
 
 
 def test_extras_are_guarded(open_wire: Any) -> None:

@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "tests" / "drop_in"
 DOCS = ROOT / "docs"
 
+_ONLINE = ("single", "multiple_uris", "token_refresh", "quota_project")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
@@ -23,6 +25,9 @@ class Suite:
         promises: The listed differences.
         page: Where they are told to users.
         foreign: Prefixes of variables that the suite must not see.
+        tests: Where they stand in the checkout.
+        version: The file that says the version.
+        options: More for pytest.
     """
 
     sdk: str
@@ -30,6 +35,9 @@ class Suite:
     promises: Path
     page: Path
     foreign: tuple[str, ...]
+    tests: str = "tests"
+    version: str
+    options: tuple[str, ...] = ("--inline-snapshot=disable",)
 
     @property
     def listed(self) -> dict[str, Any]:
@@ -44,6 +52,7 @@ SUITES = (
         promises=HERE / "promises.toml",
         page=DOCS / "drop-in.md",
         foreign=("OPENAI_", "AZURE_", "SAFELLM_", "AWS_", "PYTEST_"),
+        version="src/openai/_version.py",
     ),
     Suite(
         sdk="anthropic",
@@ -51,5 +60,23 @@ SUITES = (
         promises=HERE / "promises-anthropic.toml",
         page=DOCS / "drop-in-anthropic.md",
         foreign=("ANTHROPIC_", "SAFELLM_", "AWS_", "PYTEST_"),
+        version="src/anthropic/_version.py",
+    ),
+    Suite(
+        sdk="google.genai",
+        variable="SAFELLM_GOOGLE_TESTS",
+        promises=HERE / "promises-google.toml",
+        page=DOCS / "drop-in-google.md",
+        foreign=("GOOGLE_", "GEMINI_", "SAFELLM_", "PYTEST_"),
+        tests="google/genai/tests",
+        version="google/genai/version.py",
+        options=(
+            "-o",
+            "consider_namespace_packages=true",  # the suite is a part of the SDK: `from ... import client`
+            "-o",
+            "asyncio_mode=auto",
+            # Without the guard they need the network; with it they pass.
+            *(f"--deselect=google/genai/tests/files/test_register.py::test_async_{name}" for name in _ONLINE),
+        ),
     ),
 )

@@ -55,22 +55,29 @@ def _refuse_keeping(body: dict[str, Any], rules: Retention) -> None:
     for path, values in rules.keeping.items():
         for holder, key in _places(body, path):
             value = holder[key]
-            if value not in (None, False, "") and (values is None or value in values):
-                raise _refused(f"With {path!a} the provider keeps something of the call")
+            if value not in (None, False, "", []) and (values is None or value in values):
+                raise _refused(f"With {path!a} the provider keeps something of the call, or hands it on to others")
     for tool in _tools(body):
         kept = next((name for name in rules.tools if _is_tool(tool, name)), None)
         if kept is not None:
-            raise _refused(f"The provider's tool {kept!a} keeps what it works on")
+            raise _refused(f"The provider's tool {kept!a} keeps what it works on, or hands it on to others")
 
 
 def _tools(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the tools that a body declares, also inside what a connection is set up with."""
-    for holder in (
-        body,
-        *(inner for name in ("setup", "session", "response") if isinstance(inner := body.get(name), dict)),
-    ):
-        tools = holder.get("tools")
-        yield from (one for one in (tools if isinstance(tools, list) else []) if isinstance(one, dict))
+    """Yield the tools that a body declares: in its list, in what a connection is set up with, in the middle of a conversation."""
+    inner = (body.get(name) for name in ("setup", "session", "response"))
+    items = (one for name in ("input", "messages") for one in _objects(body.get(name)))
+    for holder in (body, *(one for one in inner if isinstance(one, dict)), *items):
+        yield from _objects(holder.get("tools"))
+        for block in _objects(holder.get("content")):
+            added = block.get("tool")
+            if isinstance(added, dict):
+                yield added
+                yield from _objects([added.get("definition")])
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    yield from (one for one in (value if isinstance(value, list) else ()) if isinstance(one, dict))
 
 
 def _is_tool(tool: dict[str, Any], name: str) -> bool:
