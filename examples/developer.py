@@ -30,7 +30,7 @@ def main() -> None:
         try:
             client.responses.create(model="gpt-4o-mini", input="Tell me everything.", max_output_tokens=100_000)
         except RateLimitError as error:
-            print("refused as", type(error).__mro__[2].__name__, "and as safellm.Refused:", isinstance(error, Refused))
+            print("refused as openai.RateLimitError, and safellm.Refused:", isinstance(error, Refused))
             print("  because:", error.message)
 
 

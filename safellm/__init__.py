@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from safellm._core.grant import Grant as Grant
     from safellm.anthropic import Anthropic as Anthropic
     from safellm.anthropic import AsyncAnthropic as AsyncAnthropic
-    from safellm.audit.call_report import CallReport as CallReport
-    from safellm.audit.call_report import report as report
     from safellm.audit.page import report_page as report_page
     from safellm.auto import install as install
     from safellm.auto import uninstall as uninstall
+    from safellm.call_report import CallReport as CallReport
+    from safellm.call_report import report as report
     from safellm.client import read_grant as read_grant
     from safellm.client import register_secret as register_secret
     from safellm.client import register_values as register_values
@@ -116,7 +116,7 @@ _LATE = {
     "AsyncAzureOpenAI": "safellm.openai",
     "AsyncOpenAI": "safellm.openai",
     "AzureOpenAI": "safellm.openai",
-    "CallReport": "safellm.audit.call_report",
+    "CallReport": "safellm.call_report",
     "Finding": "safellm._core.detection.finding",
     "Grant": "safellm._core.grant",
     "OpenAI": "safellm.openai",
@@ -148,7 +148,7 @@ _LATE = {
     "redact": "safellm.redaction",
     "register_secret": "safellm.client",
     "register_values": "safellm.client",
-    "report": "safellm.audit.call_report",
+    "report": "safellm.call_report",
     "report_page": "safellm.audit.page",
     "restore": "safellm.redaction",
     "scope": "safellm.stores.scopes",

@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -21,6 +22,7 @@ from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
 from safellm._core.alerts import Rule
 from safellm._core.call import Bounds, ManagedKey, Tools
+from safellm._core.detection.countries import for_countries
 from safellm._core.detection.finding import Finding
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.grant import Grant, InvalidGrant, is_grant
@@ -32,6 +34,8 @@ from safellm._core.seen_texts import SeenTexts
 from safellm._core.textrules import TextRule
 from safellm._version import __version__
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
+from safellm.profiles import Profile, find_profile, profiles
+from safellm.stores import marked
 from safellm.stores.content.kept import Contents, open_contents
 from safellm.stores.conversations import Conversations
 from safellm.stores.detection_cache import cached_scanner
@@ -357,6 +361,11 @@ def register_values(values: Iterable[str] | os.PathLike[str] | str, type: str = 
         _values = (*_values, index)
 
 
+def _held_values() -> Sequence[ValueIndex]:
+    """Return the values that belong to whom they were registered or marked for."""
+    return (*_values, *marked.values())
+
+
 class _Register:
     """What is registered now, for clients that were made before: the same for all of them."""
 
@@ -398,9 +407,11 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
     return Tools(
         policy=policy,
         adapter=adapter,
-        scanner=_remembering(find_places(environ).cache),
+        scanner=_remembering(find_places(environ).cache, policy.redaction.countries),
         registered=_register,
         secrets=lambda: _registered,
+        values=_held_values,
+        others=marked.others(),
         key=_install_key(find_places(environ).state),
         prices=prices_of(policy),
         counter=shared(),
@@ -424,11 +435,26 @@ def own_finder(policy: Policy) -> Finder | None:
 
 
 def _plugged(policy: Policy) -> LoadedPlugins | None:
-    if not policy.plugins:
+    if not policy.plugins and not policy.plugin_settings:
         return None
     from safellm.plugins import load  # noqa: PLC0415 - only where the policy names one
 
-    return load(policy.plugins, policy.plugin_settings)
+    return load(policy.plugins, policy.plugin_settings, elsewhere=policy.plugged_elsewhere)
+
+
+def provider_of(name: str, settings: Mapping[str, object] | None) -> Profile:
+    """Return the server that a program names: a profile of safellm's, or one of a plug-in that the policy allows.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if name.lower() not in profiles():
+        policy = load_policy(environ=read_environment(), overrides=settings).policy
+        if name in policy.providers:
+            from safellm.plugins import load_provider  # noqa: PLC0415 - only where the policy names one
+
+            return load_provider(name, policy.plugin_settings.get(name, {}))
+    return find_profile(name)
 
 
 @lru_cache(maxsize=8)
@@ -440,8 +466,8 @@ def _own_finder(rules: tuple[TextRule, ...], finders: tuple[Finder, ...]) -> Fin
 
 
 @lru_cache(maxsize=8)
-def _remembering(folder: Path) -> SeenTexts:
-    return SeenTexts(cached_scanner(folder).scan)
+def _remembering(folder: Path, countries: tuple[str, ...]) -> SeenTexts:
+    return SeenTexts(for_countries(cached_scanner(folder), countries).scan)
 
 
 def conversations_for(policy: Policy, environ: Mapping[str, str]) -> Conversations:
@@ -482,14 +508,20 @@ def _ledger_of(policy: Policy, environ: Mapping[str, str]) -> Ledger:
         return _open_ledger(state / "ledger.sqlite3")
     budgets = policy.budget
     share = budgets.fallback_share if budgets.on_outage == "fallback" else None
-    return _open_shared_ledger(budgets.ledger, state, budgets.allow_volatile, share)
+    settings = Settled(policy.plugin_settings.get(policy.plugged_ledger or "", {}))
+    return _open_shared_ledger(budgets.ledger, state, budgets.allow_volatile, share, settings)
 
 
 @lru_cache(maxsize=8)
-def _open_shared_ledger(address: SecretStr, state: Path, allow_volatile: bool, share: Decimal | None) -> Ledger:
+def _open_shared_ledger(
+    address: SecretStr, state: Path, allow_volatile: bool, share: Decimal | None, settings: Settled
+) -> Ledger:
     from safellm.stores.ledger.choose import open_shared_ledger  # noqa: PLC0415 - only where one is named
 
-    return open_shared_ledger(address.get_secret_value(), state, allow_volatile=allow_volatile, fallback_share=share)
+    where = address.get_secret_value()
+    return open_shared_ledger(
+        where, state, allow_volatile=allow_volatile, fallback_share=share, settings=settings.values
+    )
 
 
 @lru_cache(maxsize=8)
@@ -509,7 +541,8 @@ def _journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
     folder = Path(policy.audit.directory) if policy.audit.directory else state / "audit"
     rules = policy.alert_rules()
     # With alerts, a trail of its own for each policy: they name the one that asked for them.
-    tells = Tells(metrics=policy.metrics, warnings=policy.budget.webhook)
+    sinks = Settled({name: policy.plugin_settings.get(name, {}) for name in policy.audit.sinks})
+    tells = Tells(metrics=policy.metrics, warnings=policy.budget.webhook, plugged=sinks)
     digest = policy.digest() if rules else ""
     return _open_journal(folder, state, policy.audit, policy.audit_sync, rules, digest, tells)
 
@@ -522,12 +555,29 @@ def _contents(policy: Policy, environ: Mapping[str, str]) -> Contents | None:
     return open_contents(folder, audit)
 
 
+class Settled:
+    """Settings of plug-ins, as a part of a cache's key."""
+
+    __slots__ = ("_text", "values")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self._text = json.dumps(values, sort_keys=True, default=str)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settled) and other._text == self._text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tells:
-    """Who hears of events besides the trail: metrics, and the address that budget warnings go to."""
+    """Who hears of events besides the trail: metrics, the address that budget warnings go to, sinks of plug-ins."""
 
     metrics: str
     warnings: str | None
+    plugged: Settled
 
 
 @lru_cache(maxsize=8)
@@ -544,7 +594,8 @@ def _open_journal(  # noqa: PLR0913 - the key of the cache
 
     told = _told(tells)
     if audit.mode == "off":
-        return events.FanOutJournal(events.NullJournal(), told) if told else events.NullJournal()
+        nowhere = _with_sinks(events.NullJournal(), tells.plugged, audit)
+        return events.FanOutJournal(nowhere, told) if told else nowhere
     from safellm.stores.journal.background import LISTENERS  # noqa: PLC0415
     from safellm.stores.journal.jsonl import JsonlJournal  # noqa: PLC0415
     from safellm.stores.journal.periodic import Checkpointer  # noqa: PLC0415
@@ -561,6 +612,7 @@ def _open_journal(  # noqa: PLR0913 - the key of the cache
     trail: Journal = JsonlJournal(folder, sync=sync, recorded=recorded)
     if audit.mode == "best_effort":
         trail = events.BestEffortJournal(trail)
+    trail = _with_sinks(trail, tells.plugged, audit)
     sinks: list[events.EventSink] = [events.LoggingSink(), LISTENERS, *told]
     if audit.console:
         sinks.append(events.JsonSink() if audit.console_format == "json" else events.ConsoleSink())
@@ -576,6 +628,14 @@ def _open_journal(  # noqa: PLR0913 - the key of the cache
     if watcher is not None:
         watcher.raise_with(journal.note)
     return journal
+
+
+def _with_sinks(journal: Journal, plugged: Settled, audit: Audit) -> Journal:
+    if not audit.sinks:
+        return journal
+    from safellm.stores.plugged.sink import open_plugged  # noqa: PLC0415 - only where one is named
+
+    return open_plugged(audit.sinks, plugged.values, journal, required=audit.mode == "required")
 
 
 def _told(tells: Tells) -> list[EventSink]:
@@ -634,6 +694,6 @@ def _refuse_credential_headers(environ: Mapping[str, str]) -> None:
 def _unbound(origin: Origin, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The address {origin} is not one that this client may use: {why}",
-        remedy=f"Give it as base_url in code, bind a key to it (safellm keys set NAME --origin {origin}), "
+        remedy=f"Give it as base_url in code, bind a key to it (safellm keys bind NAME {origin}), "
         "or list it under egress.origins in the policy.",
     )

@@ -100,8 +100,11 @@ if TYPE_CHECKING:
     from openai import videos as videos
     from openai import webhooks as webhooks
 
+from safellm.attribute import attach as _attach
+
 Client = OpenAI
 AsyncClient = AsyncOpenAI
+_attach("openai")
 
 # -- module-level API ---------------------------------------------------------------------------------------------------
 

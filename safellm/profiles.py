@@ -28,6 +28,7 @@ class Profile:
         cached: Key of the cached input tokens in a usage, besides OpenAI's.
         origins: Where its key may go; the first is that of `base_url`.
         check: Path of a GET that costs nothing and needs the key.
+        header: Header that carries the key as it is; empty: `Authorization: Bearer`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Profile:
     cached: str | None
     origins: tuple[Origin, ...]
     check: str
+    header: str = ""
 
     @property
     def is_local(self) -> bool:

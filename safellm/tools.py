@@ -199,6 +199,7 @@ class Tool(Generic[P, R]):
         if rule.action is ToolAction.DENY:
             raise gate.denied(self.name)
         gate.check_arguments(self.name, value, rule, self._definition, policy, TOOLBOX)
+        gate.check_reach(self.name, value, rule, policy, TOOLBOX.lookup)
         digest = gate.digest_of(self.name, value)
         was_approved = TOOLBOX.redeem(digest)
         if rule.action is not ToolAction.ASK or was_approved:
@@ -207,6 +208,7 @@ class Tool(Generic[P, R]):
         request = ToolRequest(tool=self.name, arguments=value, shown=gate.shown(value), digest=digest, why=why)
         if not (TOOLBOX.approve(request, policy.tool_calls.approval_seconds) and TOOLBOX.redeem(digest)):
             raise gate.not_approved(self.name, why)
+        gate.check_reach(self.name, value, rule, policy, TOOLBOX.lookup)  # a person may have taken long
 
     def _unfit(self, error: ValueError) -> Refused:
         places = [".".join(map(str, one["loc"])) for one in error.errors()] if hasattr(error, "errors") else []

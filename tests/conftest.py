@@ -61,7 +61,7 @@ def _is_there(module: str) -> bool:
 
 
 # What isn't installed isn't tested; CI installs each of them in some session.
-_NEEDS = {"anthropic": "anthropic", "google": "google.genai", "notebook": "jupyterlab"}
+_NEEDS = {"anthropic": "anthropic", "google": "google.genai", "ner": "onnxruntime", "notebook": "jupyterlab"}
 collect_ignore = [folder for folder, module in _NEEDS.items() if not _is_there(module)]
 
 

@@ -64,6 +64,7 @@ class Ceiling:
     inject: str
     multipliers: tuple[str, ...] = ()  # "n", "best_of": the ceiling is per choice
     within: tuple[str, ...] = ()  # names of the object of the body that holds all of these; empty: the body itself
+    fixed: int | None = None  # the session that the call belongs to bounds every answer by this; the call itself can't
 
     def place(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """Return the object that holds the ceiling, or None when the body has no such object."""
@@ -83,6 +84,7 @@ class UsageSeen:
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None  # those of them that are kept for an hour and cost more
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None  # of either side; they cost more than text
 
     def at_least(self, other: UsageSeen | None) -> UsageSeen:
         """Return the larger of both, number by number."""
@@ -129,6 +131,14 @@ class EventView:
     deltas: tuple[Delta, ...] = ()
     closes: tuple[tuple[str | int, ...], ...] = ()
     drop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAnswer:
+    """An answer that no provider gave, as its bytes would have come."""
+
+    content_type: str
+    body: bytes = field(repr=False)
 
 
 class StreamReader(Protocol):
@@ -227,6 +237,18 @@ class Adapter(Protocol):
 
     def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:
         """Return a reader for one stream."""
+        ...
+
+    def local_answer(self, head: str, body: JSON, text: str, *, name: str, now_s: int) -> LocalAnswer | None:
+        """Return how the provider would answer with one text that cost nothing; None where a text alone is no answer.
+
+        Args:
+            head: Method and path of the request, with its query: `POST /v1/messages?beta=true`.
+            body: Of the request.
+            text: Of the answer.
+            name: Unique name for it.
+            now_s: Unix time in seconds.
+        """
         ...
 
     def refusal_body(self, error: Refused) -> bytes:

@@ -19,15 +19,18 @@ from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
 from safellm._core.neutral.addresses import Judge
 from safellm._core.neutral.links import LinkFilter, may_need
+from safellm._core.neutral.lists import may_hold_json
 from safellm._core.placeholder import PREFIX, Mapping, has_prefix
 from safellm._core.plugged import SETTINGS
 from safellm._core.policy import Policy
 from safellm._core.redaction.back import may_hold
 from safellm._core.restore import Restorer, text_position
+from safellm._core.valueecho import ValueEcho
 
 # Escapes of a JSON text that say something else than a line end, a tab or themselves. An escaped backslash may look like one,
 # which only costs the walk.
 _RARE_ESCAPE = re.compile(rb"\\[^n\"t/\\]")
+_APART = re.compile(rb"\](?: |\\t)+\(")  # a link for some renderers
 _PREFIX = PREFIX.encode()
 _FIRST = _PREFIX[:1]
 
@@ -46,9 +49,11 @@ def may_change(data: bytes) -> bool:
     # Single bytes are searched many times faster than anything else, and nearly always that is enough.
     if not data.isascii() or b"\x7f" in data or (_FIRST in data and _PREFIX in data):
         return True
-    if b"<" in data or (b"(" in data and b"](" in data) or b"]:" in data:
+    if b"<" in data or (b"(" in data and (b"](" in data or _APART.search(data))) or b"]:" in data:
         return True
     if b"!" in data and (b"![" in data or b"!\\\\" in data):
+        return True
+    if b"=" in data and may_hold_json(data):
         return True
     return b"\\" in data and _RARE_ESCAPE.search(data) is not None
 
@@ -65,11 +70,21 @@ class Counts:
     defanged: int = 0
     secrets: int = 0
     canaries: int = 0
+    values: int = 0
+    came_back: dict[str, int] = field(default_factory=dict, repr=False)  # values, and how many times each
 
     @property
     def changed(self) -> bool:
         """Whether any text differs from what the provider sent."""
-        return bool(self.removed or self.escaped or self.restored or self.defanged or self.secrets or self.canaries)
+        return bool(
+            self.removed
+            or self.escaped
+            or self.restored
+            or self.defanged
+            or self.secrets
+            or self.canaries
+            or self.values
+        )
 
     def as_record(self) -> dict[str, JSON]:
         """Return the counts that aren't zero."""
@@ -79,6 +94,7 @@ class Counts:
             "link_defanged": self.defanged,
             "secret_removed": self.secrets,
             "canary_removed": self.canaries,
+            "value_removed": self.values,
             "restored": self.restored,
             "placeholder_kept": self.kept,
             "placeholder_unknown": self.unknown,
@@ -126,6 +142,8 @@ class Channel:
             text = one.feed(text) + one.finish()
             if isinstance(one, CanaryEcho):
                 self.counts.canaries += one.removed
+            elif isinstance(one, ValueEcho):
+                self.counts.values += one.removed
             else:
                 self.counts.secrets += one.removed
         if self.restorer is not None:
@@ -173,7 +191,11 @@ class AnswerRules:
     def channel(self, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True) -> Channel:
         """Return fresh filters for one running text; `shown` says that a program may render it."""
         links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
-        echo = () if self.echo is None else self.echo.filters(kind, shown=shown)
+        echo = (
+            ()
+            if self.echo is None
+            else self.echo.filters(kind, shown=shown, is_json=self.structured and kind is Kind.TEXT)
+        )
         hearing = self._hearing(kind, shown=shown)
         return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo, hearing)
 
@@ -262,13 +284,20 @@ class AnswerRules:
     def _restorer(self, kind: Kind, tool: str | None, parameter: str | None) -> Restorer | None:
         if self.mapping is None or not self.policy.redaction.restore or kind not in _WRITTEN:
             return None
+        came_back = self.counts.came_back
         if kind in (Kind.TEXT, Kind.NAME):
             write = jsontext.quote if self.structured and kind is Kind.TEXT else str
-            return Restorer(mapping=self.mapping, allowed=text_position, write=write, tolerant=write is str)
+            return Restorer(
+                mapping=self.mapping, allowed=text_position, write=write, tolerant=write is str, came_back=came_back
+            )
         declared = self.policy.redaction.restore_tool_arguments
         if kind is Kind.TOOL_INPUT:
             may = is_declared(tool, parameter, declared)
-            return Restorer(mapping=self.mapping, allowed=lambda before, after: may and text_position(before, after))
+            return Restorer(
+                mapping=self.mapping,
+                allowed=lambda before, after: may and text_position(before, after),
+                came_back=came_back,
+            )
         tracker = ParameterTracker()
 
         def allowed(_: str, after: str) -> bool:
@@ -278,4 +307,6 @@ class AnswerRules:
                 return False
             return text_position(tracker.before, after)
 
-        return Restorer(mapping=self.mapping, allowed=allowed, write=jsontext.quote, passed=tracker.pass_by)
+        return Restorer(
+            mapping=self.mapping, allowed=allowed, write=jsontext.quote, passed=tracker.pass_by, came_back=came_back
+        )

@@ -26,6 +26,10 @@ def billed(call: Call, seen: Seen, status: int, cut_tokens: int | None = None) -
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     provider, prices = call.labels["provider"], call.tools.prices
+    if usage.audio_tokens:
+        # Which of all tokens were cheaper, cached or text, isn't told apart: the dearest rate counts for each.
+        cost = prices.bound(provider, call.model, usage.input_tokens, usage.output_tokens)
+        return Amounts(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, micro_usd=cost, requests=1)
     cost = prices.price(provider, seen.model or call.model, usage, call.service_tier)
     if cost is None and seen.model not in (None, call.model):
         cost = prices.price(provider, call.model, usage, call.service_tier)

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Protocol
 
 from safellm._core import jsontext, multipart
+from safellm._core.documents import HEAD, is_document
 from safellm._core.effects import JSON
 from safellm._core.fields import PLAIN, Document, Field, Kind, Table, Trust, open_arguments, read
 from safellm._core.textfiles import FileBody, read_file
@@ -19,6 +20,9 @@ _DATA = Kind.DATA
 _UNSAID = ("", "application/octet-stream")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks (RFC 2781)
 _FORM = "application/x-www-form-urlencoded"
+_DATA_URL = 256  # characters of the head of a data URL
+_HEAD64 = HEAD // 3 * 4  # characters of base64 that tell what a file is
+_ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
 _MEDIA_KEYS = ("mimeType", "mime_type", "media_type")  # beside inline data
 _TEXT_MEDIA = frozenset(
     {"application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/x-javascript",
@@ -37,6 +41,10 @@ class Body(Protocol):
     @property
     def binary_bytes(self) -> int:
         """How many bytes can't be searched."""
+        ...
+
+    def documents(self) -> Iterator[bytes]:
+        """Yield the PDF and office files in it."""
         ...
 
     def fields(self) -> Iterator[Field]:
@@ -59,6 +67,10 @@ class OpaqueBody:
     def binary_bytes(self) -> int:
         """How many bytes can't be searched."""
         return len(self.data)
+
+    def documents(self) -> Iterator[bytes]:
+        """Yield the bytes if they are such a file."""
+        return iter((self.data,) if is_document(self.data[:HEAD]) else ())
 
     def fields(self) -> Iterator[Field]:
         """Yield nothing."""
@@ -102,6 +114,17 @@ class JsonBody:
         opened = {id(one.holder) for one in self.inline}
         return self.tokens + sum([len(one.text) * 3 // 4 for one in self.data if id(one) not in opened])
 
+    def documents(self) -> Iterator[bytes]:
+        """Yield such files that stand in it as base64."""
+        opened = {id(one.holder) for one in self.inline}
+        for one in self.data:
+            if (
+                id(one) not in opened
+                and is_document(_base64_head(one.text))
+                and (data := _decoded(one.text)) is not None
+            ):
+                yield data
+
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
         if not self.inline and not self.document.nested:
@@ -122,6 +145,10 @@ class TextBody:
     lines: list[Document | str]
     value: JSON = None
     binary_bytes: int = 0
+
+    def documents(self) -> Iterator[bytes]:
+        """Yield nothing."""
+        return iter(())
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
@@ -157,6 +184,11 @@ class MultipartBody:
         known = {id(part) for part, _ in self.texts}
         images = sum(text.binary_bytes for _, text in self.texts)
         return images + sum(len(part.content) for part in self.parts if id(part) not in known)
+
+    def documents(self) -> Iterator[bytes]:
+        """Yield the parts that are such files."""
+        known = {id(part) for part, _ in self.texts}
+        return (part.content for part in self.parts if id(part) not in known and is_document(part.content[:HEAD]))
 
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
@@ -247,6 +279,20 @@ def is_text_media(media: str) -> bool:
     """Return whether a media type is one of texts."""
     kind = media.partition(";")[0].strip().lower()
     return kind.startswith("text/") or kind in _TEXT_MEDIA
+
+
+def _base64_head(text: str) -> bytes:
+    start = text.find(",", 0, _DATA_URL) + 1
+    return _decoded(text[start : start + _HEAD64]) or b""
+
+
+def _decoded(text: str) -> bytes | None:
+    """Return the bytes of base64 in either alphabet, with a data URL's head or without; None when it is none."""
+    encoded = text[text.find(",", 0, _DATA_URL) + 1 :].translate(_ONE_ALPHABET)
+    try:
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        return None
 
 
 def _inline_text(one: Field, table: Table, max_depth: int) -> InlineText | None:

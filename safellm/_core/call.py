@@ -9,7 +9,7 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from safellm._core.adapter import Adapter, Ceiling, Route, UsageSeen
+from safellm._core.adapter import Adapter, Ceiling, LocalAnswer, Route, UsageSeen
 from safellm._core.bodies import Body
 from safellm._core.caveats import Attempt
 from safellm._core.detection.finding import Scanner
@@ -21,11 +21,14 @@ from safellm._core.policy import Policy
 from safellm._core.standing import Standing
 
 if TYPE_CHECKING:
+    from safellm._core.detection.growing import GrowingIndex
     from safellm._core.detection.registered import RegisteredSecrets
     from safellm._core.echo import Echo
-    from safellm._core.plugged import Plugged
+    from safellm._core.plugged import Plugged, RequestView
     from safellm._core.redaction.spots import Finder
     from safellm._core.tools.gate import Gate, Toolbox
+    from safellm._core.tools.shapes import Declared
+    from safellm._core.valueecho import Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class RequestHead:
             something there names what it depends on besides the head.
         kept_bytes: Input of this call that the provider has already, because it keeps the conversation with the connection.
         grows: What the conversation hides later may come back in this call's answer.
+        declared: Tools that were declared before on the connection that this call is part of; its own count instead.
         timeout_s: How long the program waits for an answer, in seconds; None for ever, or where that isn't known.
     """
 
@@ -50,6 +54,7 @@ class RequestHead:
     kept_bytes: int = 0
     grows: bool = False
     timeout_s: float | None = None
+    declared: Declared | None = field(default=None, repr=False, compare=False)
     _first: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -130,6 +135,10 @@ class Tools:
     sdk: str  # name and version, for records
     counter: Counter | None = None  # None: bounds decide alone
     secrets: Callable[[], RegisteredSecrets | None] | None = None  # those that no answer may hold
+    values: Callable[[], Sequence[Values]] | None = (
+        None  # registered and marked ones: only of the conversation that holds them
+    )
+    others: GrowingIndex | None = None  # what conversations of this process hid
     own: Finder | None = None  # rules of the policy and detectors of plug-ins; None: there are none
     guards: tuple[Plugged, ...] = ()  # of plug-ins, in the order of the policy
     waits: bool = False  # a plug-in may take its time, so programs with an event loop run the guards in a thread
@@ -148,10 +157,15 @@ class Call:
     mapping: Mapping
     size: int
     policy: Policy  # of the tools
+    call_id: str = ""  # of this attempt
     changed: bool = False
     grown: int = 0  # bytes by which changes made the body longer
     hide_usage: bool = False
     findings: Counts[str] = field(default_factory=Counts)
+    hidden_at: list[tuple[str, str, Field]] = field(
+        default_factory=list, repr=False
+    )  # values, their types, their texts
+    marked: list[tuple[Field, str, str]] = field(default_factory=list, repr=False)  # texts, sources and marked parts
     hidden_removed: int = 0
     retention_changes: list[str] = field(default_factory=list)  # keys of the body that were set, replaced or taken out
     upload_counts: Counts[str] = field(default_factory=Counts)  # lines of files
@@ -171,6 +185,12 @@ class Call:
     toolbox: Toolbox | None = None  # None: nobody asks about tools
     gate: Gate | None = None  # judges the tool calls of the answer
     echo: Echo | None = None  # searches the answer for what it may not give away
+    local: LocalAnswer | None = None  # a guard answers in the provider's place
+    answered_by: str = ""  # which one
+    may_answer: Callable[[str], LocalAnswer | None] | None = (
+        None  # makes it of a text; None: this connection can't take one
+    )
+    viewed: RequestView | None = None  # the request as it is sent, for guards that are told of its answer
     untrusted_text: bool = False  # the request holds text that is marked as somebody else's
 
     @property

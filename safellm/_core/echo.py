@@ -24,6 +24,7 @@ from safellm._core.detection.finding import Scanner
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.fields import Kind
 from safellm._core.heldback import HeldBack, Running, Span, is_beginning, merged
+from safellm._core.valueecho import ValueEcho, Values
 
 SECRET_NOTE = "(SECRET removed)"  # noqa: S105 - what is written in its place
 _KINDS = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT, Kind.URL})
@@ -173,6 +174,8 @@ class Echo:
         canary: Of this conversation.
         was_sent: Whether a value stands in the request itself.
         told: What the answer told of the system text.
+        values: Of others: registered ones, and those that other conversations hid.
+        holds: Whether the conversation holds one of those.
     """
 
     index: SecretIndex | None
@@ -180,15 +183,23 @@ class Echo:
     canary: Canary | None
     was_sent: Callable[[str], bool]
     told: set[str] = field(default_factory=set)
+    values: tuple[Values, ...] = ()
+    holds: Callable[[str], bool] = lambda _: False
 
     def may_hold(self, text: str | bytes) -> bool:
         """Return whether there is anything to look for in a text, or in the bytes of a JSON text."""
-        if self.scanner is not None or self.canary is not None:
+        if self.scanner is not None or self.canary is not None or self.values:
             return True
         return self.index is not None and self.index.secrets.may_hold(text)
 
-    def filters(self, kind: Kind, *, shown: bool) -> list[Filter]:
-        """Return the filters of one text; `shown`: the model wrote it, the provider doesn't just repeat it."""
+    def filters(self, kind: Kind, *, shown: bool, is_json: bool = False) -> list[Filter]:
+        """Return the filters of one text.
+
+        Args:
+            kind: Of the text.
+            shown: The model wrote it, the provider doesn't just repeat it.
+            is_json: The text must stay JSON.
+        """
         if kind not in _KINDS:
             return []
         out: list[Filter] = []
@@ -196,6 +207,9 @@ class Echo:
             out.append(SecretEcho(index=self.index, was_sent=self.was_sent))
         if self.scanner is not None and kind is not Kind.URL:
             out.append(WordEcho(scanner=self.scanner, was_sent=self.was_sent))
+        if shown:
+            is_json = is_json or kind is Kind.ARGUMENTS
+            out += [ValueEcho(values=one, was_sent=self.holds, is_json=is_json) for one in self.values]
         if self.canary is not None and shown:
             out.append(CanaryEcho(canary=self.canary, told=self.told))
         return out

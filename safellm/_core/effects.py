@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from safellm.errors import Refused
+
+if TYPE_CHECKING:
+    from safellm._core.account import Account
+    from safellm._core.adapter import LocalAnswer
 
 JSON: TypeAlias = "str | int | bool | list[JSON] | dict[str, JSON] | None"
 
@@ -176,11 +180,13 @@ class Record:
 
     Attributes:
         content: Kept beside the trail first, if there is a place for it; the record gets its digest.
+        account: Of a call that is over with this event.
     """
 
     event: str
     fields: Mapping[str, JSON]
     content: Content | None = None
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +198,13 @@ class Forward:
         body: None when the request's own bytes go out untouched.
         own_headers: The headers are the request's own, but for `accept-encoding: identity` and the length of another body; a shell
             may take the shorter way.
+        local: Send nothing: this is the answer. Only for shells that said they can.
     """
 
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
     own_headers: bool = False
+    local: LocalAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,7 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.grant.id": ("The grant that the call was made with.", _NAME),
     "safellm.grant.caveats": ("Kinds of its limits.", _TEXTS),
     "safellm.guard": ("The guard that refused.", _NAME),
+    "safellm.answered_by": ("The guard that answered in the provider's place; nothing was sent.", _NAME),
     "safellm.would_refuse": (
         "Reasons for which guard mode would have refused (mode observe).",
         {"type": "array", "items": _REASON},
@@ -177,7 +178,7 @@ EVENTS: Final[tuple[Event, ...]] = (
             "safellm.untrusted.sources",
             "safellm.injection.score", "safellm.injection.signals", "safellm.would_refuse",
             "safellm.content.binary_bytes", "safellm.content.sealed_in", "http.request.resend_count", "user.id",
-            "safellm.labels",
+            "safellm.labels", "safellm.answered_by",
         ),
     ),
     Event(
@@ -191,7 +192,7 @@ EVENTS: Final[tuple[Event, ...]] = (
             "gen_ai.usage.reasoning.output_tokens", "safellm.output.actions", "safellm.output.system_told",
             "safellm.budget.charged",
             "gen_ai.tool.name", "safellm.tools.passed", "safellm.tools.approved", "safellm.would_refuse",
-            "safellm.content.sealed_out", "user.id", "safellm.labels",
+            "safellm.content.sealed_out", "user.id", "safellm.labels", "safellm.answered_by",
         ),
     ),
     Event(

@@ -34,9 +34,11 @@ class Framing(Protocol):
 
     Attributes:
         as_they_are: Events are written one after the other, with nothing between them.
+        takes_rest: What stands at the end without an event's end counts as one, if it is whole.
     """
 
     as_they_are: ClassVar[bool]
+    takes_rest: ClassVar[bool]
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that are complete by now."""
@@ -143,10 +145,8 @@ class EventStream:
                 if self.meter is not None and self.meter.add(frame.delta.channel, text):
                     self._over = True
                 treated = running.filters.feed(text)
-                if treated != text:
-                    return self._event(raw, fed=treated)
                 running.event, running.raw, running.delta = None, raw, frame.delta
-                return [raw]
+                return [raw if treated == text else frame.with_text(raw, treated)]
         return None
 
     def _passed(self, events: list[bytes]) -> bytes:
@@ -178,14 +178,18 @@ class EventStream:
             raise self._failed
         rest = self.framing.rest()
         # An event that was cut off is dropped: no parser would dispatch it (WHATWG HTML 9.2.6), and it can't be guarded.
-        tail = self._event(rest + b"\n\n") if self.framing.data_of(rest) == _DONE else []
-        events = [*self._close(()), *tail]
+        if self.framing.takes_rest:
+            events = [out for one in rest.split(b"\n\n") if one for out in self._event(one + b"\n\n")]
+            events += self._close(())
+        else:
+            tail = self._event(rest + b"\n\n") if self.framing.data_of(rest) == _DONE else []
+            events = [*self._close(()), *tail]
         if self.hold is not None:
             events = [*self.hold.pass_on(events), *self.hold.finish()]
         return self.framing.write(events, last=True)
 
-    def _event(self, raw: bytes, fed: str | None = None) -> list[bytes]:
-        """Treat one event; `fed` is what the filters said of its only text, when they were asked already."""
+    def _event(self, raw: bytes) -> list[bytes]:
+        """Treat one event."""
         data = self.framing.data_of(raw)
         if data is None or not data.strip():
             return [raw]
@@ -198,7 +202,7 @@ class EventStream:
         view = self.reader.view(event)
         self.ended |= () in view.closes
         before = [out for prefix in view.closes for out in self._close(prefix, besides=view)]
-        changed = self._pieces(event, raw, view, fed)
+        changed = self._pieces(event, raw, view)
         if self.rules.may_change(data):
             skipped = {(id(delta.container), delta.key) for delta in view.deltas}
             tool = self.reader.tool_of(event)
@@ -208,7 +212,7 @@ class EventStream:
             return before
         if len(view.deltas) != 1 or view.closes or before_it != (self.seen.usage, len(self.seen.finish_reasons)):
             self._frames.clear()  # what such an event says may change how the others are to be read
-        elif not changed and fed is None and view.deltas[0].container[view.deltas[0].key]:
+        elif not changed and view.deltas[0].container[view.deltas[0].key]:
             self._lesson = (raw, event, view.deltas[0])
         before.append(self.framing.with_data(raw, jsontext.dumps(event)) if changed else raw)
         return before
@@ -225,13 +229,13 @@ class EventStream:
     def _parse(self, raw: bytes) -> JSON:
         return jsontext.loads(self.framing.data_of(raw) or b"", max_depth=self.max_depth)
 
-    def _pieces(self, event: JSON, raw: bytes, view: EventView, fed: str | None) -> bool:
+    def _pieces(self, event: JSON, raw: bytes, view: EventView) -> bool:
         changed = False
         for delta in view.deltas:
             text = delta.container[delta.key]
             running = self._open.get(delta.channel)
             closing = any(delta.channel[: len(prefix)] == prefix for prefix in view.closes)
-            if fed is None and self.meter is not None and not closing:
+            if self.meter is not None and not closing:
                 self._over |= self.meter.add(delta.channel, text)
             if running is None:
                 running = self._open[delta.channel] = _Open(
@@ -239,7 +243,7 @@ class EventStream:
                 )
             else:
                 running.event, running.raw, running.delta = event, raw, delta
-            out = running.filters.feed(text) if fed is None else fed
+            out = running.filters.feed(text)
             if closing:
                 out += running.filters.finish()
                 del self._open[delta.channel]

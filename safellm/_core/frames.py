@@ -84,6 +84,17 @@ class Frame:
         # As in `_plain`; here for the sake of the calls, of which a stream makes one for each piece of text.
         return text if text.isprintable() and '"' not in text and "\\" not in text else None
 
+    def with_text(self, raw: bytes, text: str) -> bytes:
+        """Return an event of this form, for which `text_of` gave a text, with another text."""
+        written = jsontext.dumps(text)[1:-1]
+        position = 0
+        for before, behind, what in self._parts:
+            start = position + len(before)
+            position = raw.index(behind, start)
+            if what is _What.TEXT:
+                break
+        return b"".join((raw[:start], written, raw[position:]))
+
     def _text_between(self, raw: bytes) -> str | None:
         text = b""
         position = 0

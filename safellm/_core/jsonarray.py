@@ -30,6 +30,7 @@ class ArrayFraming:
     """
 
     as_they_are: ClassVar[bool] = False
+    takes_rest: ClassVar[bool] = False
 
     limit_bytes: int
     _buffer: bytearray = field(default_factory=bytearray, repr=False)

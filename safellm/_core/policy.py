@@ -35,7 +35,8 @@ from safellm._core.tools.rules import ToolCalls, ToolRule
 
 KiB = 1024
 MiB = 1024 * KiB
-PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+_PLUGIN = r"[a-z][a-z0-9_-]{0,63}"
+PluginName = Annotated[str, StringConstraints(pattern=rf"^{_PLUGIN}$")]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -65,6 +66,12 @@ class Action(StrEnum):
 STRICTNESS = (Action.ALLOW, Action.SURROGATE, Action.MASK, Action.REMOVE, Action.BLOCK)
 
 
+def plugin_in(setting: str) -> str | None:
+    """Return the plug-in that a setting such as `plugin:NAME` names, or None."""
+    name = setting.removeprefix("plugin:")
+    return name if name != setting and re.fullmatch(_PLUGIN, name) else None
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -75,6 +82,11 @@ class Redaction(_Part):
     enabled: bool = Field(True, description="Search requests for secrets and personal data.")
     default: Action = Field(Action.MASK, description="What happens to a finding whose type is not listed in `types`.")
     types: dict[str, Action] = Field(default_factory=dict, description="Action per type, for example EMAIL = 'allow'.")
+    countries: tuple[Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{2}$")], ...] = Field(
+        (),
+        description="Whose national numbers are found by their form alone (ISO 3166: US, DE). Those of other countries are found "
+        "where a text says what they are. Default: every country's.",
+    )
     paths: dict[str, str] = Field(
         default_factory=dict,
         description="Places in a request whose whole value is hidden, and as what: "
@@ -144,6 +156,12 @@ class Output(_Part):
         description="Secrets that an answer holds and this conversation doesn't are taken out. registered: those of "
         "safellm.register_secret; all: also what looks like one, which a model may have made up; strict mode always does.",
     )
+    personal: Literal["registered", "others", "pass"] = Field(
+        "registered",
+        description="Values that an answer holds and this conversation doesn't are taken out. registered: those of "
+        "safellm.register_values and safellm.sensitive; others: also personal data that other conversations of this process hid, "
+        "unless three of them have it; strict mode always does.",
+    )
     canary: Literal["off", "mask", "refuse"] = Field(
         "off",
         description="Put a secret mark into the system text of each conversation; where an answer holds it, take it out and "
@@ -162,6 +180,12 @@ class Content(_Part):
     """Bytes that are not text."""
 
     binary: Literal["pass", "deny"] = Field("pass", description="Images, audio and files that can't be searched.")
+    documents: Literal["pass", "secrets", "refuse"] = Field(
+        "secrets",
+        description="PDF (with the extra `files`) and office files, in which nothing can be hidden. secrets: searched; one with a "
+        "secret or a type to be blocked is refused, other findings are counted. refuse: one with anything that would be hidden, or "
+        "that can't be searched, is refused; strict mode always does. pass: not opened.",
+    )
 
 
 class Budget(_Part):
@@ -277,7 +301,7 @@ class Budgets(_Part):
     stream_usage: bool = Field(True, description="Ask for usage in streamed chats; hidden from programs that did not.")
     ledger: SecretStr | None = Field(
         None,
-        description="Address of a ledger for many machines: redis://, rediss:// or postgresql://. Default: a file.",
+        description="Address of a ledger for many machines: redis://, rediss://, postgresql://, or plugin:NAME. Default: a file.",
     )
     allow_volatile: bool = Field(False, description="Use a server that may forget: Redis without append-only file.")
     webhook: str | None = Field(
@@ -364,6 +388,11 @@ class Audit(_Part):
     webhook: str | None = Field(
         None,
         description="Send events as JSON to this URL, in the background. Its origin must be in egress.origins, or loopback.",
+    )
+    sinks: tuple[PluginName, ...] = Field(
+        (),
+        description="Sinks of installed packages that get every event, by name: see own-guards.md. Where mode is required, a call "
+        "that one doesn't take is refused.",
     )
     content: Literal["off", "redacted", "full"] = Field(
         "off",
@@ -486,6 +515,13 @@ class Egress(_Part):
     )
 
 
+def _checked_store(text: str) -> str:
+    if text not in ("auto", "keyring", "file") and plugin_in(text) is None:
+        msg = "write auto, keyring, file or plugin:NAME"
+        raise ValueError(msg)
+    return text
+
+
 class Keys(_Part):
     """Where keys come from."""
 
@@ -494,9 +530,10 @@ class Keys(_Part):
     vault: bool = Field(
         True, description="Ask the vault: the key store of the operating system, or the encrypted file."
     )
-    store: Literal["auto", "keyring", "file"] = Field(
+    store: Annotated[Literal["auto", "keyring", "file"] | str, AfterValidator(_checked_store)] = Field(  # noqa: PYI051 - shown as such
         "auto",
-        description="Which vault; auto: the key store, or the encrypted file where there is none and one was made.",
+        description="Which vault: keyring, file, or plugin:NAME; auto: the key store, or the encrypted file where there is none "
+        "and one was made.",
     )
     files: bool = Field(True, description="Use secret files of containers and of systemd.")
     clear_environment: bool = Field(
@@ -545,6 +582,9 @@ class Policy(_Part):
         (),
         description="Guards and detectors of installed packages that are used, by name, in this order: see own-guards.md.",
     )
+    providers: tuple[PluginName, ...] = Field(
+        (), description="Servers that installed packages describe and OpenAI(profile=…) may name: see own-guards.md."
+    )
     plugin_settings: dict[PluginName, dict[str, Any]] = Field(
         default_factory=dict, description="What a plug-in is made with: [plugin_settings.topics], allow = ['billing']."
     )
@@ -579,7 +619,7 @@ class Policy(_Part):
             parse_path(path)
         return value
 
-    @field_validator("plugins")
+    @field_validator("plugins", "providers")
     @classmethod
     def _plugins_stand_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
@@ -600,6 +640,18 @@ class Policy(_Part):
             msg = "two alerts have the same name"
             raise ValueError(msg)
         return value
+
+    @property
+    def plugged_ledger(self) -> str | None:
+        """Name of the plug-in that keeps the ledger."""
+        address = self.budget.ledger
+        return None if address is None else plugin_in(address.get_secret_value())
+
+    @property
+    def plugged_elsewhere(self) -> tuple[str, ...]:
+        """Names of all plug-ins besides guards and detectors."""
+        stores = (self.plugged_ledger, plugin_in(self.keys.store))
+        return (*self.audit.sinks, *self.providers, *(one for one in stores if one is not None))
 
     @cached_property
     def hiding(self) -> Redaction:

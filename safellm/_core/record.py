@@ -19,7 +19,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -66,8 +65,7 @@ class BadRecord(ValueError):
         super().__init__(why)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A record as it is written: the line with its LF, and its hash."""
 
     line: bytes
@@ -172,7 +170,7 @@ def seal(  # noqa: PLR0913 - the parts of a record, each named
     line = b'%s,"hash":"%s",%s\n' % (before, digest.encode("ascii"), after)
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"an audit record of {len(line)} bytes is over the limit of {MAX_LINE_BYTES}")
-    return Sealed(line=line, hash=digest)
+    return Sealed(line, digest)
 
 
 def unseal(line: bytes) -> Unsealed:
@@ -325,9 +323,10 @@ def _is_uid(text: str) -> bool:
 
 def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:
     """Return what `_around_hash` returns, in a fifth of its time; None where `fields` hold what it can't vouch for."""
-    for value in fields.values():
-        if type(value) not in _PLAIN and not _is_flat(value):
-            return None
+    if not _PLAIN.issuperset(map(type, fields.values())):
+        for value in fields.values():
+            if type(value) not in _PLAIN and not _is_flat(value):
+                return None
     try:
         record["hash"] = GENESIS
         text = orjson.dumps(record, option=_JCS)

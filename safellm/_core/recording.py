@@ -41,6 +41,8 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
     fields["safellm.request.bytes"] = call.size
     fields["safellm.content.hmac_in"] = digest
     fields["safellm.budget.reserved"] = _amounts(call.amounts)
+    if call.answered_by:
+        fields["safellm.answered_by"] = call.answered_by
     if ref := _key_ref(head, bounds):
         fields["safellm.key.ref"] = ref
     if model := call.model:
@@ -127,6 +129,8 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
     for name, value in optional:
         if value:
             fields[name] = value
+    if call.answered_by:
+        fields["safellm.answered_by"] = call.answered_by
     usage = seen.usage
     if usage is not None:
         counted: tuple[tuple[str, int | None], ...] = (
@@ -192,14 +196,19 @@ def credential(standing: Standing | None) -> dict[str, JSON]:
 
 
 def _common(tools: Tools, head: RequestHead, operation: str) -> dict[str, JSON]:
-    origin = head.origin
-    return {
-        "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": tools.adapter.provider_of(origin),
-        "server.address": origin.host,
-        "server.port": origin.port,
-        "safellm.sdk": tools.sdk,
-    }
+    """Return what all records of a call begin with; the same for all calls to one endpoint."""
+    known: tuple[Tools, str, dict[str, JSON]] | None = head.known.get("record")
+    if known is None or known[0] is not tools or known[1] != operation:
+        origin = head.origin
+        fields: dict[str, JSON] = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": tools.adapter.provider_of(origin),
+            "server.address": origin.host,
+            "server.port": origin.port,
+            "safellm.sdk": tools.sdk,
+        }
+        known = head.known["record"] = (tools, operation, fields)
+    return known[2].copy()
 
 
 def _key_ref(head: RequestHead, bounds: Bounds) -> str | None:

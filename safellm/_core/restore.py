@@ -62,6 +62,7 @@ class Restorer:
         write: How a value is written into this channel (as it is, or as inside a JSON string).
         passed: Told every piece of text, in order, before the decision about what follows it.
         tolerant: Also restore placeholders that the model mangled; not inside JSON.
+        came_back: Where the values that came back are counted; None: nobody asks which.
     """
 
     mapping: Mapping
@@ -69,6 +70,7 @@ class Restorer:
     write: Callable[[str], str] = str
     passed: Callable[[str], None] | None = None
     tolerant: bool = False
+    came_back: dict[str, int] | None = field(default=None, repr=False)
     restored: int = 0
     kept: int = 0
     unknown: int = 0
@@ -116,6 +118,8 @@ class Restorer:
             self.kept += 1
             return placeholder
         self.restored += 1
+        if self.came_back is not None:
+            self.came_back[value] = self.came_back.get(value, 0) + 1
         return self.write(value)
 
 

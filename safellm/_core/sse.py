@@ -6,6 +6,7 @@ Line ends are LF, CR LF or CR, and an event may be cut anywhere, inside a line e
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -74,6 +75,7 @@ class SSEFraming(Splitter):
     """Server-sent events as a framing of streams: what `EventStream` needs to cut and to write them."""
 
     as_they_are: ClassVar[bool] = True
+    takes_rest: ClassVar[bool] = False
 
     def rest(self) -> bytes:
         """Return the event that ended without its blank line, or nothing."""
@@ -102,21 +104,43 @@ class SSEFraming(Splitter):
 
 @dataclass(slots=True)
 class FieldsFraming(SSEFraming):
-    """The same for SDKs that read a line that is no field as JSON: it is taken out, as the standard says."""
+    """The same for SDKs that read a line that is no field as JSON: such an object becomes an event, anything else is taken out.
+
+    That is how Google tells of an error in the middle of a stream.
+    """
+
+    takes_rest: ClassVar[bool] = True
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that are complete by now, without lines that are no fields.
+        """Return the events that are complete by now, with fields alone.
 
         Raises:
             TooLong: the event under way is larger than the limit.
         """
-        return [_fields_of(event) for event in Splitter.feed(self, data)]
+        return [one for event in Splitter.feed(self, data) for one in _with_fields(event)]
+
+    def rest(self) -> bytes:
+        """Return what came last without a blank line as events, those that are whole: these SDKs take it as it is."""
+        ends = (one.rstrip(_BLANK) + b"\n\n" for one in _with_fields(self.finish()))
+        return b"".join(one for one in ends if _is_object(data_of(one) or b"") or data_of(one) == b"[DONE]")
 
 
-def _fields_of(event: bytes) -> bytes:
+def _with_fields(event: bytes) -> list[bytes]:
     lines = _LINE_END.split(event)
-    kept = [line for line in lines if not line or line.startswith(_FIELDS) or line == b"data"]
-    return event if len(kept) == len(lines) else b"\n".join(kept)
+    others = [line.strip() for line in lines if line and not line.startswith(_FIELDS) and line != b"data"]
+    if not others:
+        return [event]
+    kept = [line for line in lines if line and (line.startswith(_FIELDS) or line == b"data")]
+    whole = b"".join(others)  # no string of JSON goes over a line's end
+    said = [whole] if _is_object(whole) else [line for line in others if _is_object(line)]
+    return [b"\n".join([*part, b"", b""]) for part in (kept, *([b"data: " + one] for one in said)) if part]
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def data_of(event: bytes) -> bytes | None:

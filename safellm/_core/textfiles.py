@@ -58,6 +58,10 @@ class FileBody:
     value: JSON = None
     binary_bytes: int = 0
 
+    def documents(self) -> Iterator[bytes]:
+        """Yield nothing."""
+        return iter(())
+
     def fields(self) -> Iterator[Field]:
         """Yield every text."""
         for slot in self.slots:

@@ -12,8 +12,9 @@ MOST_WORDS: Final = 1000  # of one rule; an index of registered values holds a m
 # Types that detectors give. What happens to them stands in `redaction.types`: a rule may find more of them, not let them pass.
 DETECTED: Final = frozenset(
     {
-        "CREDIT_CARD", "CRYPTO", "DATE_OF_BIRTH", "EMAIL", "IBAN", "IP_ADDRESS", "MAC_ADDRESS", "NATIONAL_ID", "PHONE",
-        "REGISTERED", "SECRET", "URL", "USERNAME", "US_SSN",
+        "ADDRESS", "BANK_ACCOUNT", "CREDIT_CARD", "CRYPTO", "DATE_OF_BIRTH", "DRIVER_LICENSE", "EMAIL", "IBAN", "IP_ADDRESS",
+        "MAC_ADDRESS", "MEDICAL_ID", "NATIONAL_ID", "PASSPORT", "PHONE", "REGISTERED", "SECRET", "TAX_ID", "URL", "USERNAME",
+        "US_SSN", "VIN",
     }
 )  # fmt: skip
 _TAKEN: Final = frozenset({"PLACEHOLDER", "ENCODED"})  # mean something else

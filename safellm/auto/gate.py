@@ -272,6 +272,18 @@ def load_adapter(target: Target) -> Any:
     )
 
 
+def sockets_of(target: Target, path: str) -> Any:
+    """Return what makes the protocol of a websocket at a target's path, or None where there is no guard for it."""
+    place = target.dialect.sockets
+    if not place:
+        return None
+    try:
+        find = _load(place)
+    except ImportError:
+        return None  # its SDK isn't installed: nothing of it can be guarded
+    return find(path)
+
+
 def _warn(text: str, *arguments: object) -> None:
     import logging  # noqa: PLC0415 - said rarely
 

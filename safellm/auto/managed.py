@@ -8,6 +8,7 @@ enough, and neither the program nor its children ever hold the key (THREATS K.4)
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from safellm._core.grant import is_grant
@@ -35,6 +36,15 @@ def lend() -> None:
     from safellm.stores.vault.remembered import known_names  # noqa: PLC0415
 
     names = (known_names(state) or frozenset()) | (_sealed_names() if sealed.exists() else frozenset())
+    lend_named(names)
+
+
+def lend_named(names: Collection[str]) -> None:
+    """Put placeholders into the variables of these providers that are not set: their keys are there now.
+
+    Args:
+        names: Names of keys: in the vault, or held by whoever is asked for keys (see `stores.vault.asking`).
+    """
     for name, variable in _pairs():
         if name in names and not os.environ.get(variable):
             os.environ[variable] = _lent[variable] = PREFIX + name

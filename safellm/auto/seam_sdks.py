@@ -7,6 +7,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+from safellm import attribute
 from safellm.auto import gate
 from safellm.auto.hooks import Patches
 from safellm.auto.targets import dialect_named
@@ -41,6 +42,12 @@ def patch(module: ModuleType, patches: Patches) -> None:
         from safellm_anthropic.quiet import quieten_log  # noqa: PLC0415 - the adapter's: its debug log has whole bodies
 
         quieten_log()
+
+
+def patch_responses(module: ModuleType, patches: Patches) -> None:
+    """Give what the SDK returns the attribute `safellm`."""
+    for one in attribute.classes_of(module):
+        patches.set(one, attribute.NAME, attribute.made())
 
 
 def patch_google(module: ModuleType, patches: Patches) -> None:

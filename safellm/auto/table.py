@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Final
 
+from safellm.attribute import CLASSES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -24,6 +26,7 @@ class Dialect:
         agent: How the SDK's user agent begins; with it a request to any origin is known for the SDK's.
         paths: Of hosts that serve other things too: what the path begins with, by host pattern.
         remedy: What to do where there is no adapter.
+        sockets: "package.module:function" that returns the protocol of websockets at a path; empty: they are refused.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Dialect:
     keys: tuple[tuple[str, str], ...] = ()
     agent: str = ""
     paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    sockets: str = ""
     remedy: str = "Use a provider that safellm has an adapter for, or run the program without safellm."
 
     def has(self, host: str) -> bool:
@@ -63,6 +67,7 @@ DIALECTS: Final = (
         adapter="safellm_openai.adapter:ADAPTER",
         native="safellm_openai.errors:native_error",
         keys=(("openai", "OPENAI_API_KEY"), ("azure", "AZURE_OPENAI_API_KEY")),
+        sockets="safellm_openai.translations:dialect_at",
         agent=r"(?:Async)?(?:Azure|Bedrock)?OpenAI/",
         paths=(("*.cognitiveservices.azure.com", ("/openai/",)),),
     ),
@@ -91,6 +96,7 @@ DIALECTS: Final = (
         native="safellm_google_genai.errors:native_error",
         raises=True,
         keys=(("google", "GOOGLE_API_KEY"), ("google", "GEMINI_API_KEY")),
+        sockets="safellm_google_genai.sockets:dialect_at",
     ),
     Dialect(
         name="bedrock",
@@ -123,4 +129,5 @@ SEAMS: Final = {
     "dspy._vendor.lm15.transports._async": "safellm.auto.seam_dspy:patch_async",
     "ssl": "safellm.auto.seam_tls:patch",
     "subprocess": "safellm.auto.children:patch",
+    **dict.fromkeys(CLASSES, "safellm.auto.seam_sdks:patch_responses"),
 }

@@ -165,6 +165,13 @@ class Connection(asyncio.Protocol):
                 return
             if not target.startswith("/"):
                 raise _request("The request names no path")
+            if any(name == "upgrade" for name, _ in headers):
+                raise Refused(
+                    "Websocket connections don't go through the broker",
+                    guard="mediation",
+                    reason=Reason.MEDIATION_UNSUPPORTED,
+                    remedy="Use the HTTP endpoints.",
+                )
             self._counts["calls"] += 1
             way = await self._upstream.way(headers, target.partition("?")[0], self._uid)
             sent = self._upstream.request(method, target, headers, body, way)

@@ -248,7 +248,7 @@ def _origin(stored: ResolvedKey, wanted: str, name: str) -> Origin:
             f"The key {name!r} is bound to {bound} and can't be sent to {origin}",
             guard="egress",
             reason=Reason.KEY_UNBOUND,
-            remedy=f"Bind it where the broker runs: safellm keys set {name} --origin {origin}",
+            remedy=f"Bind it where the broker runs: safellm keys bind {name} {origin}",
         )
     return origin
 

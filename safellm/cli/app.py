@@ -34,6 +34,7 @@ from safellm.cli import (
 from safellm.cli import run as run_command
 from safellm.cli import scan as scan_command
 from safellm.cli.show import INTERRUPTED, is_plain, tell_error
+from safellm.cli.wording import use_plain_words
 from safellm.errors import SafeLLMError
 
 _START, _KEYS, _MONEY, _TRAIL = "Start here", "Keys", "Policy and money", "Audit trail"
@@ -62,6 +63,10 @@ _ORDER = (
 
 class _Guarded(TyperGroup):
     """Turns our errors into two sentences and an exit code; a traceback would show frames, and frames hold keys."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        use_plain_words(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order of their panels."""

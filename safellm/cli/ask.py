@@ -123,7 +123,7 @@ def words(told: Told) -> list[str]:
     parts = [told.model] if told.model else []
     if told.hidden:
         parts.append(f"hidden from the provider: {_counts(told.hidden)}")
-    changed = _counts(told.changed)
+    changed = _counts({kind.replace("_", " "): count for kind, count in told.changed.items()})
     if changed:
         parts.append(f"made harmless: {changed}")
     if told.input_tokens is not None and told.output_tokens is not None:

@@ -141,6 +141,10 @@ def checkpoint(
     from safellm.stores.journal.keepers import keep, kept_last
 
     world = look()
+    if not world.trail.is_dir():
+        raise ConfigurationError(
+            "There is no audit trail", remedy="It begins with the first guarded call.", where=str(world.trail)
+        )
     private = signing_key(world.state)
     made = make_checkpoint(world.trail, private, now_ns=time.time_ns())
     if made is None:

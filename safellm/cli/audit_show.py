@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from safellm._core import alerts
-from safellm.cli.show import cell, make_table
+from safellm.cli.show import cell, make_console, make_table
 from safellm.stores.journal.events import escaped
+
+# From which width of a terminal on there is room for which columns; what has no column of its own is told in the last one.
+_COLUMNS: Final = (
+    (100, ("seq", "time (UTC)", "event", "decision", "model", "what")),
+    (75, ("time (UTC)", "event", "decision", "what")),
+    (0, ("time (UTC)", "event", "what")),
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,19 +42,27 @@ def print_line(record: Mapping[str, JSON], *, json: bool) -> None:
 
 
 def records_table(records: list[dict[str, JSON]]) -> Table:
-    """Return records as one line each."""
-    table = make_table("seq", "time (UTC)", "event", "decision", "model", "what", numbers=("seq",))
+    """Return records as one line each; on a narrow terminal with fewer columns, so that words stay whole."""
+    room = make_console().width
+    titles = next(titles for width, titles in _COLUMNS if room >= width)
+    table = make_table(*titles, numbers=("seq",))
+    for column in table.columns:
+        column.no_wrap = column.header not in ("model", "what")
     for record in records:
-        decision = record.get("decision", "")
+        decision = str(record.get("decision", ""))
         style = "red" if decision == "deny" else "cyan" if decision == "modify" else ""
-        table.add_row(
-            cell(record.get("seq", "?")),
-            cell(str(record.get("time", ""))[:19].replace("T", " ")),
-            cell(record.get("event.name", "")),
-            cell(decision, style),
-            cell(record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or ""),
-            cell(what_of(record)),
-        )
+        model = str(record.get("gen_ai.response.model") or record.get("gen_ai.request.model") or "")
+        time = str(record.get("time", ""))[:19].replace("T", " ")
+        known = {
+            "seq": cell(record.get("seq", "?")),
+            "time (UTC)": cell(time if "seq" in titles else time[5:]),
+            "event": cell(record.get("event.name", "")),
+            "decision": cell(decision, style),
+            "model": cell(model),
+        }
+        rest = [text for name, text in (("decision", decision), ("model", model)) if name not in titles]
+        known["what"] = cell("; ".join(part for part in (*rest, what_of(record)) if part))
+        table.add_row(*(known[title] for title in titles))
     return table
 
 

@@ -85,6 +85,9 @@ def _ready(addresses: list[str]) -> None:
     tell("safellm broker: ready. Programs find it with one of:")
     for address in addresses:
         tell(f"  export SAFELLM_BROKER={address}")
+    tell(
+        "and need a grant, as SAFELLM_GRANT or in place of the API key: safellm grant new --operation chat --model 'gpt-4o*'"
+    )
 
 
 class _OverSocket(http.client.HTTPConnection):

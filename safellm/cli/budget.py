@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from safellm._core.effects import Limit
     from safellm._core.limits import Rule
     from safellm.cli.world import World
-    from safellm.stores.ledger.interface import Balance, Ledger
+    from safellm.stores.ledger.interface import Balance
 
 _WORDS = ("limit", "used by")
 _WORD = 12  # characters in which names can still be read
@@ -38,15 +38,9 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     world = look()
-    rules = [rule for rule in world.policy.budget.rules if rule.limit.window.value != "call"]
-    balances: list[Balance] = []
-    users: list[list[tuple[str, int]]] = []
-    if rules:
-        ledger = world.open_ledger()
-        try:
-            balances, users = _look(world, rules, ledger)
-        finally:
-            ledger.close()
+    standing = standings(world)
+    balances = [one for _, one in standing]
+    users = _users(world, standing)
     if json:
         limits = [
             {**_as_json(one), "used_by": [{"user": user, "percent": percent} for user, percent in who]}
@@ -60,21 +54,47 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
         say("Set one with SAFELLM_BUDGET_USD=5/day or SAFELLM_BUDGET_TOKENS=100000/hour, or in the policy file.")
 
 
-def _look(world: World, rules: Sequence[Rule], ledger: Ledger) -> tuple[list[Balance], list[list[tuple[str, int]]]]:
-    """Return where the accounts stand, and who used most of each, as far as the trail says."""
+def standings(world: World) -> list[tuple[Rule, Balance]]:
+    """Return where each account of each limit stands; limits of single calls have none.
+
+    Raises:
+        GuardFailure: the ledger can't answer.
+    """
+    from safellm.stores.ledger.standings import rules_and_accounts
+
+    rules = world.policy.budget.rules
+    if not rules:
+        return []
+    ledger = world.open_ledger()
+    try:
+        pairs = rules_and_accounts(rules, ledger)
+        balances = ledger.balances([limit for _, limit in pairs], now_ns=time.time_ns()) if pairs else []
+    finally:
+        ledger.close()
+    return [(rule, one) for (rule, _), one in zip(pairs, balances, strict=True)]
+
+
+def room(one: Balance) -> int:
+    """Return what is left of a limit, in its unit."""
+    return max(0, one.limit.limit - one.used - one.held)
+
+
+def _users(world: World, standing: Sequence[tuple[Rule, Balance]]) -> list[list[tuple[str, int]]]:
+    """Return who used most of each account, as far as the trail says."""
     from safellm.audit.reading import records
     from safellm.cli.budget_users import began_ns, charged, shares
     from safellm.cli.known_users import names_by_pseudonym
-    from safellm.stores.ledger.standings import rules_and_accounts
 
-    pairs = rules_and_accounts(rules, ledger)
-    balances = ledger.balances([limit for _, limit in pairs], now_ns=time.time_ns())
-    if not balances or not world.trail.is_dir():
-        return balances, [[] for _ in balances]
-    since_ns = min(began_ns(one) for one in balances)
-    found = charged(records(world.trail), names=names_by_pseudonym(world, ledger))
+    if not standing or not world.trail.is_dir():
+        return [[] for _ in standing]
+    since_ns = min(began_ns(one) for _, one in standing)
+    ledger = world.open_ledger()
+    try:
+        found = charged(records(world.trail), names=names_by_pseudonym(world, ledger))
+    finally:
+        ledger.close()
     calls = [one for one in found if one.at_ns >= since_ns]
-    return balances, [shares(calls, rule, one) for (rule, _), one in zip(pairs, balances, strict=True)]
+    return [shares(calls, rule, one) for rule, one in standing]
 
 
 @app.command()
@@ -100,14 +120,11 @@ def rearm(*, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = Fa
 
 
 def _rearm_shared(world: World) -> None:
-    from safellm.stores.ledger.address import open_shared
+    from safellm.stores.ledger.choose import open_rearmable
 
-    address = world.policy.budget.ledger
-    if address is None:
+    ledger = open_rearmable(world.policy, world.state)
+    if ledger is None:
         return
-    ledger = open_shared(
-        address.get_secret_value(), state=world.state, allow_volatile=world.policy.budget.allow_volatile
-    )  # fmt: skip
     try:
         if ledger.rearm():
             say(f"A new, empty ledger was begun at {world.ledger_name}; other machines have to be re-armed too.")
@@ -130,7 +147,7 @@ def balances_table(balances: Sequence[Balance], users: Sequence[Sequence[tuple[s
         column.min_width = (_WORD // 2 if narrow else _WORD) if column.header in _WORDS else None
     for one, who in zip(balances, users or [() for _ in balances], strict=True):
         limit, unit = one.limit, one.limit.unit.value
-        left = max(0, limit.limit - one.used - one.held)
+        left = room(one)
         table.add_row(
             cell(limit_text(limit)),
             cell(_short(one.used, unit)),
@@ -181,6 +198,6 @@ def _as_json(one: Balance) -> dict[str, object]:
         "limit": one.limit.limit,
         "used": one.used,
         "held": one.held,
-        "left": max(0, one.limit.limit - one.used - one.held),
+        "left": room(one),
         "resets_at": None if one.resets_at_ns is None else when(one.resets_at_ns).replace(" ", "T") + "Z",
     }

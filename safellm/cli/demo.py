@@ -51,6 +51,12 @@ def demo(
     except openai.OpenAIError as error:
         # The SDK's message may quote the provider's answer, and that may quote the request.
         status = getattr(error, "status_code", None)
+        if type(error) is openai.OpenAIError and "api_key" in str(error):  # the SDK's word for none, without a status
+            raise ConfigurationError(
+                "There is no key for the provider",
+                remedy="Store one: safellm keys set openai (without a key store: add --store file). "
+                "`safellm demo` alone needs none.",
+            ) from None
         raise ConfigurationError(
             f"The provider did not answer as it should ({type(error).__name__}{f', {status}' if status else ''})",
             remedy="Check its address and your key: safellm doctor, safellm keys test. `safellm demo` needs neither.",

@@ -42,7 +42,9 @@ def discover(
         if shown:
             table = make_table("Level", "Place", "Kind", "What")
             for one in shown:
-                place = f"{one.file}:{f'cell {one.cell}:' if one.cell else ''}{one.line}"
+                # As it can be opened from here; in JSON and SARIF it is relative to the root that they name.
+                file = path if path.is_file() else path / one.file
+                place = f"{file}:{f'cell {one.cell}:' if one.cell else ''}{one.line}"
                 level = one.level.value
                 table.add_row(cell(level, _STYLES[level]), cell(place), cell(one.rule), cell(one.what))
             make_console().print(table)

@@ -44,6 +44,10 @@ def _danger(what: str, remedy: str) -> Finding:
     return Finding(area=AREA, level=Level.DANGER, what=what, remedy=remedy)
 
 
+def _fine(what: str) -> Finding:
+    return Finding(area=AREA, level=Level.OK, what=what)
+
+
 def _hint(what: str, remedy: str = "") -> Finding:
     return Finding(area=AREA, level=Level.HINT, what=what, remedy=remedy)
 
@@ -58,13 +62,13 @@ def _addresses(environ: Mapping[str, str], world: World | None) -> Iterator[Find
             yield _danger(f"{name} is no usable address; clients refuse to start", f"Unset {name}.")
             continue
         if origin.is_loopback:
-            yield _hint(f"{name} points to this machine, which is allowed")
+            yield _fine(f"{name} points to this machine, which is allowed")
         elif origin in _bound(world):
-            yield _hint(f"{name} points to {origin}, which is bound")
+            yield _fine(f"{name} points to {origin}, which is bound")
         else:
             yield _danger(
                 f"{name} points to {origin}, which no key is bound to; clients refuse to start",
-                f"Unset it; or bind a key (safellm keys set NAME --origin {origin}), or list it under egress.origins.",
+                f"Unset it; or bind a key (safellm keys bind NAME {origin}), or list it under egress.origins.",
             )
 
 
@@ -107,7 +111,7 @@ def _connection(environ: Mapping[str, str]) -> Iterator[Finding]:
             )
     for name in _CERTIFICATES:
         if environ.get(name) and _is_of_the_system(environ[name]):
-            yield _hint(f"{name} names the system's or this Python's own certificates")
+            yield _fine(f"{name} names the system's or this Python's own certificates")
         elif environ.get(name):
             yield _danger(
                 f"{name} decides which certificates count: who made that file can read calls and keys",

@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 _SECOND_NS: Final = 1_000_000_000
+_NARROW: Final = 100  # columns of a terminal; below, there are fewer columns
 
 _Keys = Annotated[str | None, typer.Option("--key", help="Name of the stored key that it stands for.")]
 _Operations = Annotated[
@@ -174,14 +175,22 @@ def list_(*, json: AsJson = False) -> None:
     if not rows:
         say("No grants were made here. Make one: safellm grant new --operation chat --model 'gpt-5*'")
         return
-    table = make_table("id", "state", "ends (UTC)", "for", "note")
+    console = make_console()
+    narrow = console.width < _NARROW
+    table = make_table(*(("id", "holds to", "for") if narrow else ("id", "state", "ends (UTC)", "for", "note")))
+    for column in table.columns:
+        column.no_wrap = column.header not in ("for", "note")  # an id is copied whole
     for row, one in zip(rows, issued, strict=True):
         allowed = ", ".join(f"{name} {_plain(value)}" for name, value in one.caveats if name != "expires")
-        table.add_row(
-            cell(one.id), cell(row["state"], "green" if row["state"] == "holds" else "dim"),
-            cell(when(int(str(row["ends"])) * _SECOND_NS)), cell(allowed), cell(one.note),
-        )  # fmt: skip
-    make_console().print(table)
+        state = str(row["state"])
+        style = "green" if state == "holds" else "dim"
+        ends = when(int(str(row["ends"])) * _SECOND_NS)
+        if narrow:
+            told = f"{one.note}: {allowed}" if one.note else allowed
+            table.add_row(cell(one.id), cell(ends[5:16] if state == "holds" else state, style), cell(told))
+        else:
+            table.add_row(cell(one.id), cell(state, style), cell(ends), cell(allowed), cell(one.note))
+    console.print(table)
 
 
 @app.command()

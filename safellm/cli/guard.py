@@ -1,4 +1,4 @@
-"""`safellm guard`: own guards and detectors: what is there, and a package to begin with."""
+"""`safellm guard`: plug-ins: what is there, and a package to begin with."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
@@ -10,13 +10,24 @@ from typing import Annotated, Final
 
 import typer
 
+from safellm._core.policy import Policy, plugin_in
 from safellm.cli.show import AsJson, cell, make_console, make_table, print_json, say
 from safellm.errors import ConfigurationError
 
 app = typer.Typer(
-    help="Guards and detectors of your own: see what is installed, begin a new one.", no_args_is_help=True
+    help="Guards, detectors, sinks, ledgers, vaults and providers of your own: see what is installed, begin a new one.",
+    no_args_is_help=True,
 )
 
+# How the policy names one, in its dotted form: the same line works in code and, with SAFELLM_ in front, as a variable.
+_ENABLED: Final = {
+    "guard": 'plugins = ["@name@"]',
+    "detector": 'plugins = ["@name@"]',
+    "sink": 'audit.sinks = ["@name@"]',
+    "ledger": 'budget.ledger = "plugin:@name@"',
+    "vault": 'keys.store = "plugin:@name@"',
+    "provider": 'providers = ["@name@"]',
+}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
 
@@ -25,6 +36,10 @@ class Kind(StrEnum):
 
     GUARD = "guard"
     DETECTOR = "detector"
+    SINK = "sink"
+    LEDGER = "ledger"
+    VAULT = "vault"
+    PROVIDER = "provider"
 
 
 @app.command("new")
@@ -32,12 +47,16 @@ def new(
     name: Annotated[str, typer.Argument(help="What the policy will call it: small letters, digits and hyphens.")],
     *,
     kind: Annotated[
-        Kind, typer.Option(help="guard: refuses or changes whole calls; detector: finds values to hide.")
+        Kind,
+        typer.Option(
+            help="guard: refuses or changes whole calls; detector: finds values to hide; sink: gets the trail's events; ledger: "
+            "keeps what was spent; vault: keeps keys; provider: describes a server."
+        ),
     ] = Kind.GUARD,
     folder: Annotated[Path, typer.Option(help="Where its folder is made.")] = Path(),
     json: AsJson = False,
 ) -> None:
-    """Write a small package with a test that passes: the beginning of a guard or detector of your own.
+    """Write a small package with a test that passes: the beginning of a plug-in of your own.
 
     Nothing that is there is overwritten.
     """
@@ -45,10 +64,14 @@ def new(
         raise ConfigurationError(
             "A plug-in's name is made of small letters, digits and single hyphens", remedy="For example: topic-list."
         )
+    from safellm.cli.guard_templates import MODULES, PROJECT, TESTS
+
     module = "safellm_" + name.replace("-", "_")
     target = folder / f"safellm-{name.replace('_', '-')}"
+    enabled = _ENABLED[kind].replace("@name@", name)
     names = {
         "name": name,
+        "enabled": enabled,
         "module": module,
         "class_name": "".join(part.capitalize() for part in re.split("[-_]", name)),
         "package": target.name,
@@ -56,9 +79,9 @@ def new(
         "type": name.replace("-", "_").upper()[:32],
     }
     files = {
-        "pyproject.toml": _PROJECT,
-        f"{module}.py": _MODULES[kind],
-        f"test_{module}.py": _TESTS[kind],
+        "pyproject.toml": PROJECT,
+        f"{module}.py": MODULES[kind],
+        f"test_{module}.py": TESTS[kind],
     }
     try:
         target.mkdir(parents=True)
@@ -77,28 +100,33 @@ def new(
     say(
         f"Try it:    cd {target} && python -m pytest\n"
         "Install:   python -m pip install -e .\n"
-        f'Enable it: plugins = ["{name}"]     in the policy, or safellm={{"plugins": ["{name}"]}} in code'
+        f"Enable it: {enabled}     in the policy"
     )
 
 
 @app.command("list")
 def list_(*, json: AsJson = False) -> None:
-    """Show the installed guards and detectors, and which of them the policy uses."""
+    """Show the installed plug-ins, and which of them the policy uses. Nothing of them is run."""
     from safellm.plugins import offered
     from safellm.stores.environment import read_environment
     from safellm.stores.settings import load_policy
 
-    enabled = load_policy(environ=read_environment()).policy.plugins
+    policy = load_policy(environ=read_environment()).policy
+    named = _used(policy)
     found = offered()
-    missing = [name for name in enabled if name not in {one.name for one in found}]
+    there = {(kind, one.name) for one in found for kind in ([one.kind] if one.kind else ["guard", "detector"])}
+    missing = [
+        (kinds[0], name) for kinds, names in named for name in names if not any((kind, name) in there for kind in kinds)
+    ]
+    enabled = {(kind, name) for kinds, names in named for kind in (*kinds, "") for name in names}
     rows = [
-        *((one.name, one.kind, one.name in enabled, one.source, one.target) for one in found),
-        *((name, "missing", True, "", "") for name in missing),
+        *((one.name, one.kind, (one.kind, one.name) in enabled, one.source, one.target) for one in found),
+        *((name, "missing", True, "", "") for _, name in missing),
     ]
     if json:
         print_json([dict(zip(("name", "kind", "enabled", "source", "target"), row, strict=True)) for row in rows])
     elif not rows:
-        say("No guards or detectors of your own are installed. Begin one: safellm guard new NAME")
+        say("No plug-ins are installed. Begin one: safellm guard new NAME")
     else:
         table = make_table("name", "kind", "used", "from", "code")
         for name, kind, used, source, target in rows:
@@ -106,136 +134,24 @@ def list_(*, json: AsJson = False) -> None:
         make_console().print(table)
     if missing:
         raise ConfigurationError(
-            f"The policy enables what isn't installed: {', '.join(missing)}",
-            remedy="Install it, or take it out of `plugins`; until then no client is made.",
+            f"The policy enables what isn't installed: {', '.join(name for _, name in missing)}",
+            remedy="Install it, or take it out of the policy; until then no client is made.",
         )
+
+
+def _used(policy: Policy) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Return which names the policy has for which kinds."""
+    vault = plugin_in(policy.keys.store)
+    return (
+        (("guard", "detector"), policy.plugins),
+        (("sink",), policy.audit.sinks),
+        (("ledger",), () if policy.plugged_ledger is None else (policy.plugged_ledger,)),
+        (("vault",), () if vault is None else (vault,)),
+        (("provider",), policy.providers),
+    )
 
 
 def _filled(text: str, names: dict[str, str]) -> str:
     for name, value in names.items():
         text = text.replace(f"@{name}@", value)
     return text
-
-
-_PROJECT: Final = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "@package@"
-version = "0.1.0"
-description = "A @kind@ for safellm"
-requires-python = ">=3.11"
-dependencies = ["safellm"]
-
-[project.optional-dependencies]
-test = ["pytest"]
-
-# Installing this package changes nothing yet: the policy has to name it, plugins = ["@name@"].
-[project.entry-points."safellm.@kind@s"]
-@name@ = "@module@:@class_name@"
-
-[tool.hatch.build.targets.wheel]
-include = ["@module@.py"]
-
-[tool.pytest.ini_options]
-pythonpath = ["."]
-"""
-
-_GUARD: Final = '''\
-"""A guard for safellm: enabled by plugins = ["@name@"] in the policy."""
-
-from __future__ import annotations
-
-from safellm.plugins import AnswerView, Refuse, RequestView
-
-
-class @class_name@:
-    """Refuses calls that hold one of some words.
-
-    Args:
-        words: What is refused; from [plugin_settings.@name@] in the policy.
-    """
-
-    blocking = False  # it only computes; leave this out for one that waits for a model or a file
-
-    def __init__(self, words: list[str] | None = None) -> None:
-        self._words = [word.lower() for word in words or ["forbidden"]]
-
-    def on_request(self, request: RequestView) -> Refuse | None:
-        """Look at a request before it is sent."""
-        return self._look([one.text for one in request.texts])
-
-    def on_answer(self, answer: AnswerView) -> Refuse | None:
-        """Look at an answer. Take this method out if you need it not: with it, streams are held until they are whole."""
-        return self._look([one.text for one in answer.texts])
-
-    def _look(self, texts: list[str]) -> Refuse | None:
-        for text in texts:
-            if any(word in text.lower() for word in self._words):
-                # Say why, but never quote the text: errors and records must not hold it.
-                return Refuse("The text holds a word that isn't allowed here", "Write it in other words.")
-        return None
-'''
-
-_DETECTOR: Final = '''\
-"""A detector for safellm: enabled by plugins = ["@name@"] in the policy."""
-
-from __future__ import annotations
-
-import re
-from collections.abc import Iterator
-
-from safellm.plugins import Found
-
-# Python's `re` can take very long on some patterns and texts: keep it simple, without nested repetitions.
-_NUMBER = re.compile(r"\\bC-[0-9]{4,8}\\b")
-
-
-class @class_name@:
-    """Finds numbers such as C-4711. They are hidden from the provider, and come back in the answer."""
-
-    blocking = False  # it only computes; leave this out for one that waits for a model or a file
-
-    def find(self, text: str) -> Iterator[Found]:
-        """Return where they stand."""
-        for match in _NUMBER.finditer(text):
-            yield Found(match.start(), match.end(), "@type@")
-'''
-
-_GUARD_TEST: Final = '''\
-"""The contract of guards: any text, any order, no leak, and an error stops the call."""
-
-from safellm.testing.plugin_contract import GuardContract
-
-from @module@ import @class_name@
-
-
-class Test@class_name@(GuardContract):
-    refuses = ("This is forbidden.",)
-    passes = ("This is fine.",)
-    refuses_answers = ("I say something forbidden.",)
-
-    def make(self) -> @class_name@:
-        return @class_name@()
-'''
-
-_DETECTOR_TEST: Final = '''\
-"""The contract of detectors: any text, any order, no leak, and an error stops the call."""
-
-from safellm.testing.plugin_contract import DetectorContract
-
-from @module@ import @class_name@
-
-
-class Test@class_name@(DetectorContract):
-    finds = {"Customer C-4711 writes.": ["C-4711"]}
-    passes = ("Vitamin C-3.", "ABC-47110")
-
-    def make(self) -> @class_name@:
-        return @class_name@()
-'''
-
-_MODULES: Final = {Kind.GUARD: _GUARD, Kind.DETECTOR: _DETECTOR}
-_TESTS: Final = {Kind.GUARD: _GUARD_TEST, Kind.DETECTOR: _DETECTOR_TEST}

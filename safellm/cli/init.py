@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def init(  # noqa: PLR0913 - options of one command
     as_json: AsJson = False,
 ) -> None:
     """Ask a few questions and write a policy file with comments."""
-    target = file if file is not None else policy_path(os.environ)
+    usual = policy_path(os.environ)
+    target = usual if file is None else file.absolute()
     if target.exists() and not force:
         raise ConfigurationError(
             f"There is a policy file already: {target}",
@@ -106,6 +108,9 @@ def init(  # noqa: PLR0913 - options of one command
         print_json({"file": str(target)})
         return
     say(f"Written: {target}")
+    if target != usual:
+        # On a line of its own: it is copied.
+        say(f"It counts where a variable names it: export SAFELLM_POLICY={shlex.quote(str(target))}")
     for line in _NEXT:
         say(line)
 
@@ -141,7 +146,7 @@ def _policy(answers: Answers) -> str:
     limit = answers.monthly_usd > 0
     lines = [
         "# The policy of safellm. Every setting with its meaning: `safellm policy show`, docs/guards.md.",
-        "# `safellm policy check FILE` checks a changed file. Variables (SAFELLM_MODE=strict) come on top.",
+        "# `safellm policy check` checks it after a change. Variables (SAFELLM_MODE=strict) come on top.",
         "",
         "# guard: hide, count, check and record. strict: refuse whatever is doubtful. observe: only record.",
         f'mode = "{answers.mode}"',

@@ -7,6 +7,7 @@ A key is never an argument: those stand in the shell's history and in the proces
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ from safellm.cli.world import look
 from safellm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from safellm._core.origin import Origin
     from safellm.cli.world import World
     from safellm.stores.grants import Issued
     from safellm.stores.vault.interface import StoredKey
@@ -157,6 +159,47 @@ def rotate(name: Name, *, rotate_days: Days = None, store: Store = None, stdin: 
 
 
 @app.command()
+def bind(
+    name: Name,
+    urls: Annotated[list[str], typer.Argument(metavar="URL", help="Where it may be sent as well; may be repeated.")],
+    *,
+    only: Annotated[
+        bool, typer.Option("--only", help="To these addresses only: what it was bound to is dropped.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    store: Store = None,
+) -> None:
+    """Let a stored key be sent to another address. The key, its age and its other addresses stay.
+
+    Whoever answers at an address that a key is bound to gets the key: so it asks.
+    """
+    world = look()
+    key, vault = find_key(world, name, store)
+    given = origins_of(urls, key.provider)
+    origins = given if only else tuple(dict.fromkeys((*key.origins, *given)))
+    if origins == key.origins:
+        say(f"{name!r} is bound to {_joined(origins)} already.")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                "Nobody can be asked here whether the key may be sent there", remedy="Add --yes if it may."
+            )
+        typer.confirm(f"The key {name!r} may be sent to {_joined(origins)} from now on?", abort=True, err=True)
+    # Recorded first: a binding without a record must not be possible.
+    world.record(
+        "key.bind",
+        {
+            "safellm.key.ref": f"vault:{name}",
+            "safellm.key.origins": [str(one) for one in origins],
+            "safellm.key.provider": key.provider,
+        },
+    )
+    vault.set(replace(key, origins=origins))
+    say(f"Bound {name!r} in {vault.label} to {_joined(origins)}.")
+
+
+@app.command()
 def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")], *, store: Store = None) -> None:
     """Give a key another name."""
     world = look()
@@ -224,6 +267,10 @@ def _issued(world: World) -> list[Issued]:
     from safellm.stores.grants import Grants
 
     return Grants(world.state).all()
+
+
+def _joined(origins: tuple[Origin, ...]) -> str:
+    return ", ".join(map(str, origins))
 
 
 def _age(age_ns: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from safellm._core.origin import Origin, parse_origin
+from safellm._core.policy import plugin_in
 from safellm._core.secret import Secret
 from safellm.cli.show import say
 from safellm.cli.world import World
@@ -34,7 +35,9 @@ Origins = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Replace a key of this name without asking.")]
 Store = Annotated[
     str | None,
-    typer.Option("--store", help="keyring: the system's key store; file: the encrypted file. Default: policy."),
+    typer.Option(
+        "--store", help="keyring: the system's key store; file: the encrypted file; plugin:NAME. Default: policy."
+    ),
 ]
 Stdin = Annotated[bool, typer.Option("--stdin", help="Read the key from standard input.")]
 Days = Annotated[int | None, typer.Option("--rotate-days", min=1, help="Say when it should be replaced, in days.")]
@@ -46,8 +49,10 @@ def open_store(world: World, store: str | None = None) -> Vault:
 
     policy = world.policy
     if store is not None:
-        if store not in {"keyring", "file"}:
-            raise ConfigurationError("There is no such store", remedy="Use --store keyring or --store file.")
+        if store not in {"keyring", "file"} and plugin_in(store) is None:
+            raise ConfigurationError(
+                "There is no such store", remedy="Use --store keyring, --store file or --store plugin:NAME."
+            )
         policy = policy.model_copy(update={"keys": policy.keys.model_copy(update={"store": store})})
     return open_vault(policy, environ=world.environ, timeout_s=_DIALOG_S if sys.stdin.isatty() else 2.0)
 

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say
 from safellm.cli.world import look
+from safellm.errors import ConfigurationError
 
 app = typer.Typer(help="Show the policy in force, or check a policy file.", no_args_is_help=True)
 
@@ -37,6 +40,7 @@ def show(
         )
         return
     table = make_table("setting", "value", "from")
+    table.columns[0].no_wrap = True  # a name is copied
     for name, value in values.items():
         source = loaded.sources[name].replace(f"file {loaded.file}", "file")  # which one is told below
         style = "dim" if source == "default" else "bold"
@@ -49,28 +53,57 @@ def show(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The policy file.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The policy file. Default: what is in force here, your file and the variables together.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     *,
     json: AsJson = False,
 ) -> None:
-    """Check a policy file; each problem is named with its line.
+    """Check a policy file, or the policy in force; each problem is named with its place.
 
     Exit code 1: it has problems.
     """
     from safellm.stores.settings import check_file
 
-    problems = check_file(file)
+    if file is None:
+        name, problems = _check_here()
+    else:
+        name, problems = str(file), check_file(file)
     if json:
-        print_json({"file": str(file), "ok": not problems, "problems": problems})
+        print_json({"file": None if file is None else name, "ok": not problems, "problems": problems})
     elif problems:
         console = make_console()
         for problem in problems:
             console.print(cell(problem), soft_wrap=True)
-        console.print(cell(f"{len(problems)} problem(s) in {file}", "bold red"), soft_wrap=True)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        console.print(cell(f"{count} in {name}", "bold red"), soft_wrap=True)
     else:
-        say(f"{file}: no problems.")
+        say(f"{name}: no problems.")
     if problems:
         raise typer.Exit(PROBLEM)
+
+
+def _check_here() -> tuple[str, list[str]]:
+    """Return what the policy in force is made of, and its problems."""
+    from safellm.stores.settings import load_policy, policy_path
+
+    environ = dict(os.environ)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are in `loaded.warnings` too
+            loaded = load_policy(environ=environ)
+    except ConfigurationError as error:
+        first, *each = error.problem.splitlines()
+        problems = [one.removeprefix("- ") for one in each] or [f"{first}. {error.remedy}"]
+        return "the policy in force", problems
+    if loaded.file is None:
+        return f"defaults and variables (there is no {policy_path(environ)})", list(loaded.warnings)
+    return f"{loaded.file} and the variables", list(loaded.warnings)
 
 
 def _flat(tree: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -177,6 +177,7 @@ def _as_json(one: Field, change: Change) -> dict[str, Any]:
 def _explain(shown: list[tuple[Field, str, tuple[Change, ...]]]) -> None:
     from rich.text import Text
 
+    from safellm._core.detection.explained import explain
     from safellm._core.detection.rules import load_rules
     from safellm.stores.journal.events import escaped
 
@@ -201,7 +202,7 @@ def _explain(shown: list[tuple[Field, str, tuple[Change, ...]]]) -> None:
                 cell(f"{finding.confidence:.2f}"),
                 cell(change.action),
                 cell(finding.rule),
-                cell(_why(rules.get(finding.rule), finding.rule)),
+                cell(explain(finding, rules.get(finding.rule), before)),
             )
         text.append(_lines(before[position:], escaped), style="")
         console.print(text, soft_wrap=True)
@@ -209,24 +210,6 @@ def _explain(shown: list[tuple[Field, str, tuple[Change, ...]]]) -> None:
         console.print(table)
     else:
         console.print("Nothing was found.")
-
-
-def _why(rule: Any, name: str) -> str:
-    if rule is None:
-        return {
-            "registered": "a value that was registered",
-            "sensitive": "marked by the program",
-        }.get(name, _others(name))
-    parts = [f"checked by {rule.check}" if rule.check else "has this form"]
-    parts += [f"severity {rule.severity}"] if rule.severity else []
-    parts += [f"of {rule.provider}"] if rule.provider else []
-    parts += [f"revoke it at {rule.revoke}"] if rule.revoke else []
-    return ", ".join(parts)
-
-
-def _others(name: str) -> str:
-    kind = name.partition(".")[0]
-    return {"rules": "a rule of the policy", "plugin": "a detector of a plug-in"}.get(kind, "found by its form")
 
 
 def _lines(text: str, escaped: Any) -> str:

@@ -143,24 +143,27 @@ def _rows(world: World, names: Sequence[str], since: str | None) -> list[Row]:
 
 
 def _table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], total: Sums) -> Table:
-    """Return the sums with a bar for each: its share of the money, or of the tokens where no price is known."""
-    console = make_console()
-    plain = not console.encoding.lower().startswith("utf")
+    """Return the sums, with a bar for each where there is room."""
+    width = make_console().width
+    if width < _NARROW:
+        return _narrow_table(names, found, total)
+    return _wide_table(names, found, total)
+
+
+def _wide_table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], total: Sums) -> Table:
+    """Return a column for each name, and a bar: the share of the money, or of the tokens where no price is known."""
+    plain = not make_console().encoding.lower().startswith("utf")
     numbers = ("calls", "in", "out", "cost")
     table = make_table(*names, *numbers, "", numbers=numbers)
-    width = 1 if console.width < _NARROW else _BAR if len(names) < _MANY else _BAR // 3
+    width = _BAR if len(names) < _MANY else _BAR // 3
     largest = max((_weight(sums, total) for _, sums in found), default=0)
     for key, sums in found:
         share = bar(_weight(sums, total), 0, max(largest, 1) * 2, width=width * 2, ascii_only=plain)
-        share.truncate(0 if console.width < _NARROW else width)
+        share.truncate(width)
         share.stylize("cyan")
+        tokens = cell(f"{sums.input_tokens:,}"), cell(f"{sums.output_tokens:,}")
         table.add_row(
-            *(cell(value or "-") for value in key),
-            cell(f"{sums.requests:,}"),
-            cell(f"{sums.input_tokens:,}"),
-            cell(f"{sums.output_tokens:,}"),
-            cell(_money(sums)),
-            share,
+            *(cell(value or "-") for value in key), cell(f"{sums.requests:,}"), *tokens, cell(_money(sums)), share
         )
     table.add_section()
     table.add_row(
@@ -174,7 +177,27 @@ def _table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], 
     )
     for place, column in enumerate(table.columns):
         column.no_wrap = place >= len(names) or names[place] in TIMES
-        column.min_width = None if column.no_wrap else _WORD // 2 if console.width < _NARROW else _WORD
+        column.min_width = None if column.no_wrap else _WORD
+    return table
+
+
+def _narrow_table(names: Sequence[str], found: Sequence[tuple[tuple[str, ...], Sums]], total: Sums) -> Table:
+    """Return one column for all names but times, so that words stay whole on a narrow terminal."""
+    times = [place for place, name in enumerate(names) if name in TIMES]
+    others = [place for place in range(len(names)) if place not in times]
+    title = ", ".join(names[place] for place in others)
+    numbers = ("calls", "in+out", "cost")
+    table = make_table(*(names[place] for place in times), *((title,) if others else ()), *numbers, numbers=numbers)
+    for key, sums in found:
+        words = (cell(" ".join(key[place] or "-" for place in others)),) if others else ()
+        counted = cell(f"{sums.requests:,}"), cell(f"{sums.input_tokens:,}+{sums.output_tokens:,}"), cell(_money(sums))
+        table.add_row(*(cell(key[place] or "-") for place in times), *words, *counted)
+    table.add_section()
+    blank = [""] * (len(table.columns) - len(numbers) - 1)
+    sums_of_all = f"{total.requests:,}", f"{total.input_tokens:,}+{total.output_tokens:,}", dollars(total.micro_usd)
+    table.add_row(cell("all", "bold"), *blank, *(cell(one, "bold") for one in sums_of_all))
+    for column in table.columns:
+        column.no_wrap = column.header != title
     return table
 
 

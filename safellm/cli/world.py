@@ -57,7 +57,7 @@ class World:
         """Return the ledger; it opens at its first use."""
         from safellm.stores.ledger.choose import open_ledger
 
-        return open_ledger(self.policy.budget, self.state)
+        return open_ledger(self.policy, self.state)
 
     def record(self, event: str, fields: Mapping[str, JSON]) -> None:
         """Append what a person did to the trail (THREATS K.11), unless the policy keeps none.

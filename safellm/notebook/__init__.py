@@ -44,6 +44,7 @@ def load_ipython_extension(shell: Any) -> None:
     auto.install()
     session.start()
     keys.start(shell)
+    keys.lend()
     cells.start(shell)
     outputs.start(shell)
     magics.register(shell)

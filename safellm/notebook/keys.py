@@ -91,6 +91,17 @@ def store(provider: str, key: str) -> None:
         _asked.keys[provider] = secret
         print(f"safellm: the key is kept for this session only: {error.problem}.")  # noqa: T201 - for the person
     _asked.refused.discard(provider)
+    lend(provider)
+
+
+def lend(*providers: str) -> None:
+    """Let clients of the plain SDKs find these keys too, or those of this session: they only know variables."""
+    from safellm import auto  # noqa: PLC0415 - patches HTTP libraries
+    from safellm.auto import managed  # noqa: PLC0415
+
+    names = providers or tuple(_asked.keys)
+    if names and auto.is_installed():
+        managed.lend_named(names)
 
 
 def read_colab() -> None:

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from safellm.cli.ask import words
+from safellm.errors import GuardFailure
 from safellm.sinks import html
 
 if TYPE_CHECKING:
@@ -36,22 +36,13 @@ class Strip:
 
 
 def left() -> list[str]:
-    """Return what is left of each limit, in words; nothing without limits, or where the ledger can't be asked."""
-    from safellm.cli.budget import limit_text  # noqa: PLC0415 - rich
+    """Return what is left of each limit, in words; nothing without limits."""
+    from safellm.cli.budget import limit_text, room, standings  # noqa: PLC0415 - rich
     from safellm.cli.show import amount  # noqa: PLC0415
     from safellm.cli.world import look  # noqa: PLC0415
-    from safellm.stores.ledger.standings import accounts_of  # noqa: PLC0415
 
-    world = look()
-    rules = [rule for rule in world.policy.budget.rules if rule.limit.window.value != "call"]
-    if not rules:
-        return []
-    ledger = world.open_ledger()
     try:
-        balances = ledger.balances(accounts_of(rules, ledger), now_ns=time.time_ns())
-    finally:
-        ledger.close()
-    return [
-        f"{amount(max(0, one.limit.limit - one.used - one.held), one.limit.unit.value)} left of {limit_text(one.limit)}"
-        for one in balances
-    ]
+        standing = standings(look())
+    except GuardFailure:
+        return ["what is left isn't known: the ledger can't be read (safellm doctor)"]
+    return [f"{amount(room(one), one.limit.unit.value)} left of {limit_text(one.limit)}" for _, one in standing]

@@ -14,10 +14,15 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from safellm._core.placeholder import make_placeholder
+
+if TYPE_CHECKING:
+    from safellm._core.detection.growing import GrowingIndex
 
 _MOST = (
     100_000  # marks kept in a process; the one that was used longest ago is forgotten, its text is then hidden as it is
@@ -25,7 +30,11 @@ _MOST = (
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _KEY = secrets.token_bytes(32)
 
+_COMMON = 3  # conversations: what so many of them hold is nobody's own
+
 _lock = threading.Lock()
+_values: list[GrowingIndex] = []  # one, once a client has asked for it
+_unread: deque[tuple[str, str | None]] = deque(maxlen=_MOST)  # marks that are not in it yet
 _marks: OrderedDict[str, tuple[str, str, str | None]] = OrderedDict()
 
 
@@ -52,7 +61,30 @@ def mark(value: str, name: str, conversation: str | None) -> str:
         _marks.move_to_end(made)
         while len(_marks) > _MOST:
             _marks.popitem(last=False)
+        _unread.append((value, conversation))
     return made
+
+
+def values() -> tuple[GrowingIndex, ...]:
+    """Return the values that were marked in this process, to be searched for in answers; empty while there are none."""
+    if _unread:
+        from safellm._core.detection.growing import GrowingIndex  # noqa: PLC0415 - a mark needs no detector, a client has it
+
+        with _lock:
+            if not _values:
+                _values.append(GrowingIndex(type="SENSITIVE"))
+            while _unread:
+                value, conversation = _unread.popleft()
+                _values[0].add(value, repr(conversation))
+    return tuple(_values)
+
+
+@cache
+def others() -> GrowingIndex:
+    """Return the index of what conversations of this process hid, for policies that ask for it."""
+    from safellm._core.detection.growing import GrowingIndex  # noqa: PLC0415 - with a client, it is loaded anyway
+
+    return GrowingIndex(type="PERSONAL", common=_COMMON)
 
 
 @dataclass(frozen=True, slots=True)

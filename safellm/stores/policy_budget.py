@@ -8,7 +8,7 @@ from typing import Final
 
 from safellm._core.budget import rate_length_ns
 from safellm._core.effects import OnLimit, Unit, Window
-from safellm._core.policy import Budget, Budgets
+from safellm._core.policy import Budget, Budgets, plugin_in
 from safellm.errors import ConfigurationError, ProtocolMisuse
 from safellm.stores.policy_lines import Path as KeyPath
 
@@ -21,7 +21,7 @@ def budget_problems(budgets: Budgets) -> list[tuple[KeyPath, str]]:
     found = list(_of_limits(budgets.limits, ("budget", "limits")))
     for name, tier in budgets.tiers.items():
         found += _of_limits(tier.limits, ("budget", "tiers", name, "limits"))
-    if budgets.ledger is not None:
+    if budgets.ledger is not None and plugin_in(budgets.ledger.get_secret_value()) is None:
         from safellm.stores.ledger.address import parse_address  # noqa: PLC0415 - only where one is named
 
         try:

@@ -92,6 +92,11 @@ def _paths(old: Policy, new: Policy) -> bool:
     return set(old.redaction.paths) <= set(new.redaction.paths)
 
 
+def _countries(old: Policy, new: Policy) -> bool:
+    before, after = old.redaction.countries, new.redaction.countries
+    return not after or (bool(before) and set(after) >= set(before))  # none means every country
+
+
 def _tools(old: Policy, new: Policy) -> bool:
     """Each tool that either names may do no more than before, when nobody named it."""
     denied = ToolRule(action=ToolAction.DENY)
@@ -188,6 +193,7 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "output.canary": ("off", "mask", "refuse"),
     "output.links": ("pass", "defang", "show"),
     "content.binary": ("pass", "deny"),
+    "content.documents": ("pass", "secrets", "refuse"),
     "tool_calls.undeclared": ("allow", "deny"),
     "tool_calls.arguments": ("none", "listed", "all"),
     "tool_calls.look_alikes": ("allow", "deny"),
@@ -237,9 +243,12 @@ ORDERS: Final[dict[str, Order]] = {
     "audit.checkpoint_to": _more("audit.checkpoint_to"),
     "rules": _rules,
     "plugins": _more("plugins"),
+    "audit.sinks": _more("audit.sinks"),
+    "providers": _fewer("providers"),
     "alerts": _alerts,
     "redaction.types": _types,
     "redaction.paths": _paths,
+    "redaction.countries": _countries,
     "tools": _tools,
     "budget.limits": _budgets,
     "budget.tiers": _tiers,

@@ -166,5 +166,5 @@ def _wrong(problems: list[str]) -> ConfigurationError:
     listed = "".join(f"\n- {problem}" for problem in problems)
     return ConfigurationError(
         f"The policy has {count}:{listed}",
-        remedy="`safellm policy check FILE` checks a file, `safellm policy show` prints what is in force.",
+        remedy="Correct it where it stands; `safellm policy check` looks at all of it again.",
     )

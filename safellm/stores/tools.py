@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -98,6 +99,14 @@ class ProcessToolbox:
         except (OSError, ValueError):
             return "the path can't be followed on this machine"
         return None if inside else "the path leads out of its folder"
+
+    def lookup(self, host: str, port: int) -> tuple[str, ...]:
+        """Return the addresses that a name leads to on this machine; none where it leads nowhere."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return ()
+        return tuple(dict.fromkeys(str(one[4][0]) for one in found))
 
     def approve(self, request: ToolRequest, seconds: int) -> bool:
         """Ask who was set to be asked. No, for nobody, an error, too late, or anything else than True or the digest."""

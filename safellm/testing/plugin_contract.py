@@ -24,6 +24,7 @@ import pytest
 from safellm import plugins
 from safellm._core.plugged import DetectorFinder, Plugged
 from safellm.errors import GuardFailure, Refused
+from safellm.stores.plugged import found
 from safellm.testing.provider import LoopbackProvider
 from safellm.testing.replies import Reply
 
@@ -52,7 +53,7 @@ class _Contract:
 
         monkeypatch.setenv("SAFELLM_HOME", str(home))
         monkeypatch.setenv("SAFELLM_KEYS_VAULT", "false")
-        monkeypatch.setattr(plugins, "_registered", {_NAME: lambda: made})
+        monkeypatch.setattr(found, "_registered", {("", _NAME): lambda: made})
         return OpenAI(base_url=provider.base_url, api_key="any", max_retries=0, safellm={"plugins": [_NAME]})
 
 
@@ -147,10 +148,15 @@ class GuardContract(_Contract):
     def verdict(self, guard: Any, text: str) -> str:
         """Return what happens to a user's text: itself, another one, or `refused`."""
         view = plugins.RequestView(
-            texts=(plugins.Text(text=text, role="user"),), provider="openai", operation="chat", model="gpt-5-mini"
+            texts=(plugins.Text(text=text, role="user"),),
+            provider="openai",
+            operation="chat",
+            model="gpt-5-mini",
+            answerable=True,
         )
         try:
-            return Plugged(name=_NAME, guard=guard).ask(view).get(0, text)
+            verdict = Plugged(name=_NAME, guard=guard).ask(view)
+            return verdict.text if isinstance(verdict, plugins.Answer) else verdict.get(0, text)
         except GuardFailure:
             raise
         except Refused as error:

@@ -451,3 +451,19 @@ def test_without_unix_sockets_there_is_loopback_with_a_grant(
     assert asyncio.run(run()) == [200, 403, 404]
     assert len(provider.requests) == 1
     assert not (broker_home / "s").exists()
+
+
+def test_e_10_websockets_are_refused(broker, broker_grant, provider):
+    """A program that asks the broker for one is told why, and nothing reaches the provider."""
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "A" * 22 + "==",
+    }
+    answer = broker.ask(
+        "/v1/realtime?model=gpt-realtime", headers={"authorization": f"Bearer {broker_grant().text()}", **upgrade}
+    )
+    assert answer.status_code == 403
+    assert answer.headers["x-safellm-reason"] == "mediation.unsupported"
+    assert provider.requests == []

@@ -51,10 +51,11 @@ def test_json_has_answer_and_figures(safellm: Command, provider: LoopbackProvide
 
 
 def test_o_3_an_answer_cannot_drive_the_terminal(safellm: Command, provider: LoopbackProvider) -> None:
-    """Control characters are printed as text."""
+    """Control characters are printed as text, and the strip says so in words."""
     provider.reply_with(Reply(text="a\x1b]0;owned\x07b"))
-    result = safellm("ask", "-m", "gpt-4o", "--base-url", provider.base_url, stdin="hi")
+    result = safellm("ask", "-m", "gpt-4o", "--base-url", provider.base_url, "--strip", stdin="hi")
     assert result.stdout == "a\\x1b]0;owned\\x07b\n"
+    assert "control escaped" in result.stderr
 
 
 def test_the_policy_names_the_usual_model(safellm: Command, provider: LoopbackProvider, monkeypatch: Any) -> None:

@@ -95,6 +95,14 @@ def test_verify_without_a_trail_is_wrong_use(safellm: Any, tmp_path: Path) -> No
     assert len(result.stderr.strip().splitlines()) == 2
 
 
+def test_a_trail_that_has_not_begun_is_said_to_be_so(safellm: Any) -> None:
+    """No command that reads or signs it sends people to look for permissions."""
+    for command in ("verify", "checkpoint", "report"):
+        result = safellm("audit", command)
+        assert result.exit_code == 2
+        assert "first guarded call" in result.stderr
+
+
 def test_o_3_tail_escapes_what_drives_a_terminal(safellm: Any, home: Path) -> None:
     """A model's name with an escape sequence and markup is shown as text."""
     journal = JsonlJournal(home / "audit", sync="none")

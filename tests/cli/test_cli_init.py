@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +86,16 @@ def test_questions_are_asked_until_they_are_answered(safellm: Command, home: Pat
     assert result.exit_code == 0, result.stderr
     policy = load_policy(environ=os.environ).policy
     assert (policy.mode, policy.redaction.types["SECRET"], policy.budget.limits[0].usd) == ("strict", "block", 5)
+
+
+def test_a_file_elsewhere_says_how_it_counts(safellm: Command, home: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Written beside a project, it counts where a variable names it: the line to copy is printed, and works."""
+    monkeypatch.chdir(tmp_path)
+    said = safellm("init", "--yes", "--secrets", "block", "--file", "our policy.toml").stdout
+    (line,) = [one for one in said.splitlines() if "export SAFELLM_POLICY=" in one]
+    (value,) = shlex.split(line.partition("SAFELLM_POLICY=")[2])
+    monkeypatch.setenv("SAFELLM_POLICY", value)
+    assert json.loads(safellm("policy", "show", "--json").stdout)["settings"]["redaction.types"]["value"] == {
+        "SECRET": "block"
+    }
+    assert "export" not in safellm("init", "--yes", "--force").stdout

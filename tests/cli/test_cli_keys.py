@@ -99,6 +99,41 @@ def test_e_1_import_takes_no_azure_address_from_a_variable(
     assert [str(one) for one in vault.get("azure").origins] == ["https://mine.openai.azure.com"]
 
 
+def test_k_11_bind_adds_an_address_and_records_it(safellm: Any, vault: Any, canary: str) -> None:
+    """The key, its age and its addresses stay; the new one is stored and in the trail; without a person it takes `--yes`."""
+    safellm("keys", "set", "openai", "--rotate-days", "30", "--stdin", stdin=canary)
+    before = vault.get("openai")
+    alone = safellm("keys", "bind", "openai", "https://gateway.example")
+    assert alone.exit_code == 2
+    assert "--yes" in alone.stderr
+    assert vault.get("openai") == before
+    bound = safellm("keys", "bind", "openai", "https://gateway.example", "--yes")
+    assert bound.exit_code == 0, bound.stderr
+    after = vault.get("openai")
+    assert [str(one) for one in after.origins] == ["https://api.openai.com", "https://gateway.example"]
+    assert (after.secret, after.created_ns, after.rotate_by_ns) == (
+        before.secret,
+        before.created_ns,
+        before.rotate_by_ns,
+    )
+    trail = safellm("audit", "tail", "--json").stdout
+    assert "https://gateway.example" in trail
+    again = safellm("keys", "bind", "openai", "https://gateway.example")
+    assert "already" in again.stdout
+    assert safellm("audit", "tail", "--json").stdout == trail
+    assert sweep_result(canary, alone, bound, again) == []
+
+
+def test_k_11_bind_to_one_address_only(safellm: Any, vault: Any, canary: str) -> None:
+    """`--only` drops what the key was bound to; a key that isn't there is named with the way to store it."""
+    safellm("keys", "set", "openai", "--stdin", stdin=canary)
+    assert safellm("keys", "bind", "openai", "https://gateway.example", "--only", "--yes").exit_code == 0
+    assert [str(one) for one in vault.get("openai").origins] == ["https://gateway.example"]
+    missing = safellm("keys", "bind", "opnai", "https://gateway.example", "--yes")
+    assert missing.exit_code == 2
+    assert "safellm keys set" in missing.stderr
+
+
 def test_list_shows_names_origins_and_age(safellm: Any, vault: Any, canary: str) -> None:
     """Nothing stored is said; afterwards each key is a row, also in JSON."""
     assert "No keys" in safellm("keys", "list").stdout

@@ -76,6 +76,17 @@ def store(vault: Any, canary: str, server: Asked) -> Any:
 
 
 @pytest.mark.parametrize("provider", sorted(QUESTIONS))
+def test_each_question_is_known_in_strict_mode(
+    safellm: Any, store: Any, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Strict mode refuses endpoints that no table names; asking about a key is none of them."""
+    store("k", provider)
+    monkeypatch.setenv("SAFELLM_MODE", "strict")
+    done = safellm("keys", "test", "k", "--json")
+    assert [one["result"] for one in json.loads(done.stdout)["results"]] == ["valid"], done.stdout
+
+
+@pytest.mark.parametrize("provider", sorted(QUESTIONS))
 def test_each_provider_is_asked_in_its_own_way(
     safellm: Any, store: Any, server: Asked, canary: str, provider: str
 ) -> None:

@@ -65,6 +65,24 @@ def test_policy_check_of_a_sound_file(safellm: Any, tmp_path: Path) -> None:
     assert "no problems" in result.stdout
 
 
+def test_policy_check_without_a_file_looks_at_what_is_in_force(
+    safellm: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Your own file and the variables together; a fault of either is a problem, with its place."""
+    nothing = safellm("policy", "check")
+    assert nothing.exit_code == 0
+    assert str(home / "policy.toml") in nothing.stdout.replace("\n", "")
+    (home / "policy.toml").write_text("[redaction]\nrestor = true\n", encoding="utf-8")
+    (home / "policy.toml").chmod(0o600)
+    assert "policy.toml:2" in safellm("policy", "check").stdout
+    (home / "policy.toml").write_text("[redaction]\nrestore = true\n", encoding="utf-8")
+    assert safellm("policy", "check").exit_code == 0
+    monkeypatch.setenv("SAFELLM_MODE", "maybe")
+    result = safellm("policy", "check", "--json")
+    assert result.exit_code == 1
+    assert "SAFELLM_MODE" in json.loads(result.stdout)["problems"][0]
+
+
 def test_policy_check_of_a_missing_file_is_wrong_use(safellm: Any, tmp_path: Path) -> None:
     """Exit 2."""
     assert safellm("policy", "check", str(tmp_path / "none.toml")).exit_code == 2

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from safellm import OpenAI
+from safellm.cli.show import dollars
 
 MAIN = [sys.executable, "-c", "from safellm.cli import main; main()"]
 pty_only = pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
@@ -80,6 +85,54 @@ def test_help_lists_every_command_in_groups(safellm: Any) -> None:
     assert places == sorted(places)
     for command in ("demo", "doctor", "keys", "policy", "budget", "usage", "audit"):
         assert f" {command} " in text
+
+
+@pytest.mark.parametrize("command", [["ask"], ["keys", "bind"], ["scan"], ["audit", "query"], ["grant", "new"]])
+def test_help_says_in_words_what_an_option_takes(safellm: Any, command: list[str]) -> None:
+    """No types of Python; a switch takes nothing."""
+    text = safellm(*command, "--help").stdout
+    assert not re.search(r"<[a-z]", text)
+    for line in text.splitlines():
+        if any(switch in line for switch in ("--json", "--help", "--no-tools", "--only")):
+            assert re.search(r"--(json|help|no-tools|only)\s+(-h\s+)?[A-Z][a-z]", line), line
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "110"])
+def test_words_and_ids_stay_whole_on_narrow_terminals(
+    safellm: Any, home: Path, provider: Any, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """What is read or copied stands in one line: ids, events, models, money."""
+    client = OpenAI(base_url=provider.base_url, api_key="given-in-code")
+    client.responses.create(model="gpt-4o-mini", input="hi jane@example.com")
+    safellm(
+        "grant", "new", "--operation", "chat", "--model", "gpt-5*", "--budget", "5usd", "--note", "for the nightly job"
+    )
+    (grant,) = json.loads(safellm("grant", "list", "--json").stdout)
+    cost = json.loads(safellm("usage", "--json").stdout)["micro_usd"]
+    monkeypatch.setenv("COLUMNS", columns)
+    listed, tail, query, used = (
+        safellm(*words).stdout for words in (("grant", "list"), ("audit", "tail"), ("audit", "query"), ("usage",))
+    )
+    assert grant["id"] in listed
+    assert "nightly" in listed
+    for text in (tail, query):
+        for part in ("call.outcome", "gpt-4o-mini", "restored", "EMAIL", "modify"):
+            assert part in text
+    assert "gpt-4o-mini" in used
+    assert dollars(cost) in used
+    assert all(len(line) <= int(columns) for text in (listed, tail, query, used) for line in text.splitlines())
+
+
+def test_discover_names_places_as_they_open_from_here(
+    safellm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever folder or file was asked for, a place is relative to the working directory."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").write_text("import openai\n\nopenai.OpenAI()\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    place = str(Path("src", "app.py")) + ":3"
+    for asked in ([], ["src"], [str(Path("src", "app.py"))]):
+        assert f" {place} " in safellm("discover", *asked).stdout
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,14 @@ def test_every_adapter_is_packed_and_registered() -> None:
         assert entry.load().name == entry.name
 
 
+def test_the_source_distribution_can_be_checked_by_who_gets_it() -> None:
+    """What README, pages and tests lead to is in it: the suite, the sessions, how to report a weakness."""
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for name in ("tests", "docs", "examples", "noxfile.py", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        assert f"/{name}" in included
+        assert (ROOT / name).exists()
+
+
 def test_public_names_are_real() -> None:
     """`__all__` names what can be imported, and nothing else is public."""
     for name in safellm.__all__:

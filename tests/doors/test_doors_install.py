@@ -195,15 +195,6 @@ def test_e_10_sockets_with_tls_are_refused(installed, front, provider):
     assert provider.requests == []
 
 
-def test_e_10_a_websocket_of_the_sdk_is_refused(installed, provider):
-    """`realtime.connect` of the plain SDK, wherever it leads."""
-    pytest.importorskip("websockets")
-    with openai.OpenAI(base_url=provider.base_url, api_key="k") as client, pytest.raises(safellm.Refused):
-        with client.realtime.connect(model="gpt-realtime"):
-            pass
-    assert provider.requests == []
-
-
 def test_e_10_grpc_channels_are_refused(installed):
     """A channel to Google's hosts is not made."""
     grpc = pytest.importorskip("grpc")

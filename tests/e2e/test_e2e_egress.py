@@ -239,5 +239,5 @@ def test_e_1_refusal_names_both_origins_and_the_command(face, provider, sink):
     with pytest.raises(safellm.Refused) as caught:
         face.run(client.post(f"{sink.url}/x", cast_to=object, body={}))
     message = str(caught.value)
-    for part in (f":{sink.port}", f":{provider.port}", "safellm keys set NAME --origin", "egress.origins"):
+    for part in (f":{sink.port}", f":{provider.port}", "safellm keys bind NAME http", "egress.origins"):
         assert part in message

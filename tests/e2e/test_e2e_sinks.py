@@ -173,7 +173,7 @@ with trace.get_tracer("program").start_as_current_span("work") as work:
         ask("x" * 3000)
     except openai.APIStatusError:
         pass
-end = time.monotonic() + 10
+end = time.monotonic() + 30
 while len(spans.get_finished_spans()) < 3 and time.monotonic() < end: time.sleep(0.01)
 made = {one.name + "/" + one.status.status_code.name: one for one in spans.get_finished_spans()}
 call, refused = made["chat gpt-4o/UNSET"], made["chat/ERROR"] if "chat/ERROR" in made else made["chat gpt-4o/ERROR"]

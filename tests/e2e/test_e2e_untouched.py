@@ -79,7 +79,7 @@ def test_o_3_a_response_that_holds_its_body_already_is_guarded(face, family, str
 @pytest.mark.parametrize("face", ["async"], indirect=True)
 def test_an_async_call_needs_no_thread(face, provider, monkeypatch):
     """Where ledger and trail needn't be waited for, no task is handed to another thread."""
-    from safellm.transports import http
+    from safellm.transports import http_async as http
 
     provider.reply_with(Reply(text="fine"))
     client = face.client(provider, safellm={"audit": {"mode": "off"}})

@@ -64,7 +64,7 @@ def clamp(call: Call, over: OverLimit) -> bool:
     """Lower the output ceiling to what a limit has left; return whether that leaves room for an answer."""
     ceiling = call.tools.adapter.ceiling(call.route, call.head.origin)
     body, unit, amounts = call.body.value, over.limit.unit, call.amounts
-    if ceiling is None or not isinstance(body, dict):
+    if ceiling is None or ceiling.fixed is not None or not isinstance(body, dict):
         return False
     place = ceiling.place(body)
     key = next((name for name in ceiling.keys if place is not None and is_count(place.get(name))), None)
@@ -111,9 +111,29 @@ def _input_bound(call: Call) -> int:
     return bound if encoding_of(call.model) is not None else bound + normalized_excess(one.text for one in call.fields)
 
 
-def _output_bound(call: Call) -> int:
+def _fixed(call: Call, most: int) -> int:
+    """Return what the session bounds an answer by.
+
+    Raises:
+        Refused: that is more than the grant or scope around the call allows, and no message lowers it.
+    """
+    scoped = None if call.standing is None else call.standing.output_ceiling
+    if scoped is not None and most > scoped:
+        raise Refused(
+            f"Answers of this session may have {most} tokens, and {scoped} are allowed",
+            guard=NAME,
+            reason=Reason.BUDGET_UNBOUNDED,
+            remedy="Lower the ceiling in the settings of the session.",
+            status=429,
+        )
+    return most
+
+
+def _output_bound(call: Call) -> int:  # noqa: C901 - one rule after the other
     ceiling = call.tools.adapter.ceiling(call.route, call.head.origin)
     body = call.body.value
+    if ceiling is not None and ceiling.fixed is not None:
+        return _fixed(call, ceiling.fixed)
     if ceiling is None or not isinstance(body, dict):
         return 0
     limited, most = call.bounded, call.policy.budget.max_output_tokens

@@ -65,10 +65,11 @@ GUARDS: tuple[Described, ...] = (
     ),
     Described(
         name="content",
-        what="Images, audio, files that can't be searched",
+        what="Images, audio, files that can't be searched; PDF and office files, in which nothing can be hidden",
         observe="noted",
-        guard="pass, and are counted in the record (`content.binary`)",
-        strict="the same",
+        guard="pass, and are counted in the record (`content.binary`); a document with a secret is refused, what else it holds is "
+        "counted (`content.documents`)",
+        strict="a document with anything that would be hidden, or that can't be searched, is refused",
         rows="R.9",
     ),
     Described(
@@ -120,7 +121,7 @@ GUARDS: tuple[Described, ...] = (
         name="plugins",
         what="What guards of your own say of a request and of its answer (`plugins`)",
         observe="asked, and a refusal of a request noted",
-        guard="refused or changed as they say; one that is missing or breaks stops the call",
+        guard="refused, changed or answered in the provider's place as they say; one that is missing or breaks stops the call",
         strict="the same",
         rows="P8",
     ),
@@ -169,11 +170,11 @@ GUARDS: tuple[Described, ...] = (
     ),
     Described(
         name="echo",
-        what="Answers that hold a registered secret which this conversation doesn't, or the canary of the system text",
+        what="Answers that hold a registered secret or value which this conversation doesn't, or the canary of the system text",
         observe="pass",
-        guard="secrets are taken out (`output.secrets`); a canary, where the policy has one planted, is taken out or its answer "
-        "refused (`output.canary`)",
-        strict="what only looks like a secret is taken out as well",
+        guard="secrets are taken out (`output.secrets`), and so are registered values (`output.personal`); a canary, where the "
+        "policy has one planted, is taken out or its answer refused (`output.canary`)",
+        strict="what only looks like a secret is taken out as well, and so is personal data that other conversations hid",
         rows="O.6",
     ),
     Described(
@@ -200,7 +201,7 @@ REASONS: dict[Reason, str] = {
     Reason.SHAPE_MALFORMED: "A body isn't what its header says, or has a key twice.",
     Reason.SHAPE_LIMIT: "A body, an event or its nesting is larger than the limit.",
     Reason.SHAPE_ENCODING: "A body is compressed in a way that can't be read.",
-    Reason.CONTENT_DENIED: "The policy denies content that can't be searched.",
+    Reason.CONTENT_DENIED: "The policy denies content that can't be searched, or a document that holds what must not leave.",
     Reason.RETENTION_DENIED: "The policy lets nothing be kept by the provider, and the call is there to have something kept.",
     Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",
     Reason.UNTRUSTED_BLOCKED: "Text of others in the request scores at least `untrusted.block_at`.",

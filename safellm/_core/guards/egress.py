@@ -22,7 +22,14 @@ _KEY_PARAMETERS = frozenset({"key", "api_key", "apikey", "access_token", "oauth_
 # Headers that decide where a request goes, or where it ends and how it is read.
 _ONCE = frozenset({"host", "content-type", "content-encoding", "content-length", "transfer-encoding"})
 # What httpx and the SDKs themselves put there; `target` or `sni_hostname` would send elsewhere than the URL says.
-_HARMLESS_EXTENSIONS = frozenset({"timeout", "trace", "openai.azure_auth_origin"})
+_HARMLESS_EXTENSIONS = frozenset(
+    {
+        "timeout",
+        "trace",
+        "openai.azure_auth_origin",
+        "google_genai_managed_bearer_auth",
+    }  # the last two are notes of SDKs
+)
 
 
 def check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
@@ -46,7 +53,7 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
             guard=NAME,
             reason=Reason.EGRESS_ORIGIN,
             remedy=f"Give it as base_url in code, list it in the policy (egress.origins = ['{head.origin}']), "
-            f"or bind a key to it: safellm keys set NAME --origin {head.origin}",
+            f"or bind a key to it: safellm keys bind NAME {head.origin}",
         )
     if head.origin.scheme == "http" and not head.origin.is_loopback and not policy.egress.allow_http:
         raise Refused(

@@ -32,6 +32,7 @@ REQUEST: tuple[tuple[str, Guard], ...] = (
     (plugins.NAME, plugins.guard),
     (redaction.NAME, redaction.guard),
     (untrusted.NAME, untrusted.spotlight),
+    (plugins.NAME, plugins.sending),
     (canary.NAME, canary.guard),
     (ceiling.NAME, ceiling.guard),
 )

@@ -26,13 +26,17 @@ def guard(call: Call) -> None:
     Raises:
         Refused: with a reason `tool.…`.
     """
-    box, policy, value = call.toolbox, call.policy, call.body.value
-    if box is None or not (declares_any(value) or policy.tools or policy.is_strict or box.has_rules):
+    box, policy, value, before = call.toolbox, call.policy, call.body.value, call.head.declared
+    said = declares_any(value) or before is not None
+    if box is None or not (said or policy.tools or policy.is_strict or box.has_rules):
         return
     found = definitions(value)
     functions = {one.name: one for one in found if not one.hosted}
     hosted = frozenset(one.name for one in found if one.hosted)
-    call.gate = Gate(policy=policy, toolbox=box, declared=functions, hosted=hosted)
+    if found or before is None:
+        call.gate = Gate(policy=policy, toolbox=box, declared=functions, hosted=hosted)
+    else:
+        call.gate = Gate(policy=policy, toolbox=box, declared=before.functions, hosted=before.hosted)
     _look_back(call, call.gate, box)
     if policy.tool_calls.look_alikes == "deny":
         _check_names(call, [one.name for one in found if not one.hosted], hosted, box)

@@ -119,8 +119,9 @@ class Encodings:
                 return
             try:
                 found: Encoding | None = load(name)
-            except (ImportError, ConfigurationError):
-                found = None  # the bound by bytes decides alone then
+            except (ImportError, AttributeError, ConfigurationError):
+                # The bound by bytes decides alone then. A fork amid an import leaves half a module in the child.
+                found = None
             self._loaded[name] = found
 
 

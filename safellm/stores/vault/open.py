@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safellm._core.origin import Origin
-from safellm._core.policy import Policy
+from safellm._core.policy import Policy, plugin_in
 from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable
 from safellm.stores.places import find_places
@@ -70,6 +70,11 @@ def open_vault(policy: Policy, *, environ: Mapping[str, str] | None = None, time
     state = find_places(environ).state
     if policy.keys.store == "file":
         return open_sealed_file(environ)
+    plugged = plugin_in(policy.keys.store)
+    if plugged is not None:
+        from safellm.stores.plugged.vault import open_plugged  # noqa: PLC0415 - only where one is named
+
+        return open_plugged(plugged, policy.plugin_settings.get(plugged, {}))
     try:
         return RememberedVault(KeyringVault(timeout_s=timeout_s), state)
     except VaultUnavailable as error:
@@ -120,7 +125,7 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     in_file = _from_file(policy, name, variable, environ) if policy.keys.files else None
     has_other = may_use_variable or in_file is not None
     notes: list[str] = []
-    if policy.keys.vault and not (vault is None and has_other and _never_stored(name, environ)):
+    if policy.keys.vault and not (vault is None and has_other and _never_stored(name, policy, environ)):
         try:
             stored = (open_vault(policy, environ=environ) if vault is None else vault).get(name)
         except VaultUnavailable as error:
@@ -167,7 +172,7 @@ def resolve_granted(
         VaultUnavailable: the vault can't be asked, and there is no file.
     """
     path = find_secret_file((check_name(name),), variable=None, environ=environ) if policy.keys.files else None
-    if policy.keys.vault and not (path is not None and _never_stored(name, environ)):
+    if policy.keys.vault and not (path is not None and _never_stored(name, policy, environ)):
         try:
             stored = open_vault(policy, environ=environ).get(name)
         except VaultUnavailable:
@@ -189,7 +194,9 @@ def _from_file(policy: Policy, name: str, variable: str, environ: Mapping[str, s
     return None if path is None else (str(path), check_secret(read_secret_file(path), where=str(path)))
 
 
-def _never_stored(name: str, environ: Mapping[str, str]) -> bool:
+def _never_stored(name: str, policy: Policy, environ: Mapping[str, str]) -> bool:
+    if plugin_in(policy.keys.store) is not None:
+        return False  # another machine may have stored it
     state = find_places(environ).state
     known = known_names(state)
     return known is not None and name not in known and not (state / FILE_NAME).exists()
