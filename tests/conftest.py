@@ -65,6 +65,19 @@ _NEEDS = {"anthropic": "anthropic", "google": "google.genai", "ner": "onnxruntim
 collect_ignore = [folder for folder, module in _NEEDS.items() if not _is_there(module)]
 
 
+@pytest.fixture(autouse=True)
+def _own_values() -> Iterator[None]:
+    """Values that a test registers or marks end with it: they are the process's, and answers of other tests may hold them."""
+    yield
+    client, marked = map(sys.modules.get, ("safellm.client", "safellm.stores.marked"))
+    if client is not None:
+        client._values = ()  # type: ignore[attr-defined]
+    if marked is not None:
+        marked._values.clear()
+        marked._unread.clear()
+        marked.others.cache_clear()
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of its own for everything that safellm writes, and no variable from outside.

@@ -188,28 +188,27 @@ class AnswerRules:
             self._judge, self._is_asked = None if self.structured else self.policy.judge(), True
         return self._judge
 
-    def channel(self, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True) -> Channel:
-        """Return fresh filters for one running text; `shown` says that a program may render it."""
+    def channel(self, kind: Kind, tool: str | None, parameter: str | None = None) -> Channel:
+        """Return fresh filters for one running text."""
+        channel = self._filters(kind, tool, parameter, shown=True)
+        if self.heard is not None and kind is Kind.TEXT:
+            channel.heard = []
+            self.heard.append(channel.heard)
+        return channel
+
+    def _filters(self, kind: Kind, tool: str | None, parameter: str | None, *, shown: bool) -> Channel:
         links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
         echo = (
             ()
             if self.echo is None
             else self.echo.filters(kind, shown=shown, is_json=self.structured and kind is Kind.TEXT)
         )
-        hearing = self._hearing(kind, shown=shown)
-        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo, hearing)
-
-    def _hearing(self, kind: Kind, *, shown: bool) -> list[str] | None:
-        if self.heard is None or kind is not Kind.TEXT or not shown:
-            return None
-        pieces: list[str] = []
-        self.heard.append(pieces)
-        return pieces
+        return Channel(self.counts, self._cleaner(kind), self._restorer(kind, tool, parameter), links, echo)
 
     def whole(
         self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
     ) -> str:
-        """Return a whole text as the program gets it."""
+        """Return a whole text as the program gets it; `shown` says that a program may render it."""
         read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and self._may_link(text)))
         if self.echo is not None:
             if not shown and self.echo.canary is not None:
@@ -217,8 +216,8 @@ class AnswerRules:
             read = read or self.echo.may_hold(text)
         if not read and not self._may_hold(text):
             return text
-        channel = self.channel(kind, tool, parameter, shown=shown)
-        return channel.feed(text) + channel.finish()
+        filters = self._filters(kind, tool, parameter, shown=shown)
+        return filters.feed(text) + filters.finish()
 
     def document(self, value: JSON, *, skip: Callable[[Field], bool] | None = None, tool: str | None = None) -> bool:
         """Treat every text of a parsed answer in place; return whether anything changed."""
@@ -272,6 +271,8 @@ class AnswerRules:
         """Return a plain-text answer as the program gets it."""
         text = data.decode("utf-8", "replace")
         treated = self.whole(text, Kind.TEXT, None, shown=not download)
+        if self.heard is not None and not download:
+            self.heard.append([treated])
         return data if treated == text else treated.encode("utf-8")
 
     def _cleaner(self, kind: Kind) -> CharacterFilter | None:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 import openai
 import safellm
 from safellm.cli import main
-from safellm.client import _open_shared_ledger
+from safellm.client import Settled, _open_shared_ledger
 from safellm.stores.places import find_places
 
 PASSWORD = "hunter" + "2" * 8
@@ -44,7 +44,7 @@ def url(server, monkeypatch, home) -> Iterator[str]:
     monkeypatch.setenv("SAFELLM_BUDGET_LEDGER", url)
     yield url
     # The very ledger of the clients, with its connections.
-    _open_shared_ledger(SecretStr(url), find_places(dict(os.environ)).state, False, None).close()
+    _open_shared_ledger(SecretStr(url), find_places(dict(os.environ)).state, False, None, Settled({})).close()
     _open_shared_ledger.cache_clear()
 
 

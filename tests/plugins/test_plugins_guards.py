@@ -155,6 +155,19 @@ def test_an_answer_is_seen_whole_and_refused_whole(
     assert outcome()["reason"] == "plugin.refused"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_words_of_the_request_that_come_back_are_no_answer(
+    register: Register, provider: LoopbackProvider, *, stream: bool
+) -> None:
+    """Also where filters look at such a word: `tool_choice` is `auto`, and so is a value that another conversation hides."""
+    safellm.register_values(["auto"], "CUSTOMER")
+    guard = SaysBoth()
+    register("says", lambda: guard)
+    provider.reply_with(Reply(text="It is fine."))
+    assert ask(client(provider, "says"), stream=stream, api="responses") == "It is fine."
+    assert [one.text for one in guard.seen[-1].texts] == ["It is fine."]
+
+
 def test_an_answer_can_be_changed_unless_it_streams(register: Register, provider: LoopbackProvider) -> None:
     """A stream that a guard wants to change is refused rather than passed."""
     register("says", lambda: SaysBoth(answer=lambda view: Change({0: view.texts[0].text.replace("Hello", "***")})))

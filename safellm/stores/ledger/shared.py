@@ -256,7 +256,9 @@ class SharedLedger:
         self._engine.close()
 
     def __del__(self) -> None:
-        with suppress(Exception):  # also when the interpreter takes modules apart
+        if suppress is None:  # the interpreter has ended and takes modules apart
+            return
+        with suppress(Exception):
             self._engine.close()
 
     def _book(  # noqa: PLR0913 - the parts of one booking
