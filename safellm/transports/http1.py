@@ -17,7 +17,7 @@ _TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _LINE: Final = _TOKEN + rb": (?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?\r\n"  # one space, ASCII only
 _REQUEST = re.compile(rb"(?:GET|POST) [\x21-\x7e]+ HTTP/1\.1\r\n(?:" + _LINE + rb")+\r\n")
 _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\x20-\x7e]*))?\r\n((?:" + _LINE + rb")+)\r\n")
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")
+_LENGTH = re.compile(rb"[1-9][0-9]{0,14}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
 _BODILESS: Final = frozenset({b"204", b"304"})  # whatever length they name (RFC 9112 6.3)
 _UNUSUAL: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
@@ -113,7 +113,7 @@ class Sized:
 
     def __init__(self, length: int) -> None:
         self._expected = self.left = length
-        self.over = length == 0
+        self.over = False
         self.clean = True
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes | None]:
@@ -145,9 +145,7 @@ class Chunked:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._left = (
-            -2
-        )  # bytes of the open chunk that are to come; -1 and -2: of the line end behind it, or of no chunk
+        self._left = _NO_CHUNK  # bytes of the open chunk that are to come, or one of those below zero
         self.over = False
         self.clean = True
 

@@ -3,7 +3,7 @@
 For clients that are ours only. Opening connections, TLS, proxies, HTTP/2, waiting for a free connection and whatever isn't plain
 stay the library's. A connection is taken out of its pool's idle ones and given back to them in the states that the library itself
 knows, under its lock, so both ways can be gone side by side. An answer that isn't plain goes to the library's parser with all
-bytes that came of it. Who replaces a method of the library's transport or pool (mocks do) gets every request there.
+bytes that came of it. Who replaces a method that requests go through in the library (mocks do) gets every request there.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -18,7 +18,10 @@ from typing import Any, Final
 from safellm.transports import http1
 from safellm.transports.lean_parts import JOINED, NO_ANSWER, READ, Asked, Body, Parts
 
-_OF_POOLS: Final = ("_connections", "_requests", "_optional_thread_lock", "_max_keepalive_connections")
+_OF_POOLS: Final = (
+    "_connections", "_requests", "_optional_thread_lock", "_max_keepalive_connections",
+    "_assign_requests_to_connections", "_close_connections",
+)  # fmt: skip
 
 
 def use_lean(module: ModuleType, core: ModuleType, transport: Any) -> None:
@@ -29,28 +32,24 @@ def use_lean(module: ModuleType, core: ModuleType, transport: Any) -> None:
         core: The library under it, which the transport's pool is of.
         transport: It goes to no proxy; where it or its pool isn't made as we know them, it stays as it is.
     """
-    kinds = _kinds(module, core)
-    if kinds is not None and all(hasattr(transport._pool, name) for name in _OF_POOLS):
-        for plain, lean in kinds:
-            if type(transport) is plain:
+    kinds, pool = _kinds(module, core), transport._pool
+    if kinds is not None and all(hasattr(pool, name) for name in _OF_POOLS):
+        for plain, lean, pools in kinds:
+            if type(transport) is plain and type(pool) is pools:
                 transport.__class__ = lean
 
 
 @cache
-def _kinds(module: ModuleType, core: ModuleType) -> tuple[tuple[type, type], ...] | None:
-    """Return the module's transports and ours, for both worlds; None if it isn't made as we know it."""
+def _kinds(module: ModuleType, core: ModuleType) -> tuple[tuple[type, type, type], ...] | None:
+    """Return the module's transports, ours, and the kinds of pools, for both worlds; None if it isn't made as we know it."""
     try:
         return _sync_kind(module, core), _async_kind(module, core)
-    except (AttributeError, KeyError):
+    except (AttributeError, KeyError, TypeError):
         return None
 
 
-def _sync_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - a body and a transport, of classes that are a parameter
-    parts = Parts(module, core, "_sync")
-    parts.pooled, parts.link = core.HTTPConnection, core.HTTP11Connection
-    own, pools = module.HTTPTransport.handle_request, core.ConnectionPool.handle_request
-    if own.__globals__ is not parts.default.__dict__ or pools.__module__ != f"{core.__name__}._sync.connection_pool":
-        raise AttributeError
+def _sync_kind(module: Any, core: Any) -> tuple[type, type, type]:  # noqa: C901 - a body and a transport, of classes that are a parameter
+    parts = Parts(module, core, "")
 
     class SyncBody(Body, module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
         """The body of an answer, read as it is asked for."""
@@ -79,20 +78,15 @@ def _sync_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - a b
                     raise
 
         def close(self) -> None:
-            if self._closed:
-                return
-            self._closed = True
-            reader, link, pool = self._reader, self._link, self._pool
-            is_whole = reader is not None and reader.over and reader.clean
-            if reader is None:
-                link._response_closed()
-            elif not is_whole:
-                link.close()
-            with pool._optional_thread_lock:
-                if is_whole:
-                    parts.give_back(link)
-                    if not parts.is_waited_for(pool):
-                        return
+            pool = self._pool
+            with pool._optional_thread_lock:  # or another thread takes what is half given back
+                if self._closed:
+                    return
+                self._closed = True
+                if not parts.give_back(self._link, self._reader):
+                    self._link.close()
+                elif not parts.is_waited_for(pool):
+                    return
                 closing = pool._assign_requests_to_connections()
             pool._close_connections(closing)
 
@@ -101,12 +95,7 @@ def _sync_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - a b
 
         def handle_request(self, request: Any) -> Any:
             pool = self._pool
-            if (
-                module.HTTPTransport.handle_request is not own
-                or getattr(pool.handle_request, "__func__", None) is not pools
-            ):
-                return super().handle_request(request)
-            head = parts.plain(request)
+            head = parts.plain(request) if parts.is_own(pool) else None
             if head is None:
                 return super().handle_request(request)
             with pool._optional_thread_lock:
@@ -134,23 +123,18 @@ def _sync_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - a b
                 parts.parse_it(link, came)
                 return parts.parsed(link, link._receive_response_headers(request), body)
             except BaseException as error:
-                link.close()
                 (body or SyncBody(pool, link, request, None)).close()
                 if not isinstance(error, Exception):
                     raise
                 with parts.default.map_httpcore_exceptions():
                     raise
 
-    return module.HTTPTransport, LeanTransport
+    return module.HTTPTransport, LeanTransport, core.ConnectionPool
 
 
-def _async_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - the same
-    parts = Parts(module, core, "_async")
-    parts.pooled, parts.link = core.AsyncHTTPConnection, core.AsyncHTTP11Connection
-    own, pools = module.AsyncHTTPTransport.handle_async_request, core.AsyncConnectionPool.handle_async_request
+def _async_kind(module: Any, core: Any) -> tuple[type, type, type]:  # noqa: C901 - the same
+    parts = Parts(module, core, "Async")
     shielded = sys.modules[f"{core.__name__}._synchronization"].AsyncShieldCancellation
-    if own.__globals__ is not parts.default.__dict__ or pools.__module__ != f"{core.__name__}._async.connection_pool":
-        raise AttributeError
 
     class AsyncBody(Body, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
         """The same for an async client."""
@@ -174,8 +158,7 @@ def _async_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - th
                 async for piece in self._link._receive_response_body(Asked(self._timeouts)):
                     yield piece
             except BaseException as error:
-                with shielded():
-                    await self.aclose()
+                await self.aclose()
                 if not isinstance(error, Exception):
                     raise
                 with parts.default.map_httpcore_exceptions():
@@ -185,26 +168,23 @@ def _async_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - th
             if self._closed:
                 return
             self._closed = True
-            reader, link, pool = self._reader, self._link, self._pool
-            if reader is None:
-                await link._response_closed()
-            elif not (reader.over and reader.clean):
-                await link.aclose()
-            else:
-                parts.give_back(link)
-                if not parts.is_waited_for(pool):
-                    return
-            await pool._close_connections(pool._assign_requests_to_connections())
+            pool = self._pool
+            is_back = parts.give_back(self._link, self._reader)
+            if is_back and not parts.is_waited_for(pool):
+                return
+            try:
+                if not is_back:
+                    with shielded():
+                        await self._link.aclose()
+            finally:  # who is cancelled here mustn't keep others waiting
+                await pool._close_connections(pool._assign_requests_to_connections())
 
     class LeanAsyncTransport(module.AsyncHTTPTransport):  # type: ignore[misc]  # the module is a parameter
         """The same for an async client; its loop is one thread, so what has no `await` in it needs no lock."""
 
         async def handle_async_request(self, request: Any) -> Any:
             pool = self._pool
-            is_own = getattr(pool.handle_async_request, "__func__", None) is pools
-            if module.AsyncHTTPTransport.handle_async_request is not own or not is_own:
-                return await super().handle_async_request(request)
-            head = parts.plain(request)
+            head = parts.plain(request) if parts.is_own(pool) else None
             link = None if head is None else parts.take(pool, request.url)
             if head is None or link is None:
                 return await super().handle_async_request(request)
@@ -229,12 +209,10 @@ def _async_kind(module: Any, core: Any) -> tuple[type, type]:  # noqa: C901 - th
                 parts.parse_it(link, came)
                 return parts.parsed(link, await link._receive_response_headers(request), body)
             except BaseException as error:
-                with shielded():
-                    await link.aclose()
-                    await (body or AsyncBody(pool, link, request, None)).aclose()
+                await (body or AsyncBody(pool, link, request, None)).aclose()
                 if not isinstance(error, Exception):
                     raise
                 with parts.default.map_httpcore_exceptions():
                     raise
 
-    return module.AsyncHTTPTransport, LeanAsyncTransport
+    return module.AsyncHTTPTransport, LeanAsyncTransport, core.AsyncConnectionPool

@@ -6,7 +6,8 @@ from __future__ import annotations
 import sys
 import time
 from logging import DEBUG, getLogger
-from types import ModuleType
+from operator import attrgetter
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from safellm.transports import http1
@@ -17,25 +18,71 @@ JOINED: Final = 1 << 18  # bytes of a body that is written together with its hea
 NO_ANSWER: Final = "Server disconnected without sending a response."
 _SAID_CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _PORTS: Final = {b"http": 80, b"https": 443}
+_OF_LINKS = attrgetter(
+    "_state", "_origin", "_request_count", "_expire_at", "_keepalive_expiry", "_network_stream", "has_expired",
+    "_h11_state.trailing_data", "_receive_response_headers", "_receive_response_body",
+)  # fmt: skip
 
 
 class Parts:
-    """What both worlds need of one library."""
+    """What both worlds need of one library.
 
-    def __init__(self, module: ModuleType, core: ModuleType, world: str) -> None:
+    Args:
+        module: httpx or httpx2.
+        core: The library under it.
+        world: What names of classes begin with: nothing, or `Async`.
+
+    Raises:
+        AttributeError: something that is relied on isn't there, or is somebody else's; also KeyError, TypeError.
+    """
+
+    def __init__(self, module: Any, core: Any, world: str) -> None:
+        inside = f"{core.__name__}._{world.lower() or 'sync'}"
+        http11, connection, pool = (
+            sys.modules[f"{inside}.{one}"] for one in ("http11", "connection", "connection_pool")
+        )
         self.core, self.module = core, module
-        self.inside: Any = sys.modules[f"{core.__name__}.{world}.http11"]
         self.default: Any = sys.modules[f"{module.__name__}._transports.default"]
-        self.h11: Any = self.inside.h11
-        states = self.inside.HTTPConnectionState
+        self.h11: Any = http11.h11
+        # Kinds of connections, in the pool and under these.
+        self.pooled, self.link = getattr(core, f"{world}HTTPConnection"), getattr(core, f"{world}HTTP11Connection")
+        self._called = f"handle_{world.lower()}_request" if world else "handle_request"
+        self._own = [
+            (kind, self._method(kind, home))
+            for kind, home in (
+                (getattr(module, f"{world}HTTPTransport"), self.default),
+                (getattr(core, f"{world}ConnectionPool"), pool),
+                (self.pooled, connection),
+                (self.link, http11),
+            )
+        ]
+        _OF_LINKS(self.link(core.Origin(b"http", b"host", 80), None))
+        attrgetter("connection")(getattr(pool, f"{world}PoolRequest")(None))
+        attrgetter("_stream")(module.ByteStream(b""))
+        states = http11.HTTPConnectionState
         self.active, self.idle = states.ACTIVE, states.IDLE
         self.body = module.ByteStream
         self.logger = getLogger(f"{core.__name__}.http11")
         self.items_of, self.headers_of = ways(module)
-        self.pooled: Any = None  # kinds of connections, in the pool and under these
-        self.link: Any = None
-        self.own: Any = None  # the library's methods, as long as nobody replaced them
-        self.pools: Any = None
+
+    def _method(self, kind: type, home: ModuleType) -> Any:
+        """Return the method that requests go through, if it is the library's: wrappers copy names, but not globals."""
+        method = kind.__dict__[self._called]
+        if type(method) is not FunctionType or method.__globals__ is not home.__dict__:
+            raise AttributeError(self._called)
+        return method
+
+    def is_own(self, pool: Any) -> bool:
+        """Return whether nobody replaced a method that requests go through."""
+        called = self._called
+        for kind, method in self._own:
+            if getattr(kind, called) is not method:
+                return False
+        return called not in pool.__dict__
+
+    def has_more(self, link: Any) -> bool:
+        """Return whether the library's parser holds bytes behind an answer: they would be taken for the next one."""
+        return bool(link._h11_state.trailing_data[0])
 
     def plain(self, request: Any) -> bytes | None:
         """Return the head of a plain request that nobody traces."""
@@ -51,29 +98,52 @@ class Parts:
 
     def take(self, pool: Any, url: Any) -> Any:
         """Return an idle connection to this place, which now is taken; None if the library has to find one."""
-        scheme, host = url.raw_scheme, url.raw_host
+        scheme, host, now = url.raw_scheme, url.raw_host, time.monotonic()
         port = url.port or _PORTS.get(scheme)
+        found: Any = None
         for pooled in pool._connections:
             link: Any = getattr(pooled, "_connection", None)
             if type(link) is not self.link or type(pooled) is not self.pooled or link._state is not self.idle:
                 continue
+            if link._expire_at is not None and link._expire_at < now:
+                return None  # the library closes it, wherever it leads to
             origin = link._origin
-            if origin.host != host or origin.port != port or origin.scheme != scheme:
-                continue
-            # Who waits goes first, and what is promised to somebody is his; what has expired is the library's to close.
-            waiting = pool._requests
-            if (waiting and any(one.connection in (None, pooled) for one in waiting)) or link.has_expired():
-                return None
-            link._request_count += 1
-            link._state, link._expire_at = self.active, None
-            return link
-        return None
+            if found is None and origin.host == host and origin.port == port and origin.scheme == scheme:
+                found = pooled
+        if found is None:
+            return None
+        # Who waits goes first, and what is promised to somebody is his; what has expired is the library's to close.
+        link, waiting = found._connection, pool._requests
+        if (waiting and any(one.connection in (None, found) for one in waiting)) or link.has_expired():
+            return None
+        if self.has_more(link):
+            link._expire_at = 0.0
+            return None
+        link._request_count += 1
+        link._state, link._expire_at = self.active, None
+        return link
 
-    def give_back(self, link: Any) -> None:
-        """Mark a connection whose answer is whole as idle."""
+    def give_back(self, link: Any, reader: http1.Sized | http1.Chunked | None) -> bool:
+        """Mark a connection as idle if its answer is whole and all that came; nothing is awaited, so nobody cancels it.
+
+        Args:
+            link: The connection.
+            reader: Of the answer's body; None: the library's parser.
+
+        Returns:
+            Whether it was; otherwise it has to be closed.
+        """
+        if reader is None:
+            parser, done = link._h11_state, self.h11.DONE
+            if parser.our_state is not done or parser.their_state is not done or self.has_more(link):
+                return False
+            parser.start_next_cycle()
+        elif not (reader.over and reader.clean):
+            return False
         link._state = self.idle
         if link._keepalive_expiry is not None:
             link._expire_at = time.monotonic() + link._keepalive_expiry
+        return True
 
     def is_waited_for(self, pool: Any) -> bool:
         """Return whether the pool has something to do when a connection is free or gone."""
@@ -93,9 +163,9 @@ class Parts:
         response.headers.encoding = "ascii"  # it would be found out by decoding all of them
         return response
 
-    def parsed(self, link: Any, found: tuple[bytes, int, bytes, Any, bytes], stream: Any) -> Any:
-        """Return the response of what the library's parser says."""
-        version, status, reason, headers, _ = found
+    def parsed(self, link: Any, found: tuple[Any, ...], stream: Any) -> Any:
+        """Return the response of what the library's parser says; before httpcore 1.0.4 that were four things."""
+        version, status, reason, headers, *_ = found
         return self._response(link, status, headers, (version, reason), stream)
 
     def _response(self, link: Any, status: int, headers: Any, said: tuple[bytes, bytes], stream: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safellm.transports import http1
+from safellm.transports import http1, lean
 from safellm.transports.lean import use_lean
+from safellm.transports.lean_parts import Parts
 
 _NAMES = st.sampled_from(
     [
@@ -243,6 +245,7 @@ _CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\
         (_OK, True), (_CHUNKS, True), (_CHUNKS.replace(b"0\r\n\r\n", b"0\r\na: b\r\n\r\n"), True),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + _OK, True), (_OK.replace(b"OK", b"OK", 1).replace(b"Length: 2", b"Length: 02"), True),
         (_OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + _OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", False),
     ],
 )  # fmt: skip
 def test_a_connection_is_used_again_only_when_its_answer_was_all_there_was(second: bytes, stays: bool) -> None:
@@ -346,3 +349,151 @@ def test_concurrent_requests_share_the_pool_and_its_limits() -> None:
             assert [one.is_idle() for one in pool.connections] == [True]
             assert not pool._requests
         assert len(asked) == 64
+
+
+def test_bytes_behind_the_librarys_own_answer_are_no_answer_to_the_next_request() -> None:
+    """The first answer on a connection is the library's to read; what came behind it ends the connection."""
+    with _server(_OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", _OK, several=True) as (url, _):
+        client, pool = _client()
+        with client:
+            assert client.post(url, content=b"body").text == "ok"
+            (first,) = pool.connections
+            assert client.post(url, content=b"body").text == "ok"
+            assert pool.connections != [first]
+
+
+def test_an_empty_answer_that_nobody_read_hides_nothing_behind_it() -> None:
+    """Closed before its body was asked for: what came behind it isn't forgotten with it."""
+    with _server(_OK, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n") as (url, _):
+        client, pool = _client()
+        with client:
+            client.post(url, content=b"body")
+            with client.stream("POST", url, content=b"body"):
+                pass
+            assert pool.connections == []
+
+
+def test_idle_connections_that_nobody_needs_are_closed_when_they_expire() -> None:
+    """Also while each call finds a younger one to use: the library looks at all of them at every request."""
+    with _server(*[_OK] * 9, several=True) as (url, _):
+        client, pool = _client()
+        with client:
+            with client.stream("POST", url, content=b"body"), client.stream("POST", url, content=b"body") as second:
+                second.read()
+            with (
+                client.stream("POST", url, content=b"body") as first,
+                client.stream("POST", url, content=b"body") as second,
+            ):
+                first.read()
+                second.read()
+            assert len(pool.connections) == 2
+            pool.connections[1]._connection._expire_at = 0.0
+            assert client.post(url, content=b"body").text == "ok"
+            assert len(pool.connections) == 1
+
+
+@pytest.mark.parametrize("answer", [_OK, b"HTTP/1.1 100 Continue\r\n\r\n" + _OK, _OK.replace(b"h: 2", b"h: 9")])
+def test_who_is_cancelled_while_closing_leaves_no_connection_behind(answer: bytes) -> None:
+    """A task's cancellation isn't stopped by shields: the connection is idle or closed at once, and its place is free."""
+
+    async def run(url: str) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            pool: Any = client._transport._pool  # type: ignore[attr-defined]
+            use_lean(httpx, httpcore, client._transport)
+            await client.post(url, content=b"body")
+            response = await client.send(client.build_request("POST", url, content=b"body"), stream=True)
+            pieces = response.stream.__aiter__()
+            await anext(pieces)
+            if answer.endswith(b"2\r\n\r\nok"):
+                with pytest.raises(StopAsyncIteration):
+                    await anext(pieces)
+
+            async def close() -> None:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await response.aclose()
+
+            with suppress(asyncio.CancelledError):
+                await asyncio.create_task(close())
+            assert [one.is_idle() for one in pool.connections] in ([], [True])
+            assert (await client.post(url, content=b"body")).text == "ok"
+
+    with _server(_OK, answer, _OK) as (url, _):
+        asyncio.run(run(url))
+
+
+def test_nobody_takes_a_connection_that_is_half_given_back() -> None:
+    """The library's parser is made ready for the next answer under the pool's lock."""
+    free = []
+    with _server(_OK, b"HTTP/1.1 100 Continue\r\n\r\n" + _OK, _OK) as (url, _):
+        client, pool = _client()
+        with client:
+            client.post(url, content=b"body")
+            parser = pool.connections[0]._connection._h11_state
+            inner, lock = parser.start_next_cycle, pool._optional_thread_lock._lock
+
+            def looked_at() -> None:
+                with ThreadPoolExecutor(1) as threads:
+                    free.append(threads.submit(lock.acquire, blocking=False).result())
+                inner()
+
+            parser.start_next_cycle = looked_at
+            assert client.post(url, content=b"body").text == "ok"
+    assert free == [False]
+
+
+@pytest.fixture
+def new_kinds() -> Iterator[None]:
+    """What was found out about the library isn't known, and is forgotten afterwards."""
+    lean._kinds.cache_clear()
+    yield
+    lean._kinds.cache_clear()
+
+
+@pytest.mark.usefixtures("new_kinds")
+@pytest.mark.parametrize("place", [httpx.HTTPTransport, httpcore.ConnectionPool, httpcore.HTTPConnection])
+def test_a_library_that_is_wrapped_already_goes_its_own_way(place: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorders wrap with the names of what they wrap, and may have come first."""
+    called = []
+    inner = place.handle_request  # type: ignore[attr-defined]
+
+    @functools.wraps(inner)
+    def recorded(*arguments: Any) -> Any:
+        called.append(arguments)
+        return inner(*arguments)
+
+    monkeypatch.setattr(place, "handle_request", recorded)
+    with _server(_OK, _OK) as (url, _):
+        client, _pool = _client()
+        with client:
+            for _ in range(2):
+                client.post(url, content=b"body")
+    assert len(called) == 2
+
+
+@pytest.mark.usefixtures("new_kinds")
+@pytest.mark.parametrize("name", ["_state", "_h11_state", "_receive_response_body", "_expire_at"])
+def test_a_library_that_lacks_something_is_left_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is relied on is looked for when a client is made, not in the middle of a call."""
+
+    class Other(httpcore.HTTP11Connection):
+        def __getattribute__(self, asked: str) -> Any:
+            if asked == name:
+                raise AttributeError(asked)
+            return super().__getattribute__(asked)
+
+    monkeypatch.setattr(httpcore, "HTTP11Connection", Other)
+    monkeypatch.setattr(Other, "handle_request", httpcore.HTTP11Connection.__mro__[1].handle_request)
+    with httpx.Client(trust_env=False) as client:
+        use_lean(httpx, httpcore, client._transport)
+        assert type(client._transport) is httpx.HTTPTransport
+
+
+def test_what_the_library_says_of_an_answer_may_be_less() -> None:
+    """Four things before httpcore 1.0.4, five since."""
+    link: Any = httpcore.HTTP11Connection(httpcore.Origin(b"http", b"h", 80), None)  # type: ignore[arg-type]
+    found = (b"HTTP/1.0", 200, b"fine", [(b"a", b"b")])
+    for one in (found, (*found, b"")):
+        response = Parts(httpx, httpcore, "").parsed(link, one, httpx.ByteStream(b""))
+        assert (response.http_version, response.status_code, response.reason_phrase) == ("HTTP/1.0", 200, "fine")
