@@ -71,6 +71,8 @@ class Account:
 def urls_of(texts: Iterable[str]) -> tuple[str, ...] | None:
     """Return the addresses in the texts of a request; None where there is too much to search."""
     holding = [text for text in texts if "://" in text]
+    if not holding:
+        return ()
     if sum(map(len, holding)) > _MOST_TEXT:
         return None
     return tuple(dict.fromkeys(match[0] for text in holding for match in URL.finditer(text)))

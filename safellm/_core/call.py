@@ -9,11 +9,11 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from safellm._core.adapter import Adapter, Ceiling, LocalAnswer, Route, UsageSeen
+from safellm._core.adapter import Adapter, LocalAnswer, Route, UsageSeen
 from safellm._core.bodies import Body
 from safellm._core.caveats import Attempt
 from safellm._core.detection.finding import Scanner
-from safellm._core.effects import Amounts, Limit
+from safellm._core.effects import JSON, Amounts, Limit
 from safellm._core.fields import Field
 from safellm._core.origin import Origin
 from safellm._core.placeholder import Mapping
@@ -144,6 +144,9 @@ class Tools:
     waits: bool = False  # a plug-in may take its time, so programs with an event loop run the guards in a thread
 
 
+_NO_AMOUNTS = Amounts()
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """One request under way. Guards read `fields`, change them with `change`, and add to the counts."""
@@ -168,13 +171,12 @@ class Call:
     marked: list[tuple[Field, str, str]] = field(default_factory=list, repr=False)  # texts, sources and marked parts
     hidden_removed: int = 0
     retention_changes: list[str] = field(default_factory=list)  # keys of the body that were set, replaced or taken out
-    upload_counts: Counts[str] = field(default_factory=Counts)  # lines of files
+    upload_counts: dict[str, int] = field(default_factory=dict)  # lines of files
     untrusted_sources: tuple[str, ...] = ()  # where text of others in it came from
     injection_score: int = 0  # of that text, in thousandths
     injection_signals: set[str] = field(default_factory=set)
     would_refuse: list[str] = field(default_factory=list)
-    ceiling: Ceiling | None = None
-    amounts: Amounts = field(default_factory=Amounts)
+    amounts: Amounts = _NO_AMOUNTS
     counted: bool = False  # the input was counted exactly, or that was tried
     bounded: bool = False  # a limit counts what it spends: its output may not exceed what is held
     labels: dict[str, str] = field(default_factory=dict)  # provider, model and operation
@@ -190,6 +192,7 @@ class Call:
     may_answer: Callable[[str], LocalAnswer | None] | None = (
         None  # makes it of a text; None: this connection can't take one
     )
+    record: dict[str, JSON] | None = None  # what its records begin with
     viewed: RequestView | None = None  # the request as it is sent, for guards that are told of its answer
     untrusted_text: bool = False  # the request holds text that is marked as somebody else's
 

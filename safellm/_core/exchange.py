@@ -43,7 +43,7 @@ from safellm._core.effects import (
 )
 from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress, grant, plugins
-from safellm._core.guards.order import REQUEST
+from safellm._core.guards.order import REQUEST, acting
 from safellm._core.guards.run import Breaker
 from safellm._core.headers import header_fields, sent_headers
 from safellm._core.keeping import Keeper
@@ -253,11 +253,11 @@ class Exchange:
         self._digest_in = keyed_digest(tools.key, b"in", body)
         structured = tools.adapter.structured(parsed.value)
         grant.check(call)
-        for guard_name, guard in REQUEST:
+        for stage in acting(REQUEST, tools, head):
             try:
-                guard(call)
+                stage.guard(call)
             except Exception as error:  # noqa: BLE001 - whatever breaks in a guard stops the call (P8)
-                self._refused_by(guard_name, error, call)
+                self._refused_by(stage.name, error, call)
         grant.check_settled(call)
         self._rules = AnswerRules(
             policy=policy,
@@ -493,7 +493,7 @@ class Exchange:
                 call, call_id=self.call_id, status=self._status, seen=self._seen, counts=rules.counts, refused=self._error,
                 failure=failure, charged=charged, digest=self._digest_out.hex(),
             )  # fmt: skip
-            account = self._accounted(fields)
+            account = self._accounted(call, rules, fields)
             content = None if self._keeper is None else self._keeper.answer()
             yield Record(event="call.outcome", fields=fields, content=content, account=account)
             if failure is None:
@@ -528,9 +528,8 @@ class Exchange:
             texts = ["".join(one) for one in rules.heard or ()] if self._texts is None else self._texts
             plugins.done(call, texts, self._seen.finish_reasons)
 
-    def _accounted(self, fields: dict[str, Any]) -> Account:
+    def _accounted(self, call: Call, rules: AnswerRules, fields: dict[str, Any]) -> Account:
         """Return the account of the call, which is over."""
-        call, rules, _ = self._parts()
         account = self.account
         account.outcome = fields
         if self._whole_told:

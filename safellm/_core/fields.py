@@ -20,6 +20,8 @@ from safellm._core.effects import JSON
 class Kind(Enum):
     """What a string is, and so what guards may do with it."""
 
+    __hash__ = object.__hash__  # as members compare; Enum's own is written in Python, and asked for each text
+
     TEXT = auto()  # prose: searched, hidden, cleaned, restored
     NAME = auto()  # file names, user ids: like text
     ARGUMENTS = auto()  # JSON inside a string: a tool call's arguments

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring
-from typing import Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import orjson
 
@@ -323,10 +323,9 @@ def _is_uid(text: str) -> bool:
 
 def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tuple[bytes, bytes] | None:
     """Return what `_around_hash` returns, in a fifth of its time; None where `fields` hold what it can't vouch for."""
-    if not _PLAIN.issuperset(map(type, fields.values())):
-        for value in fields.values():
-            if type(value) not in _PLAIN and not _is_flat(value):
-                return None
+    for value in [one for one in fields.values() if type(one) not in _PLAIN]:
+        if not _is_flat(value):
+            return None
     try:
         record["hash"] = GENESIS
         text = orjson.dumps(record, option=_JCS)
@@ -340,13 +339,12 @@ def _around_hash_fast(record: dict[str, JSON], fields: Mapping[str, JSON]) -> tu
     return text[:place], text[place + len(_HASH_MEMBER) + 1 :]
 
 
-def _is_flat(value: object) -> bool:
+def _is_flat(value: Any) -> bool:  # `cast` would cost as much as the look itself
     kind = type(value)
     if kind is dict:
-        inner = cast("dict[str, JSON]", value)
         # A member `hash` of its own could stand before the record's.
-        return _PLAIN.issuperset(map(type, inner.values())) and "hash" not in inner
-    return kind is list and _PLAIN.issuperset(map(type, cast("list[JSON]", value)))
+        return _PLAIN.issuperset(map(type, value.values())) and "hash" not in value
+    return kind is list and _PLAIN.issuperset(map(type, value))
 
 
 def _are_keys(fields: Mapping[str, JSON]) -> bool:

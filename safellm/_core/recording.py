@@ -31,10 +31,7 @@ def intent(call: Call, bounds: Bounds, *, call_id: str, digest: str) -> dict[str
         digest: HMAC-SHA256 of the body as the program sent it, hex.
     """
     head = call.head
-    fields = _common(call.tools, head, call.route.operation)
-    if call.standing is not None:
-        fields.update(credential(call.standing))
-    fields.update(fields_of(call.tools, call.said))
+    fields = _begun(call)
     fields["event.id"] = call_id
     fields["decision"] = "modify" if call.changed else "allow"
     fields["gen_ai.request.stream"] = call.streams
@@ -106,10 +103,7 @@ def outcome(  # noqa: PLR0913 - everything that is known of a call in the end
         charged: What the ledger charged.
         digest: HMAC-SHA256 of the bytes that the program got, hex.
     """
-    fields = _common(call.tools, call.head, call.route.operation)
-    if call.standing is not None:
-        fields.update(credential(call.standing))
-    fields.update(fields_of(call.tools, call.said))
+    fields = _begun(call)
     fields["event.parent"] = call_id
     fields["decision"] = "deny" if refused is not None else "modify" if counts.changed else "allow"
     fields["safellm.content.hmac_out"] = digest
@@ -193,6 +187,18 @@ def _is_clean(tools: Tools, text: str) -> bool:
 def credential(standing: Standing | None) -> dict[str, JSON]:
     """Return the fields that name the grant of a call."""
     return {} if standing is None or standing.grant is None else {"safellm.grant.id": standing.grant.id}
+
+
+def _begun(call: Call) -> dict[str, JSON]:
+    """Return what intent and outcome of a call begin with; made once for both."""
+    begun = call.record
+    if begun is None:
+        begun = _common(call.tools, call.head, call.route.operation)
+        if call.standing is not None:
+            begun.update(credential(call.standing))
+        begun.update(fields_of(call.tools, call.said))
+        call.record = begun
+    return begun.copy()
 
 
 def _common(tools: Tools, head: RequestHead, operation: str) -> dict[str, JSON]:

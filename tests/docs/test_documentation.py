@@ -94,7 +94,7 @@ def test_every_request_guard_is_described() -> None:
     """A guard that runs has a row."""
     from safellm._core.guards.order import REQUEST
 
-    assert {name for name, _ in REQUEST} <= {guard.name for guard in GUARDS}
+    assert {stage.name for stage in REQUEST} <= {guard.name for guard in GUARDS}
 
 
 def test_no_dead_links() -> None:

@@ -172,12 +172,13 @@ def test_l_5_the_variable_decides_what_a_lost_trail_costs(face, provider, home, 
 def test_p_8_guard_that_breaks_stops_the_call(face, provider, records, monkeypatch, stream):
     """Whatever goes wrong in a guard: nothing is sent, the error names it and holds no word of the prompt."""
     from safellm._core import exchange
+    from safellm._core.guards.order import Stage
 
     def broken(call):
         raise RuntimeError(call.fields[0].text)
 
     secret = make_canary()
-    monkeypatch.setattr(exchange, "REQUEST", (*exchange.REQUEST, ("broken", broken)))
+    monkeypatch.setattr(exchange, "REQUEST", (*exchange.REQUEST, Stage("broken", broken)))
     with pytest.raises(safellm.GuardFailure) as caught:
         face.ask(face.client(provider, max_retries=3), secret, stream=stream)
     assert "broken" in str(caught.value)

@@ -13,7 +13,7 @@ from functools import cache
 
 from safellm._core.addresses import Kind as AddressKind
 from safellm._core.addresses import kind_of
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.canary import make_canary
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.digest import keyed_digest
@@ -29,11 +29,14 @@ _KEYS = frozenset({"instructions", "system", "systemInstruction", "system_instru
 _WITHIN = "response"  # of an event that asks for an answer; what sets a connection up is answered by others
 
 
+def may_act(tools: Tools) -> bool:
+    """Return whether anything may be planted or searched for; where the policy only observes, nothing is."""
+    return not tools.policy.observes
+
+
 def guard(call: Call) -> None:
     """Plant a canary where the policy wants one, and say what the answer is searched for."""
     policy = call.policy
-    if policy.observes:
-        return
     kept = policy.output.secrets
     every = kept == "all" or (policy.is_strict and kept != "pass")
     secrets = call.tools.secrets() if call.tools.secrets is not None and kept != "pass" else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.documents import Unreadable, texts_of
 from safellm._core.policy import Action
 from safellm._core.redaction.hide import action_for, rank_of
@@ -20,21 +20,30 @@ NAME = "content"
 _REMEDY = "Send its text instead, take the values out of the file, or set content.documents in the policy."
 
 
+def may_act(tools: Tools) -> bool:
+    """Return whether anything that can't be searched, or any document, could be refused or counted."""
+    policy = tools.policy
+    return policy.is_strict or policy.content.binary == "deny" or policy.content.documents != "pass"
+
+
 def guard(call: Call) -> None:
     """Refuse images, audio and other binary content where the policy says so, and documents that hold what must not leave.
 
     Raises:
         Refused: `content.denied`.
     """
-    if call.body.binary_bytes and call.policy.content.binary == "deny":
+    size = call.body.binary_bytes
+    if not size:
+        return
+    if call.policy.content.binary == "deny":
         raise Refused(
-            f"The request holds {call.body.binary_bytes} bytes that can't be searched (image, audio or file)",
+            f"The request holds {size} bytes that can't be searched (image, audio or file)",
             guard=NAME,
             reason=Reason.CONTENT_DENIED,
             remedy="Send text, or set content.binary = 'pass' in the policy.",
         )
     chosen = "refuse" if call.policy.is_strict else call.policy.content.documents
-    if chosen != "pass" and call.body.binary_bytes:
+    if chosen != "pass":
         for data in call.body.documents():
             _search(call, data, refuses_all=chosen == "refuse")
 

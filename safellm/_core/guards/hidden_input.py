@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.fields import Kind, Trust
 from safellm._core.hidden import CharacterFilter, needs_cleaning
 
@@ -11,10 +11,13 @@ NAME = "hidden_input"
 _KINDS = frozenset({Kind.TEXT, Kind.NAME})
 
 
+def may_act(tools: Tools) -> bool:
+    """Return whether hidden characters are to be removed at all."""
+    return tools.policy.input.hidden_characters != "pass"
+
+
 def guard(call: Call) -> None:
     """Remove hidden characters from untrusted text. Terminal controls stay: a log may be what the model shall read."""
-    if call.policy.input.hidden_characters == "pass":
-        return
     for one in call.fields:
         if one.text.isascii() or one.trust is Trust.OWN or one.kind not in _KINDS or one.is_key:
             continue  # no ASCII character is hidden

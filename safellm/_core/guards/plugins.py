@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from safellm._core.adapter import LocalAnswer
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.digest import keyed_digest
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
@@ -27,6 +27,16 @@ _ENDS: Final = frozenset({"stop", "end_turn", "completed", "STOP"})  # finish re
 _asking: ContextVar[bool] = ContextVar("safellm_plugin_asking", default=False)
 
 
+def may_act(tools: Tools) -> bool:
+    """Return whether there are any."""
+    return bool(tools.guards)
+
+
+def may_show(tools: Tools) -> bool:
+    """Return whether any of them is shown what is sent, or told of the answer."""
+    return any(one.sees_sending or one.sees_done for one in tools.guards)
+
+
 def guard(call: Call) -> None:
     """Ask the guards about a request, one after the other; each sees what those before it changed.
 
@@ -34,7 +44,7 @@ def guard(call: Call) -> None:
         Refused: one of them refused, or broke.
     """
     guards = call.tools.guards
-    if not guards or _asking.get():
+    if _asking.get():
         return
     if call.head.grows and wants_answers(guards):
         raise Refused(
@@ -63,7 +73,7 @@ def sending(call: Call) -> None:
         Refused: one of them refused, or broke.
     """
     guards = [one for one in call.tools.guards if one.sees_sending]
-    if not _asking.get() and (guards or any(one.sees_done for one in call.tools.guards)):
+    if not _asking.get():
         fields = [one for one in call.fields if _is_text(one)]
         exact, around = _digests(call, fields)
         answerable = _make(call, "") is not None

@@ -36,6 +36,7 @@ from safellm.errors import Reason, Refused
 NAME = GUARD
 # Where hiding anything else than a secret would break what the string is for.
 _SECRETS_ONLY = frozenset({Kind.URL, Kind.IDENTIFIER})
+_PART = ("text",)  # how the path of a text in a list of parts ends
 _UNSEARCHED = frozenset({Kind.DATA, Kind.OPAQUE, Kind.CREDENTIAL})
 
 
@@ -54,7 +55,7 @@ def guard(call: Call) -> None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
     searched = [*fields, *number_fields(call.body, named)] if enabled or named else fields
-    texts = _Texts(searched)
+    texts: _Texts | None = None  # made before the first text changes; in most calls none does
     rank = rank_of(call.policy.hiding)
     crossing = _crossing(call, fields, registered, own) if len(fields) > 1 else {}
     # Values first: which placeholders belong to this conversation is known only when all of its values are.
@@ -74,11 +75,13 @@ def guard(call: Call) -> None:
                 rank=rank,
             )
         if spots:
+            texts = texts or _Texts(searched)
             _replace(call, one, spots, texts)
     if not enabled and not len(call.mapping):
         return  # nothing is hidden, so nothing will be put back
     for one in fields:
         if look_alikes := find_look_alikes(one.text, call.mapping):
+            texts = texts or _Texts(searched)
             _replace(call, one, look_alikes, texts)
 
 
@@ -114,7 +117,8 @@ def _crossing(
     scanner = call.tools.scanner if call.policy.redaction.enabled else None
     exact = [finder.find for finder in (registered, own) if finder is not None]
     found: dict[Path, list[Finding]] = {}
-    if scanner is None and not exact:
+    # A row is of texts that `_follows` one another: two at least.
+    if (scanner is None and not exact) or len([one for one in fields if one.path[-1:] == _PART]) < 2:  # noqa: PLR2004
         return found
     row: list[Field] = []
     for one in (*fields, None):

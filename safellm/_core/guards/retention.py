@@ -13,7 +13,7 @@ from typing import Any
 from safellm._core import jsontext
 from safellm._core.adapter import Retention
 from safellm._core.bodies import JsonBody, MultipartBody, TextBody
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.who import pseudonym
 from safellm.errors import Reason, Refused
 
@@ -24,14 +24,17 @@ _HEADER = "anthropic-user-profile-id"
 _REMEDY = "Leave it out, or set retention = 'provider' in the policy."
 
 
+def may_act(tools: Tools) -> bool:
+    """Return whether nothing is to be kept."""
+    return tools.policy.retention == "none"
+
+
 def guard(call: Call) -> None:
     """Have nothing kept.
 
     Raises:
         Refused: `retention.denied`, when the call is there to have something kept.
     """
-    if call.policy.retention != "none":
-        return
     route = call.route
     rules = call.tools.adapter.retention(route) if route.known else None
     if rules is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from decimal import Decimal
 
-from safellm._core.call import Call
+from safellm._core.call import Call, Tools
 from safellm._core.fields import Field, Kind, Trust
 from safellm._core.hidden import clean
 from safellm._core.injection import marks
@@ -56,7 +56,7 @@ def guard(call: Call) -> None:
             if one.trust is Trust.UNTRUSTED and one.kind is Kind.TEXT and not one.is_key:
                 _score(call, one.text)
     call.untrusted_sources = tuple(dict.fromkeys(sources))
-    call.untrusted_text = any(not one.startswith("tool:") for one in sources)
+    call.untrusted_text = bool(sources) and any(not one.startswith("tool:") for one in sources)
     if settings.block_at is not None and Decimal(call.injection_score) / _FULL >= settings.block_at:
         raise Refused(
             f"Text of others in this request reads like orders to the model (score {call.injection_score / _FULL:.2f})",
@@ -102,11 +102,14 @@ def _is_prose(one: Field) -> bool:
     return one.kind is Kind.TEXT and len(one.text) >= _LEAST and any(map(str.isspace, one.text))
 
 
+def may_spotlight(tools: Tools) -> bool:
+    """Return whether the model is shown where text of others stands."""
+    return tools.policy.untrusted.spotlight != "off" and not tools.policy.observes
+
+
 def spotlight(call: Call) -> None:
     """Write marked text as the policy says: between fences, with joined words, or encoded."""
     way = call.policy.untrusted.spotlight
-    if way == "off" or call.policy.observes:
-        return
     for one in call.fields:
         if marks.OPEN in one.text and one.kind is Kind.TEXT and not one.is_key:
             text = "".join(_fenced(piece, way) for piece in marks.pieces(one.text))

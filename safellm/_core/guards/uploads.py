@@ -22,5 +22,6 @@ def guard(call: Call) -> None:
         decoded = decode(part.content) if part.file_name is not None else None
         if decoded is not None and is_lines(decoded.text):
             lines, doubled = repeats(decoded.text)
-            call.upload_counts["lines"] += lines
-            call.upload_counts["duplicates"] += doubled
+            counts = call.upload_counts
+            counts["lines"] = counts.get("lines", 0) + lines
+            counts["duplicates"] = counts.get("duplicates", 0) + doubled

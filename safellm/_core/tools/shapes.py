@@ -100,9 +100,13 @@ def definitions(value: Any) -> list[Definition]:
 
 def declares_any(value: Any) -> bool:
     """Return whether a request's body declares any tool."""
-    return isinstance(value, dict) and (
-        any(place.get(key) for place in _places(value) for key in _LISTS) or any(True for _ in _added(value))
-    )
+    if not isinstance(value, dict):
+        return False
+    for place in _places(value):
+        for key in _LISTS:
+            if place.get(key):
+                return True
+    return any(True for _ in _added(value))
 
 
 def _added(value: dict[str, Any]) -> Iterator[Any]:
@@ -125,8 +129,8 @@ def _places(value: dict[str, Any]) -> list[dict[str, Any]]:
     """
     items = value.get("input")
     about = (value.get("response"), value.get("session"), value.get("setup"))
-    inner = [*about, *(items if isinstance(items, list) else ())]
-    return [value, *(one for one in inner if isinstance(one, dict))]
+    inner = [*about, *items] if isinstance(items, list) else about
+    return [value, *[one for one in inner if isinstance(one, dict)]]
 
 
 _LISTS: Final = ("tools", "functions", "mcp_servers")
