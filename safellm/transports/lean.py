@@ -32,20 +32,25 @@ def use_lean(module: ModuleType, core: ModuleType, transport: Any) -> None:
         core: The library under it, which the transport's pool is of.
         transport: It goes to no proxy; where it or its pool isn't made as we know them, it stays as it is.
     """
-    kinds, pool = _kinds(module, core), transport._pool
-    if kinds is not None and all(hasattr(pool, name) for name in _OF_POOLS):
+    try:
+        kinds = _kinds(module, core)
+    except (AttributeError, KeyError, TypeError):
+        return  # asked again for the next client: what was replaced may be put back
+    pool = transport._pool
+    if all(hasattr(pool, name) for name in _OF_POOLS):
         for plain, lean, pools in kinds:
             if type(transport) is plain and type(pool) is pools:
                 transport.__class__ = lean
 
 
 @cache
-def _kinds(module: ModuleType, core: ModuleType) -> tuple[tuple[type, type, type], ...] | None:
-    """Return the module's transports, ours, and the kinds of pools, for both worlds; None if it isn't made as we know it."""
-    try:
-        return _sync_kind(module, core), _async_kind(module, core)
-    except (AttributeError, KeyError, TypeError):
-        return None
+def _kinds(module: ModuleType, core: ModuleType) -> tuple[tuple[type, type, type], ...]:
+    """Return the module's transports, ours, and the kinds of pools, for both worlds.
+
+    Raises:
+        AttributeError, KeyError, TypeError: it isn't made as we know it, or was changed.
+    """
+    return _sync_kind(module, core), _async_kind(module, core)
 
 
 def _sync_kind(module: Any, core: Any) -> tuple[type, type, type]:  # noqa: C901 - a body and a transport, of classes that are a parameter

@@ -305,6 +305,8 @@ def test_uninstalling_undoes_everything():
 
 def test_a_patch_of_somebody_else_stays(provider, monkeypatch):
     """What was wrapped around ours since is left alone, and passes through."""
+    # Put back at the end: the library's own, not ours that was wrapped.
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", httpx.HTTPTransport.handle_request)
     safellm.install()
     ours = httpx.HTTPTransport.handle_request
     seen = []

@@ -433,9 +433,14 @@ def test_nobody_takes_a_connection_that_is_half_given_back() -> None:
             parser = pool.connections[0]._connection._h11_state
             inner, lock = parser.start_next_cycle, pool._optional_thread_lock._lock
 
+            def is_free() -> bool:
+                if got := lock.acquire(blocking=False):
+                    lock.release()
+                return got
+
             def looked_at() -> None:
                 with ThreadPoolExecutor(1) as threads:
-                    free.append(threads.submit(lock.acquire, blocking=False).result())
+                    free.append(threads.submit(is_free).result())
                 inner()
 
             parser.start_next_cycle = looked_at
