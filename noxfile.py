@@ -78,7 +78,8 @@ ORDER = ("--randomly-seed=1",) if os.environ.get("CI") else ()
 # End-to-end files whose subject isn't the SDK: the newest is enough.
 ANY_SDK = ("budget_told", "clock", "content", "shared_ledger")
 SECOND_RUN = 5  # tests; more failures than these aren't a matter of luck
-PARALLEL = ("-n", "auto", "--dist", "worksteal", *ORDER)
+# A test that hangs is a failure like others, and shows where.
+PARALLEL = ("-n", "auto", "--dist", "worksteal", "--timeout=400", *ORDER)
 # What touches each runtime dependency; `nox -s lowest` runs it.
 LOWEST_TESTS = (
     "tests/core",
