@@ -65,12 +65,11 @@ def _check(head: RequestHead, bounds: Bounds, policy: Policy) -> None:
     for key in bounds.managed:
         if head.origin not in key.origins and head.carries(key.placeholder):
             bound = ", ".join(sorted(str(origin) for origin in key.origins))
-            every = " ".join(sorted(f"--origin {origin}" for origin in {*key.origins, head.origin}))
             raise Refused(
                 f"The stored key is bound to {bound} and can't be sent to {head.origin}",
                 guard=NAME,
                 reason=Reason.KEY_UNBOUND,
-                remedy=f"If it may go there, store it anew for every address: safellm keys set {_key_name(key.ref)} --yes {every}",
+                remedy=f"If it may go there, bind it: safellm keys bind {_key_name(key.ref)} {head.origin}",
             )
     if not head.extensions <= _HARMLESS_EXTENSIONS:
         foreign = sorted(head.extensions - _HARMLESS_EXTENSIONS)
