@@ -72,19 +72,26 @@ class _Responses:
         yield from ({**one, "sequence_number": next(counter), **lane} for one in said)
 
 
-class _Realtime:
-    """OpenAI's Realtime."""
+class _Session:
+    """What OpenAI's sessions have in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, **session: Any) -> None:
         self._numbers = itertools.count(1)
-        self._session: Event = {"type": "realtime", "model": "gpt-realtime", "output_modalities": ["audio"]}
-        self._last = ""
+        self._session: Event = session
 
     def hello(self) -> Iterator[Event]:
         yield self._event("session.created", session=self._session)
 
     def _event(self, kind: str, **parts: Any) -> Event:
         return {"type": kind, "event_id": f"event_{next(self._numbers)}", **parts}
+
+
+class _Realtime(_Session):
+    """OpenAI's Realtime."""
+
+    def __init__(self) -> None:
+        super().__init__(type="realtime", model="gpt-realtime", output_modalities=["audio"])
+        self._last = ""
 
     def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
         kind = event.get("type")
@@ -147,18 +154,11 @@ class _Realtime:
         )
 
 
-class _Translation:
+class _Translation(_Session):
     """OpenAI's translations: what is heard is told at once, without being asked."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._session: Event = {"type": "translation", "model": "gpt-realtime-translate"}
-
-    def hello(self) -> Iterator[Event]:
-        yield self._event("session.created", session=self._session)
-
-    def _event(self, kind: str, **parts: Any) -> Event:
-        return {"type": kind, "event_id": f"event_{next(self._numbers)}", **parts}
+        super().__init__(type="translation", model="gpt-realtime-translate")
 
     def answer(self, event: Event, then: Next, cut: Cut) -> Iterator[Event]:
         kind = event.get("type")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from safellm._core import jsontext, sse
 from safellm._core.policy import Limits
-from safellm.errors import GuardFailure, Reason, Refused
+from safellm.errors import Reason, Refused
 
 _Result = TypeVar("_Result")
 Steps: TypeAlias = "Generator[Callable[[], Any], Any, _Result]"
@@ -101,15 +101,4 @@ def grant_ended(problem: str) -> Refused:
     """Return the refusal of a connection whose grant holds no longer."""
     return Refused(
         problem, guard="grant", reason=Reason.GRANT_INVALID, remedy="Ask for a new grant: safellm grant new."
-    )
-
-
-def broken(error: Exception, *, sent: bool) -> GuardFailure:
-    """Return what is said when the guard of a connection breaks; the type's name only: a message may hold prompt text."""
-    return GuardFailure(
-        f"The guard of a websocket broke ({type(error).__name__})",
-        guard="exchange",
-        reason=Reason.GUARD_ERROR,
-        remedy="This is a defect of safellm: please report it with the type of error and the endpoint.",
-        sent=sent,
     )

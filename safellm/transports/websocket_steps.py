@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from safellm._core import withheld
 from safellm.errors import Refused
 from safellm.transports.websocket_library import Plan, as_wanted, text_or_bytes
-from safellm.transports.websocket_messages import Ready, Received, Steps, broken
+from safellm.transports.websocket_messages import Ready, Received, Steps
 
 # A connection that waits for nothing sees in this time that another thread asked for something.
 LOOK_AGAIN_SECONDS = 1.0
@@ -49,7 +50,7 @@ class Guarded:
         except Refused as error:
             failed = error
         except Exception as error:  # noqa: BLE001 - a message whose guard broke isn't sent (P8)
-            failed = broken(error, sent=False)
+            failed = withheld.broken("the guard of a websocket", error)
         raise self.plan.refused(failed)
 
     def sent(self, finish: Callable[[], Callable[[], Any] | None]) -> Steps[None]:
@@ -77,7 +78,7 @@ class Guarded:
         except Exception as error:  # noqa: BLE001 - an unguarded message must not reach the program
             if self.session.ended:
                 return Received()  # closed meanwhile by another thread; the library says so next
-            refused = broken(error, sent=True)
+            refused = withheld.broken("the guard of a websocket", error, sent=True)
         else:
             self._ready += [(one, isinstance(message, str)) for one in found.messages]
             return found

@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import sys
 from safellm.testing import LoopbackProvider, Reply
 with LoopbackProvider() as provider:
     provider.reply_with(Reply(chunks=("word ",) * 200))
-    print(provider.base_url, flush=True)
+    print(getattr(provider, sys.argv[1]), flush=True)
     sys.stdin.read()
 """
 _SENTENCE = "The quick brown fox jumps over the lazy dog while it rains in the valley. "
@@ -56,13 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     os.environ["SAFELLM_HOME"] = tempfile.mkdtemp(prefix="safellm-benchmark-")
-    server = subprocess.Popen(
-        [sys.executable, "-c", _PROVIDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    assert server.stdin is not None
-    try:
-        url = server.stdout.readline().strip()
+    with provider("base_url") as url:
         heading("CPU", "us", "added us", "ratio")
         sync_calls(url, options.rounds)
         asyncio.run(async_calls(url, options.rounds))
@@ -76,6 +71,18 @@ def main() -> None:
             heading("peers (CPU; plain is the SDK of their own environment)", "us", "added us", "ratio")
             for name in peers.PEERS:
                 peers.show(name, url, texts(4096), row, options.rounds // 2)
+
+
+@contextmanager
+def provider(address: str) -> Iterator[str]:
+    """Run a provider in a process of its own; yields its `base_url` or `origin`."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", _PROVIDER, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    assert server.stdin is not None
+    try:
+        yield server.stdout.readline().strip()
     finally:
         server.stdin.close()
         server.wait(timeout=10)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -21,16 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from calls import compare, heading, texts
+from calls import compare, heading, provider, texts
 
-_PROVIDER = """
-import sys
-from safellm.testing import LoopbackProvider, Reply
-with LoopbackProvider() as provider:
-    provider.reply_with(Reply(chunks=("word ",) * 200))
-    print(provider.origin, flush=True)
-    sys.stdin.read()
-"""
 _DELTAS = 200
 Clients = dict[
     str, Callable[[str, bool], Any]
@@ -48,13 +39,7 @@ def main() -> None:
             del os.environ[name]
     os.environ |= {"SAFELLM_HOME": tempfile.mkdtemp(prefix="safellm-benchmark-"), "SAFELLM_KEYS_VAULT": "false"}
     warnings.simplefilter("ignore")  # what SDKs say of themselves and of models
-    server = subprocess.Popen(
-        [sys.executable, "-c", _PROVIDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    assert server.stdin is not None
-    try:
-        url = server.stdout.readline().strip()
+    with provider("origin") as url:
         heading("CPU", "us", "added us", "ratio")
         for name in options.names or SDKS:
             clients, prompts = SDKS[name](url), texts(4096)
@@ -72,9 +57,6 @@ def main() -> None:
             )
             for what, streamed in (("call", False), (f"{_DELTAS} deltas", True)):
                 _counted(f"{name}, {what}, Python calls", clients, prompts, streamed=streamed)
-    finally:
-        server.stdin.close()
-        server.wait(timeout=10)
 
 
 def _openai(url: str) -> Clients:

@@ -11,7 +11,7 @@ from safellm._core.secret import Secret
 from safellm.errors import ConfigurationError, VaultUnavailable
 from safellm.stores.plugged.found import make_one
 from safellm.stores.vault.backends import Done, Failed, bounded
-from safellm.stores.vault.entry import NAME, check_key, check_name, decode_key, encode_key
+from safellm.stores.vault.entry import NAME, check_key, check_name, decode_named, encode_key
 from safellm.stores.vault.interface import StoredKey
 
 TIMEOUT_S: Final = 10.0  # a vault is asked when a client is made; a service over the network may take its time
@@ -39,9 +39,10 @@ class PluggedVault:
             ConfigurationError: the entry isn't one that safellm wrote for this name.
         """
         entry = self._read(check_name(name))
-        key = None if entry is None else decode_key(entry.reveal())
-        # The name stands inside too: an entry that was moved to another name is not that key.
-        if entry is not None and (key is None or key.name != name):
+        if entry is None:
+            return None
+        key = decode_named(entry.reveal(), name)
+        if key is None:
             raise ConfigurationError(
                 f"The entry {name!r} in the vault is not one that safellm wrote",
                 remedy=f"Store the key again: safellm keys set {name}.",

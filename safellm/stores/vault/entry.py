@@ -98,5 +98,11 @@ def decode_key(text: object) -> StoredKey | None:
     )
 
 
+def decode_named(text: object, name: str) -> StoredKey | None:
+    """Return the key of the entry that stands under a name, or None: also if the entry is another key's and was moved there."""
+    key = decode_key(text)
+    return None if key is None or key.name != name else key
+
+
 def _fits_header(text: str) -> bool:
     return bool(text) and len(text) <= _SECRET_CHARACTERS and all("!" <= c <= "~" for c in text)

@@ -25,7 +25,7 @@ from safellm.stores.vault.backends import (
     choose_backend,
     unavailable,
 )
-from safellm.stores.vault.entry import NAME, check_key, check_name, decode_key, encode_key
+from safellm.stores.vault.entry import NAME, check_key, check_name, decode_named, encode_key
 from safellm.stores.vault.interface import StoredKey
 
 SERVICE: Final = "safellm"
@@ -75,9 +75,10 @@ class KeyringVault:
             ConfigurationError: the entry isn't one that safellm wrote for this name.
         """
         entry = self._read(check_name(name))
-        key = None if entry is None else decode_key(entry.reveal())
-        # The name stands inside too: an entry that was moved to another name is not that key.
-        if entry is not None and (key is None or key.name != name):
+        if entry is None:
+            return None
+        key = decode_named(entry.reveal(), name)
+        if key is None:
             raise ConfigurationError(
                 f"The entry {name!r} in the key store is not one that safellm wrote",
                 remedy=f"Run `safellm keys remove {name}` and import the key again.",
