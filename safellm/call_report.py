@@ -137,6 +137,8 @@ def _account_of(response: Any) -> Account | None:
     """Return what this process knows of a call: of a raw response, a stream or an error exactly, else by the provider's names."""
     if isinstance(response, (list, tuple)):
         return next((found for one in response if (found := _account_of(one)) is not None), None)
+    if (held := _held(response)) is not None:
+        return _account_of(held)
     inner = [getattr(response, name, None) for name in _WITHIN]
     for one in (response, *inner):
         extensions = getattr(one, "extensions", None)
@@ -145,6 +147,17 @@ def _account_of(response: Any) -> Account | None:
             return account
     named = (accounts.find(getattr(one, "_request_id", None), _name_of(one)) for one in (response, *inner))
     return next((one for one in named if one is not None), None)
+
+
+def _held(response: Any) -> Any:
+    """Return the stream of a helper that keeps it to itself, or the first message of a response that is made of messages."""
+    for owner in type(response).__mro__:
+        if (
+            stream := vars(response).get(f"_{owner.__name__}__stream") if hasattr(response, "__dict__") else None
+        ) is not None:
+            return stream
+    chunks = getattr(response, "_chunks", None)
+    return chunks[0] if isinstance(chunks, list) and chunks else None
 
 
 def _name_of(response: Any) -> str:
@@ -160,8 +173,6 @@ def _read(response: Any, name: str) -> Any:
 
 def _records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the outcome of the call that was answered under a name, and its intent; empty where there is none."""
-    if not name:
-        return {}, {}
     if not name:
         return {}, {}
     environ = dict(os.environ)
@@ -250,6 +261,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump()
+    dump = getattr(value, "to_dict", None)
     if callable(dump):
         return dump()
     raw = getattr(value, "http_response", None)

@@ -8,10 +8,13 @@ import importlib.util
 import json
 import logging
 import os
+import ssl
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import pytest
 from hypothesis import settings
 from trail_schema import check_trails
 
+from safellm.stores import detection_cache
 from safellm.stores.journal.files import find, verify_directory
 from safellm.testing.faults import FaultServer
 from safellm.testing.provider import LoopbackProvider
@@ -50,6 +54,7 @@ _THREADS_OF_POOLS = (
     "safellm-behind",
 )  # idle workers end by themselves
 _GRACE_SECONDS = 2.0
+_FEW_AUTHORITIES = 20
 _TALKATIVE = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "safellm", "asyncio", "")
 
 
@@ -65,6 +70,37 @@ _NEEDS = {"anthropic": "anthropic", "google": "google.genai", "ner": "onnxruntim
 collect_ignore = [folder for folder, module in _NEEDS.items() if not _is_there(module)]
 
 
+@cache
+def _first_authority(file: str) -> str | None:
+    """Return the first certificate of a system's list of authorities, or None for a file that is no such list."""
+    try:
+        text = Path(file).read_text("ascii", "replace")
+    except OSError:
+        return None
+    first, end, others = text.partition("-----END CERTIFICATE-----")
+    return first + end if others.count(end) > _FEW_AUTHORITIES else None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_authorities() -> Iterator[None]:
+    """Clients trust one authority of the system instead of all: nothing here asks for more, and each client reads them anew.
+
+    Reading all of them takes longer (20 ms) than most calls that are tested. Files of fewer certificates are read as they are.
+    """
+    whole = ssl.SSLContext.load_verify_locations
+
+    def load(self: ssl.SSLContext, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
+        first = _first_authority(os.fspath(cafile)) if isinstance(cafile, str | os.PathLike) else None
+        if first is None or cadata is not None:
+            whole(self, cafile, capath, cadata)
+        else:
+            whole(self, None, capath, first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", load)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_values() -> Iterator[None]:
     """Values that a test registers or marks end with it: they are the process's, and answers of other tests may hold them."""
@@ -78,9 +114,21 @@ def _own_values() -> Iterator[None]:
         marked.others.cache_clear()
 
 
+_read_image = lru_cache(maxsize=2)(detection_cache.read_image)  # the same bytes, the same scanner
+
+
+@pytest.fixture(scope="session")
+def compiled_rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The detection rules as a first start keeps them: in a home that has them, a program starts in half the time."""
+    folder = tmp_path_factory.mktemp("compiled")
+    detection_cache.cached_scanner(folder)
+    (file,) = folder.iterdir()
+    return file
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of its own for everything that safellm writes, and no variable from outside.
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_rules: Path) -> Iterator[Path]:
+    """A folder of its own for everything that safellm writes, and no variable from outside; not the first start in it.
 
     The user's own key store is switched off: a test must neither read nor unlock it.
     """
@@ -90,6 +138,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "safellm home"
     monkeypatch.setenv("SAFELLM_HOME", str(folder))
     monkeypatch.setenv("SAFELLM_KEYS_VAULT", "false")
+    folder.mkdir(mode=0o700)
+    os.link(compiled_rules, folder / compiled_rules.name)
+    monkeypatch.setattr(detection_cache, "read_image", _read_image)
     yield folder
     _close_stores()
     check_trails(folder)
@@ -167,11 +218,19 @@ def debug_logs() -> Iterator[list[str]]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """Fail when a thread outlives the test; collect garbage, so that an unclosed file or socket warns (an error here)."""
+    """Fail when a thread outlives the test; collect garbage, so that an unclosed file or socket warns (an error here).
+
+    What earlier tests left is thrown away first, without a word: it would be told of this one, and what is never collected
+    adds up to thousands of clients and stores.
+    """
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setattr(sys, "unraisablehook", lambda _: None)
+        gc.collect()
+    gc.freeze()  # what is alive now is not walked again: a collection takes a tenth of the time
     before = set(threading.enumerate())
     yield
     gc.collect()
-    gc.freeze()  # what is alive now is not walked again: a collection takes a tenth of the time
     new = [one for one in threading.enumerate() if one not in before and not one.name.startswith(_THREADS_OF_POOLS)]
     for thread in new:
         thread.join(_GRACE_SECONDS)  # one that is just ending is no leak

@@ -27,13 +27,12 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from safellm._core.injection.features import tokens, whole, window
+from safellm._core.injection.features import BITS, tokens, whole, window
 from safellm._core.injection.model import LONG, SIZE, STEP, pack, unpack
 from safellm._core.injection.signals import signals
 from safellm._core.injection.views import decoded, normal
 
 TARGET = Path(__file__).parent.parent / "safellm" / "_core" / "injection" / "data" / "model.bin"
-BITS = 22  # slots of the table, as a power of two
 MADE = 5000  # texts of our own, of each of four kinds
 OWN_WEIGHT, WINDOW_WEIGHT = 0.3, 0.1  # of a text of our own, of a window; a labelled text has 1
 CARRIER_WEIGHT = 1.5  # of harmless documents whose copies with innocent-looking orders are among the attacks
@@ -127,10 +126,9 @@ def tabulate(rows: Sequence[Row]) -> Table:
     """Return the table of rows."""
     places: list[int] = []
     starts, row, kind, hits = [0], [], [], []
-    mask = (1 << BITS) - 1
 
     def put(number: int, found: Iterable[int], form: int, signs: int) -> None:
-        places.extend(one & mask for one in found)
+        places.extend(found)
         starts.append(len(places))
         row.append(number)
         kind.append(form)

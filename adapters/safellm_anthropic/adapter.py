@@ -135,14 +135,16 @@ def _first_user_text(body: dict[str, Any]) -> str | None:
 
 
 def _usage(usage: dict[str, Any]) -> UsageSeen:
-    parts = usage.get("iterations")
+    total, parts = _counts(usage), usage.get("iterations")
     # The totals leave out what the provider spent on summaries of its own.
     extra = (
         [one for one in parts if isinstance(one, dict) and one.get("type") == "compaction"]
         if isinstance(parts, list)
         else []
     )
-    counted = [_counts(one) for one in (usage, *extra)]
+    if not extra:
+        return total
+    counted = [total, *[_counts(one) for one in extra]]
     return UsageSeen(**{name: _sum([getattr(one, name) for one in counted]) for name in _COUNTS})
 
 

@@ -29,6 +29,7 @@ _CHOICES = ("candidateCount", "candidate_count")
 _CONFIGS = ("generationConfig", "generation_config")
 _GENERATE = (":generateContent", ":streamGenerateContent")
 _JSON = "application/json"
+_REFERENCES = ("previous_interaction_id", "previousInteractionId", "cachedContent", "cached_content")
 # Input, input of tools, output, thoughts, all of it, input from the cache; in answers of models and in interactions.
 _USAGE_METADATA = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
@@ -80,22 +81,25 @@ class GoogleAdapter:
         """Return whether the answer's text will be JSON."""
         if not isinstance(body, dict):
             return False
-        places = [body, *(found for name in _CONFIGS if isinstance(found := body.get(name), dict))]
-        if any(place.get(name) == _JSON for place in places for name in ("responseMimeType", "response_mime_type")):
-            return True
-        wanted = [place.get(name) for place in places for name in ("responseFormat", "response_format")]
-        formats = [one for item in wanted for one in (item if isinstance(item, list) else [item])]
-        return any(_is_json_format(one) for one in formats)
+        for place in (body, body.get(_CONFIGS[0]), body.get(_CONFIGS[1])):
+            if not isinstance(place, dict):
+                continue
+            if place.get("responseMimeType") == _JSON or place.get("response_mime_type") == _JSON:
+                return True
+            for wanted in (place.get("responseFormat"), place.get("response_format")):
+                if wanted and any(_is_json_format(one) for one in (wanted if isinstance(wanted, list) else [wanted])):
+                    return True
+        return False
 
     def conversation(self, body: JSON, path: str) -> tuple[str | None, str | None]:  # noqa: ARG002 - paths name none
         """Return how the provider names this conversation, and the text that it began with."""
         if not isinstance(body, dict):
             return None, None
-        named = (
-            body.get(key)
-            for key in ("previous_interaction_id", "previousInteractionId", "cachedContent", "cached_content")
-        )
-        known_as = next((one for one in named if isinstance(one, str) and one), None)
+        known_as = None
+        for key in _REFERENCES:
+            if key in body and isinstance(one := body[key], str) and one:
+                known_as = one
+                break
         return known_as, _first_user_text(body)
 
     def keeps_conversation(self, route: Route) -> bool:
@@ -119,10 +123,9 @@ class GoogleAdapter:
         if isinstance(name, str) and seen.id is None:
             seen.id = name
         _finish_reasons(whole, seen)
-        usage = _usage(whole)
         # The usage of a stream grows with it: before the end it says too little, and what is held stays charged (B.3).
         unfinished = "candidates" in whole or whole.get("status") == "in_progress"
-        if usage is not None and (seen.finish_reasons or not unfinished):
+        if (seen.finish_reasons or not unfinished) and (usage := _usage(whole)) is not None:
             seen.usage = usage.at_least(seen.usage)
 
     def stream_reader(self, route: Route, *, hide_usage: bool) -> StreamReader:  # noqa: ARG002 - other providers need it
@@ -201,7 +204,7 @@ def _usage(whole: dict[str, Any]) -> UsageSeen | None:
         usage, names = whole.get("usage"), _USAGE
     if not isinstance(usage, dict):
         return None
-    prompt, tools, answer, thoughts, total, cached = (_count(usage.get(name)) for name in names)
+    prompt, tools, answer, thoughts, total, cached = [_count(usage.get(name)) for name in names]
     # Protobuf's JSON leaves out what is zero; the total says whether anything is missing.
     given = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
     output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)

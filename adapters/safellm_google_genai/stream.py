@@ -21,6 +21,14 @@ Channel = tuple[str | int, ...]
 # Events of interactions: where the piece stands in the delta, by the delta's type.
 _INTERACTION_TEXTS = {"text": ("text",), "thought_summary": ("content", "text"), "arguments_delta": ("arguments",)}
 _ENDS = frozenset({"interaction.completed", "interaction.complete", "interaction.requires_action", "error"})
+# Which forms are over when a part of another form comes.
+_CLOSED_BY = {
+    "": (),
+    "text": ("thought",),
+    "thought": ("text",),
+    "call": ("text", "thought"),
+    "other": ("text", "thought"),
+}
 _OUTERMOST = re.compile(r"\$(?:\.([^.\[\]]+)|\[['\"]([^'\"]+)['\"]\])")
 
 
@@ -30,6 +38,7 @@ class GeminiStreamReader:
 
     _tools: dict[Channel, str] = field(default_factory=dict)
     _candidates: set[int] = field(default_factory=set)  # that have begun and not ended
+    _spoken: set[Channel] = field(default_factory=set)  # text and thoughts that have begun and not ended
 
     def view(self, event: Any) -> EventView:
         """Return how to read an event; an event of unknown form has no deltas and is walked as a whole."""
@@ -85,8 +94,9 @@ class GeminiStreamReader:
         for candidate in candidates:
             if not isinstance(candidate, dict):
                 continue
-            place: Channel = ("candidate", _index(candidate))
-            self._candidates.add(_index(candidate))
+            index = _index(candidate)
+            place: Channel = ("candidate", index)
+            self._candidates.add(index)
             content = candidate.get("content")
             parts = content.get("parts") if isinstance(content, dict) else None
             last = ""
@@ -94,11 +104,15 @@ class GeminiStreamReader:
                 if isinstance(part, dict):
                     last = _form(part)
                     deltas += self._part(part, last, place)
-            # What was thought comes before what is said, and both before a call, held back or not.
-            closes += [(*place, form) for form in ("text", "thought") if last not in ("", form)]
+            # What was thought comes before what is said, and both before a call, held back or not. A chunk that closes nothing is
+            # like the one before, but for its text: it needs no parsing.
+            for form in _CLOSED_BY[last]:
+                if (channel := (*place, form)) in self._spoken:
+                    self._spoken.discard(channel)
+                    closes.append(channel)
             if candidate.get("finishReason") is not None:
                 closes.append(place)
-                self._candidates.discard(_index(candidate))
+                self._candidates.discard(index)
         return EventView(deltas=tuple(deltas), closes=tuple(dict.fromkeys(closes)))
 
     def _part(self, part: dict[str, Any], form: str, place: Channel) -> list[Delta]:
@@ -106,7 +120,9 @@ class GeminiStreamReader:
             return self._partial_arguments(part["functionCall"], (*place, form))
         if form == "other":
             return []
-        return [Delta(container=part, key="text", channel=(*place, form), kind=Kind.TEXT)]
+        channel: Channel = (*place, form)
+        self._spoken.add(channel)
+        return [Delta(container=part, key="text", channel=channel, kind=Kind.TEXT)]
 
     def _partial_arguments(self, call: dict[str, Any], channel: Channel) -> list[Delta]:
         name = call.get("name")

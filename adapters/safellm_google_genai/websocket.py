@@ -26,8 +26,8 @@ def address(api: Any, real: Any) -> str:
         Refused: no connection can be guarded here.
     """
     driver = guard_of(api._async_httpx_client)  # noqa: SLF001 - where the SDK keeps its HTTP client
-    if driver is None or driver.broker is not None:
-        raise _unsupported("Websocket connections don't go through the broker")
+    if driver is None:
+        raise _unsupported("This client has no guard that a websocket could share")
     live_any: Any = live
     music_any: Any = live_music
     if not (isinstance(live_any.ws_connect, type) and isinstance(music_any.connect, type)):

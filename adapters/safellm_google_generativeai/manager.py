@@ -24,6 +24,7 @@ from safellm_google_genai.adapter import GEMINI
 from safellm_google_generativeai import ADAPTER
 from safellm_google_generativeai.errors import native_error
 from safellm_google_generativeai.faces import AsyncFace
+from safellm_google_generativeai.told import tell
 from safellm_google_generativeai.uploads import uploader
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")  # in the order of this SDK
 _ASYNC = "_async"
+_OPERATIONS = "operations_client"
 
 
 class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes its clients
@@ -78,14 +80,9 @@ class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes 
         self._guard(client)
         if name.removesuffix(_ASYNC) == "file":
             client.create_file = uploader(client)
+        if hasattr(client, "stream_generate_content"):
+            tell(client)
         return AsyncFace(client) if name.endswith(_ASYNC) else client
-
-    def get_default_operations_client(self) -> Any:
-        """Refuse: the SDK has this client over gRPC only."""
-        raise ConfigurationError(
-            "google-generativeai asks for long-running operations over gRPC, which no guard sees",
-            remedy="Use `from safellm.google import genai`: client.operations and client.tunings.",
-        )
 
     def _guard(self, client: Any) -> None:
         from safellm.transports.requests import guard_session  # noqa: PLC0415
@@ -103,6 +100,8 @@ class GuardedManager(sdk._ClientManager):  # noqa: SLF001 - where the SDK makes 
         )
         driver.raises = True
         guard_session(session, driver)
+        if _OPERATIONS in vars(type(transport)):  # it asks for them with a session of its own
+            guard_session(getattr(transport, _OPERATIONS)._transport._session, driver)  # noqa: SLF001
 
 
 MANAGER = GuardedManager()

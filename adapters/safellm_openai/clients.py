@@ -5,8 +5,8 @@ What differs from the SDK, and why:
   request after the egress check (THREATS K.4). A key given as an argument is the program's own and stays what it is.
 * An address from a variable counts only if it is bound or loopback (E.1). One given as an argument counts.
 * A caller's `http_client` is copied (its connection pool is shared) and the copy's transport and mounts are guarded (E.4).
-* Websockets of Responses, Realtime (Azure's too) and translations are opened by the guard (`websocket.py`). Other websockets,
-  Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
+* Websockets of Responses (beta's too), Realtime (Azure's too), translations and live sessions are opened by the guard
+  (`websocket.py`). Other websockets, Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -22,8 +22,10 @@ import openai
 from safellm._core.origin import parse_origin
 from safellm.errors import ConfigurationError, Reason, Refused
 from safellm.profiles import Profile, profile_at
+from safellm.transports.urls import remembered
 from safellm_openai.adapter import ADAPTER, OpenAIAdapter
 from safellm_openai.errors import native_error
+from safellm_openai.live import live_dialect
 from safellm_openai.profiled import adapter_for
 from safellm_openai.realtime import realtime_dialect
 from safellm_openai.sockets import responses_dialect
@@ -328,7 +330,26 @@ class _Realtime:
 
 
 class _Connecting(_Realtime):
-    """What OpenAI's own clients add: Responses and translations over websockets as well."""
+    """What OpenAI's own clients add: Responses, translations and live sessions over websockets as well."""
+
+    def _prepare_url(self, url: str) -> Any:
+        return remembered(self, url, super()._prepare_url)  # type: ignore[misc]  # the SDK's method
+
+    @functools.cached_property
+    def beta(self) -> Any:
+        """What is in beta; of it Responses and the older Realtime open guarded websockets."""
+        found = super().beta
+        if hasattr(type(found), "responses"):
+            guarded_resource(self, found.responses, responses_dialect)
+        return found
+
+    @functools.cached_property
+    def live(self) -> Any:
+        """Live sessions, their forks and sidebands; `connect` opens a guarded websocket."""
+        found = super().live  # type: ignore[misc]  # the SDK's property
+        for one in (found, found.forks, found.sideband):
+            guarded_resource(self, one, live_dialect)
+        return found
 
     @functools.cached_property
     def realtime(self) -> Any:

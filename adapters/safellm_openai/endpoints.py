@@ -28,7 +28,8 @@ _BY_OTHER_MEASURE = frozenset(
         "POST /threads/runs", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs",
         "POST /agents/sessions", "POST /agents/sessions/{session_id}", "POST /evals/{eval_id}/runs",
         "POST /realtime/calls", "POST /realtime/sessions", "POST /realtime/client_secrets", "POST /decisions",
-        "POST /live/sessions", "POST /agents/sessions/{session_id}/events", "POST /agents/automations/{automation_id}/invocations",
+        "POST /live/sessions", "POST /live/sessions/{session_id}/accept", "POST /live/sessions/{session_id}/fork",
+        "POST /agents/sessions/{session_id}/events", "POST /agents/automations/{automation_id}/invocations",
     }
 )  # fmt: skip
 

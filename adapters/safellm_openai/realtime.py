@@ -25,8 +25,10 @@ _FREE = frozenset(
      "response.cancel"}
 )  # fmt: skip
 _AUDIO = frozenset({"input_audio_buffer.append", "input_audio_buffer.commit"})
-# 10 tokens a second of what a user says (OpenAI, "Realtime and audio costs"), and 8,000 bytes a second at least (G.711).
-_TOKEN_BYTES = 800
+# 10 tokens a second of what a user says, 20 of what the assistant does (OpenAI, "Managing costs" of the Realtime API), and 8,000
+# bytes a second at least (G.711).
+_TOKEN_BYTES, _ANSWER_TOKEN_BYTES = 800, 400
+_SPOKEN_BYTES = {"input_audio": _TOKEN_BYTES}
 _TEXTS = frozenset({"input_text", "text", "output_text"})
 _SPEECH = frozenset({"input_audio", "audio", "output_audio"})
 _BY_ITSELF = (
@@ -194,9 +196,15 @@ class RealtimeDialect:
 
     def weight(self, event: Mapping[str, Any], size: int) -> int:
         """Return the most tokens that an event adds: of audio by its length, of all else by its bytes."""
-        pieces = [event.get("audio"), *(part.get("audio") for part in _parts(event, _is_audio))]
-        said = [one for one in pieces if isinstance(one, str)]
-        return max(0, size - sum(map(len, said))) + sum(spoken_tokens(one, _TOKEN_BYTES) for one in said)
+        pieces = [
+            (event.get("audio"), _TOKEN_BYTES),
+            *(
+                (part.get("audio"), _SPOKEN_BYTES.get(part["type"], _ANSWER_TOKEN_BYTES))
+                for part in _parts(event, _is_audio)
+            ),
+        ]
+        said = [(one, a_token) for one, a_token in pieces if isinstance(one, str)]
+        return max(0, size - sum(len(one) for one, _ in said)) + sum(spoken_tokens(*one) for one in said)
 
     def calls(self, event: Mapping[str, Any]) -> JSON:  # noqa: ARG002 - events are those of HTTP
         """Return None: tool calls are written as over HTTP."""

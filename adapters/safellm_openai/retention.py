@@ -37,6 +37,13 @@ _REALTIME = Retention(
     tools=_OTHERS,
 )
 
+# A stored session can be forked and heard again; so can its forks, which keep what it kept.
+_LIVE = Retention(
+    pseudonyms=("session.safety_identifier",),
+    keeping={"session.store": None},
+    tools=frozenset({"code_interpreter", "shell", *_OTHERS}),
+)
+
 _BY_ENDPOINT = {
     "/chat/completions": _CHAT,
     "/responses": _RESPONSES,
@@ -59,6 +66,10 @@ def retention_of(route: Route) -> Retention | None:
     """Return how an endpoint that takes something is told to keep nothing; None where it would."""
     if route.template.startswith("/realtime"):
         return _REALTIME
+    if route.template.startswith("/live/sessions") and "/fork" not in route.template:
+        return _LIVE
+    if route.template == "/responses response.inject":
+        return _PLAIN  # of an answer whose call said what is kept
     if route.template.startswith(_ACCOUNT):
         return Retention()
     return _BY_ENDPOINT.get(route.template)

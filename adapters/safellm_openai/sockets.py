@@ -24,11 +24,18 @@ _LEAST, _MOST = 400, 599
 _CONNECTING = Route(
     method="GET", template="/responses", operation="connect /responses", billing=Billing.FREE, streams=True
 )
+# More input of an answer under way, such as results of the tools that its agents wait for.
+_INJECTING = Route(
+    method="POST", template="/responses response.inject", operation="responses response.inject", billing=Billing.OTHER
+)
+_NOT_HELD = (
+    "What is injected was not held when its call began: limit requests instead, or send it with response.create."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponsesDialect:
-    """Responses over a websocket: an event `response.create` is the body of `POST /responses`, and is answered by its stream."""
+    """Responses over a websocket, beta's too: `response.create` is the body of `POST /responses`, and is answered by its stream."""
 
     keeps: bool = False
     table: Table = TABLE
@@ -47,8 +54,13 @@ class ResponsesDialect:
 
     def sent(self, event: Mapping[str, Any]) -> Sent:
         """Return what an event of the program is."""
+        if event.get("type") == "response.inject":
+            answer = event.get("response_id")
+            return Sent(
+                route=_INJECTING, path=self.path, joins=answer if isinstance(answer, str) else "", remedy=_NOT_HELD
+            )
         if event.get("type") != "response.create":
-            # Steering has the provider answer again, without a call that could be held to a budget.
+            # Steering has the provider answer again by itself: no event of the program stands for that answer.
             raise _unguarded(event, "responses")
         lane = event.get("stream_id")
         return Sent(
@@ -56,6 +68,7 @@ class ResponsesDialect:
             path=self.path,
             asks=True,
             lane=lane if isinstance(lane, str) else "",
+            grows=isinstance(event.get("multi_agent"), dict),
         )
 
     def said(self, event: Mapping[str, Any]) -> None:
@@ -104,7 +117,7 @@ def _unguarded(event: Mapping[str, Any], what: str) -> Refused:
     )
 
 
-_NAMED = frozenset({"response.steer", "response.inject"})
+_NAMED = frozenset({"response.steer"})
 
 
 def responses_dialect(path: str, query: str) -> ResponsesDialect:  # noqa: ARG001 - the same everywhere

@@ -13,6 +13,7 @@ from safellm._core.effects import JSON
 from safellm._core.fields import Kind, Table
 from safellm._core.origin import Origin
 from safellm._core.sockets import Got, Sent, SocketDialect
+from safellm_openai.live import is_live, live_dialect
 from safellm_openai.realtime import realtime_dialect
 from safellm_openai.sockets import responses_dialect
 from safellm_openai.stream import OpenAIStreamReader
@@ -120,6 +121,8 @@ def translation_dialect(path: str, query: str) -> TranslationDialect:
 
 def dialect_at(path: str) -> Callable[[str, str], SocketDialect] | None:
     """Return what makes the protocol of connections at a path; None where there is no guard for them."""
+    if is_live(path):
+        return live_dialect
     known: dict[str, Callable[[str, str], SocketDialect]] = {
         "/responses": responses_dialect, "/realtime": realtime_dialect, "/realtime/translations": translation_dialect,
     }  # fmt: skip

@@ -96,12 +96,12 @@ def _target(client: Any) -> tuple[Any, Any, Any]:
     from safellm.transports.http import guard_of  # noqa: PLC0415
 
     driver = guard_of(client._client)  # noqa: SLF001 - where the SDK keeps its HTTP client
-    if driver is None or driver.broker is not None:
+    if driver is None:
         raise Refused(
-            "Websocket connections don't go through the broker",
+            "This client has no guard that a websocket could share",
             guard="mediation",
             reason=Reason.MEDIATION_UNSUPPORTED,
-            remedy="Use the HTTP endpoints.",
+            remedy="Open the connection with a client that safellm made.",
         )
     given = client._safellm_websocket_url  # noqa: SLF001 - our own class
     url = _http_url(client) if given is None else type(client.base_url)(str(given))

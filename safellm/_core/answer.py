@@ -17,9 +17,10 @@ from safellm._core.echo import Echo, Filter
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
+from safellm._core.neutral import directives, lists
 from safellm._core.neutral.addresses import Judge
 from safellm._core.neutral.links import LinkFilter, may_need
-from safellm._core.neutral.lists import may_hold_json
+from safellm._core.personalecho import PersonalEcho
 from safellm._core.placeholder import PREFIX, Mapping, has_prefix
 from safellm._core.plugged import SETTINGS
 from safellm._core.policy import Policy
@@ -53,7 +54,7 @@ def may_change(data: bytes) -> bool:
         return True
     if b"!" in data and (b"![" in data or b"!\\\\" in data):
         return True
-    if b"=" in data and may_hold_json(data):
+    if (b"=" in data and lists.may_hold_json(data)) or directives.may_hold_json(data):
         return True
     return b"\\" in data and _RARE_ESCAPE.search(data) is not None
 
@@ -142,7 +143,7 @@ class Channel:
             text = one.feed(text) + one.finish()
             if isinstance(one, CanaryEcho):
                 self.counts.canaries += one.removed
-            elif isinstance(one, ValueEcho):
+            elif isinstance(one, ValueEcho | PersonalEcho):
                 self.counts.values += one.removed
             else:
                 self.counts.secrets += one.removed

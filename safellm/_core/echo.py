@@ -20,10 +20,13 @@ from functools import lru_cache
 from typing import Protocol
 
 from safellm._core.canary import Canary, CanaryEcho
+from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.finding import Scanner
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.fields import Kind
 from safellm._core.heldback import HeldBack, Running, Span, is_beginning, merged
+from safellm._core.jsonview import view_of
+from safellm._core.personalecho import PersonalEcho
 from safellm._core.valueecho import ValueEcho, Values
 
 SECRET_NOTE = "(SECRET removed)"  # noqa: S105 - what is written in its place
@@ -101,18 +104,33 @@ def index_of(secrets: RegisteredSecrets) -> SecretIndex:
     )
 
 
+def _holds_escape(text: str | bytes) -> bool:
+    """Return whether a text may hold an escape of JSON that stands for another visible character."""
+    return (b"\\u" in text or b"\\/" in text) if isinstance(text, bytes) else ("\\u" in text or "\\/" in text)
+
+
 @dataclass(slots=True, kw_only=True)
 class SecretEcho(HeldBack):
     """Takes registered secrets out of one text."""
 
     index: SecretIndex
     was_sent: Callable[[str], bool]
+    is_json: bool = False  # escapes are read, too
 
     def _open_from(self, text: str) -> int:
-        return self.index.open_from(text)
+        start = self.index.open_from(text)
+        if not self.is_json:
+            return start
+        said = view_of(text)
+        return min(start, said.start(self.index.open_from(said.text)))
 
     def _spans(self, text: str) -> list[Span]:
-        return self.index.spans(text, self.was_sent)
+        spans = self.index.spans(text, self.was_sent)
+        if not self.is_json or "\\" not in text:
+            return spans
+        said = view_of(text)
+        there = ((said.start(begin), said.start(end)) for begin, end in self.index.spans(said.text, self.was_sent))
+        return merged([*spans, *there])
 
     def _note(self) -> str:
         return SECRET_NOTE
@@ -176,6 +194,8 @@ class Echo:
         told: What the answer told of the system text.
         values: Of others: registered ones, and those that other conversations hid.
         holds: Whether the conversation holds one of those.
+        personal: Detectors, where the policy wants all personal data out that the conversation doesn't hold, and what of theirs is
+            personal.
     """
 
     index: SecretIndex | None
@@ -185,12 +205,16 @@ class Echo:
     told: set[str] = field(default_factory=set)
     values: tuple[Values, ...] = ()
     holds: Callable[[str], bool] = lambda _: False
+    personal: tuple[Scanner, Callable[[str, str], bool]] | None = None
 
     def may_hold(self, text: str | bytes) -> bool:
         """Return whether there is anything to look for in a text, or in the bytes of a JSON text."""
-        if self.scanner is not None or self.canary is not None or self.values:
+        if self.scanner is not None or self.canary is not None or self.values or self.personal is not None:
             return True
-        return self.index is not None and self.index.secrets.may_hold(text)
+        if self.index is None:
+            return False
+        escaped = b"\\" in text if isinstance(text, bytes) else "\\" in text
+        return self.index.secrets.may_hold(text) or (escaped and _holds_escape(text))
 
     def filters(self, kind: Kind, *, shown: bool, is_json: bool = False) -> list[Filter]:
         """Return the filters of one text.
@@ -202,14 +226,24 @@ class Echo:
         """
         if kind not in _KINDS:
             return []
+        is_json = is_json or kind is Kind.ARGUMENTS
         out: list[Filter] = []
         if self.index is not None:
-            out.append(SecretEcho(index=self.index, was_sent=self.was_sent))
+            out.append(SecretEcho(index=self.index, was_sent=self.was_sent, is_json=is_json))
         if self.scanner is not None and kind is not Kind.URL:
             out.append(WordEcho(scanner=self.scanner, was_sent=self.was_sent))
         if shown:
-            is_json = is_json or kind is Kind.ARGUMENTS
             out += [ValueEcho(values=one, was_sent=self.holds, is_json=is_json) for one in self.values]
+        if self.personal is not None and shown and kind is not Kind.URL:
+            scanner, is_personal = self.personal
+            out.append(
+                PersonalEcho(
+                    scanner=scanner,
+                    is_personal=is_personal,
+                    was_sent=lambda value: self.holds(canonicalise(value).text),
+                    is_json=is_json,
+                )
+            )
         if self.canary is not None and shown:
             out.append(CanaryEcho(canary=self.canary, told=self.told))
         return out

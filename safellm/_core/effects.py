@@ -7,7 +7,7 @@ A call is two conversations between the core and its driver. `begin` yields effe
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -194,17 +194,22 @@ class Forward:
     """Send this.
 
     Attributes:
-        headers: All that are sent.
+        make_headers: Returns all headers that are sent.
         body: None when the request's own bytes go out untouched.
         own_headers: The headers are the request's own, but for `accept-encoding: identity` and the length of another body; a shell
             may take the shorter way.
         local: Send nothing: this is the answer. Only for shells that said they can.
     """
 
-    headers: tuple[tuple[str, str], ...]
+    make_headers: Callable[[], tuple[tuple[str, str], ...]]
     body: bytes | None
     own_headers: bool = False
     local: LocalAnswer | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All headers that are sent; made when they are asked for, since a shell that takes the shorter way doesn't."""
+        return self.make_headers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

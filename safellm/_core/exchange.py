@@ -192,9 +192,9 @@ class Exchange:
             return (yield from self._refuse(head, failure, reserved=reserved))
         self.state = State.FORWARDED
         drops = uploads.drops(head, call.route)
-        sent = sent_headers(head, self._named, drops, changed=call.changed)
+        sent = partial(sent_headers, head, self._named, drops, changed=call.changed)
         body_out = call.body.encode() if call.changed else None
-        return Forward(headers=sent, body=body_out, own_headers=not (drops or self._named), local=call.local)
+        return Forward(make_headers=sent, body=body_out, own_headers=not (drops or self._named), local=call.local)
 
     def _answered(self, head: RequestHead, body: Body, text: str) -> LocalAnswer | None:
         name = self.call_id.replace("-", "")
@@ -462,6 +462,17 @@ class Exchange:
         return None if self._call is None or self._status >= _ERROR else self._call.gate
 
     # -- afterwards -----------------------------------------------------------------------------------------------------
+
+    def taken_in(self, answer: str) -> Mapping | None:
+        """Return where this call hides values, for more input of it; None unless its answer has this id.
+
+        What is taken in is text of others (a tool's results), as in a request.
+        """
+        if self._call is None or self._seen.id != answer:
+            return None
+        if self._call.gate is not None:
+            self._call.gate.untrusted = True
+        return self._call.mapping
 
     def finish(self, *, failure: str | None = None, sent: bool = True) -> Finish:
         """Settle and record. Yields `Release` or `Settle`, then `Record`.

@@ -31,8 +31,11 @@ _CREDENTIAL_WORDS = frozenset(
 )  # fmt: skip
 _IDEMPOTENCY = "idempotency-key"
 _WORDS = re.compile(r"[-_.]")
-# An SDK's or a browser's own: too short, and too plain, for anything else.
-_AGENT = re.compile(r"[A-Za-z]{1,16}/(?:Python|JS) [0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
+# An SDK's or a library's own: too short, and too plain, for anything else.
+_VERSION = r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"
+_AGENT = re.compile(
+    rf"[A-Za-z]{{1,16}}/(?:Python|JS) {_VERSION}|google-genai-sdk/{_VERSION} gl-python/{_VERSION}|python-requests/{_VERSION}"
+)
 # W3C Trace Context, section 3.2: random numbers of a tracer, which look like a secret and break a trace when they change.
 _TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PLAIN = {"user-agent": _AGENT, "traceparent": _TRACE}

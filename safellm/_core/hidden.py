@@ -31,6 +31,7 @@ _TERMINAL_CLASS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"
 
 # Single character classes: `re` is linear on them, whatever the text.
 _NEEDS_LOOK = re.compile(f"[{_HIDDEN_CLASS}{_JOINERS}{_TERMINAL_CLASS}]")
+_ORDINARY = b"\t\n" + bytes(range(0x20, 0x7F))  # stands for itself wherever it stands
 _HIDDEN = re.compile(f"[{_HIDDEN_CLASS}]")
 _TERMINAL = re.compile(f"[{_TERMINAL_CLASS}]")
 
@@ -145,7 +146,10 @@ def clean(text: str, *, hidden: bool = True, terminal: bool = True) -> str:
 
 def needs_cleaning(text: str) -> bool:
     """Return whether the text holds any character that a filter would have to look at; false is the usual, fast case."""
-    return _NEEDS_LOOK.search(text) is not None
+    rest = text.encode("utf-8", "surrogatepass").translate(
+        None, _ORDINARY
+    )  # what remains is little, of most texts nothing
+    return bool(rest) and _NEEDS_LOOK.search(rest.decode("utf-8", "surrogatepass")) is not None
 
 
 def _is_visible(character: str) -> bool:

@@ -4,13 +4,16 @@ Where a provider publishes how it counts, the largest number that its rule gives
 named by an address and their size isn't known here. The others are estimates; each is marked so. What was really used is
 settled from the answer in every case (THREATS B.7).
 
+Sound has 10 to 32 tokens a second and moving pictures up to 300 (OpenAI, "Managing costs" of the Realtime API; Google, "Tokens"):
+fewer than their bytes, but for silence and stills that are packed to next to nothing.
+
 | what | tokens | source |
 |---|---|---|
 | image, OpenAI, by tiles | base + 8 tiles (2048 x 768), or the base alone with `detail: low` | OpenAI, guide "Images and vision" |
 | image, OpenAI, by patches | 1,536 times the model's factor; 10,000 patches in newer models | the same |
 | image, Claude | 4,784, the most after scaling down (1,600 before Opus 4.7) | Anthropic, guide "Vision" |
 | image, Gemini | 16 tiles of 258 (Gemini 2); at most 2,240 (Gemini 3) | Google, "Tokens", "Media resolution" |
-| audio and video in the request | none besides its bytes: 10 to 300 a second are fewer | OpenAI "Realtime", Google "Tokens" |
+| audio and video in the request | its bytes: an estimate | - |
 | tools with Claude | 1,024 once: the system prompt for tools has 159 to 804 | Anthropic, guide "Tool use" |
 | tools that run at the provider | 4,096 each, for their description: an estimate | Anthropic, guide "Computer use" (735 and 499) |
 | documents in the request | 8,192 besides their bytes: an estimate | - |

@@ -156,11 +156,12 @@ class Output(_Part):
         description="Secrets that an answer holds and this conversation doesn't are taken out. registered: those of "
         "safellm.register_secret; all: also what looks like one, which a model may have made up; strict mode always does.",
     )
-    personal: Literal["registered", "others", "pass"] = Field(
+    personal: Literal["registered", "others", "any", "pass"] = Field(
         "registered",
         description="Values that an answer holds and this conversation doesn't are taken out. registered: those of "
         "safellm.register_values and safellm.sensitive; others: also personal data that other conversations of this process hid, "
-        "unless three of them have it; strict mode always does.",
+        "unless three of them have it; strict mode always does; any: also whatever the detectors find; streams then come line by "
+        "line.",
     )
     canary: Literal["off", "mask", "refuse"] = Field(
         "off",

@@ -29,6 +29,8 @@ class Sent:
         lane: Where the answer is awaited: calls of one lane are answered in their order.
         repeats: One of very many alike (a piece of audio): only the first since the last call is recorded.
         remedy: What to do where a limit in tokens or money can't hold it; empty: what is said of all such calls.
+        joins: The id of an answer under way that it is more input of: its hidden values are that call's; empty: of none.
+        grows: More input may join its answer.
     """
 
     route: Route
@@ -37,6 +39,8 @@ class Sent:
     lane: str = ""
     repeats: bool = False
     remedy: str = ""
+    joins: str = ""
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class Got:
     """What an event of the provider is.
 
     Attributes:
-        lane: Whose oldest call it answers; None: it belongs to no call.
+        lane: Whose oldest call it answers; None: it belongs to no call, or, of an error, to whichever the provider says.
         answer: Names the answer where several are under way at once; empty: the lane's oldest.
         begins: The answer begins with it, whether or not the program asked for it.
         ends: The answer is over with it, and the next call of the lane is answered.

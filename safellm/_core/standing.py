@@ -11,6 +11,8 @@ from safellm._core.caveats import Attempt, Caveats
 from safellm._core.effects import Limit
 from safellm._core.grant import Grant
 
+_OF_ANY_CALL = frozenset({"expires", "key", "origin", "uid"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -74,6 +76,13 @@ class Standing:
     def has(self, name: str) -> bool:
         """Return whether a caveat of this name is among them."""
         return any(one == name for one, _ in self.caveats)
+
+    def denies_all(self, origin: str) -> str | None:
+        """Return the name of the first caveat that no call at an origin can meet (its time, its user), or None."""
+        attempt = Attempt(
+            now_s=self.now_s, key=self.key, origin=origin, operation="", models=(), streams=False, tools=(), uid=self.uid
+        )  # fmt: skip
+        return rules.first_denied(tuple(one for one in self.caveats if one[0] in _OF_ANY_CALL), attempt)
 
     def denies(self, attempt: Attempt) -> str | None:
         """Return the name of the first caveat that doesn't hold, or None."""

@@ -8,16 +8,15 @@ what may be the beginning of a value, at most as much as the longest of them, an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from safellm._core.detection.canonical import fold
 from safellm._core.heldback import Running, Span, merged
+from safellm._core.jsonview import JsonView, view_of
 
 _PLAIN = re.compile(r"[\t-\r -~]*+")  # is its own view
-_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|[^u])", re.DOTALL)
-_CUT_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")  # RFC 8259 6; leading zeros don't matter here
 
 
@@ -45,7 +44,7 @@ class ValueEcho(Running):
     Args:
         values: What is searched for.
         was_sent: Whether the conversation itself holds a value.
-        is_json: The text is JSON: escapes separate, and it must stay JSON.
+        is_json: The text is JSON: escapes are read, and it must stay JSON.
     """
 
     values: Values
@@ -54,26 +53,27 @@ class ValueEcho(Running):
     _last: str = field(default="", repr=False)  # of the view: the character before the rest
 
     def _run(self, text: str, *, last: bool) -> str:
-        shape = _ESCAPE.sub(lambda one: " " * len(one[0]), text) if self.is_json else text
-        view, origins = _view(shape)
+        said = view_of(text) if self.is_json else None
+        view, origins = _view(text if said is None else said.text)
         before = len(self._last)
         whole = self._last + view
         certain = len(view)
         if not last:
             certain = max(0, self.values.open_from(whole) - before)
-            if self.is_json and (cut := _CUT_ESCAPE.search(shape)) is not None:
-                certain = min(certain, _index(origins, cut.start()))
         out: list[str] = []
         position = 0
         for start, end in merged(self._foreign(whole)):
             if end - before > certain:
                 certain = min(certain, max(0, start - before))
                 break
-            begin, after = _origin(origins, start - before), _origin(origins, end - before - 1) + 1
+            begin = _place(said, _origin(origins, start - before))
+            after = _place(said, _origin(origins, end - before - 1) + 1)
             out += (text[position:begin], self._note(text[begin:after]))
             position = after
             self.removed += 1
-        cut_at = _origin(origins, certain) if certain < len(view) else len(text)
+        cut_at = len(text) if last or said is None else said.cut
+        if certain < len(view):
+            cut_at = _place(said, _origin(origins, certain))
         out.append(text[position:cut_at])
         self._rest = text[cut_at:]
         self._last = whole[: before + certain][-1:]
@@ -89,7 +89,12 @@ class ValueEcho(Running):
                 yield start, end
 
     def _note(self, value: str) -> str:
-        return "0" if self.is_json and _NUMBER.fullmatch(value) else f"({self.values.type} removed)"
+        return note_of(self.values.type, value, is_json=self.is_json)
+
+
+def note_of(kind: str, value: str, *, is_json: bool) -> str:
+    """Return what stands in the place of a value; in JSON, a number stays one."""
+    return "0" if is_json and _NUMBER.fullmatch(value) else f"({kind} removed)"
 
 
 def _view(text: str) -> tuple[str, list[int] | None]:
@@ -103,10 +108,9 @@ def _view(text: str) -> tuple[str, list[int] | None]:
     return "".join(folded), [index for index, one in enumerate(folded) for _ in one]
 
 
-def _origin(origins: list[int] | None, index: int) -> int:
+def _place(said: JsonView | None, index: int) -> int:
+    return index if said is None else said.start(index)
+
+
+def _origin(origins: Sequence[int] | None, index: int) -> int:
     return index if origins is None else origins[index]
-
-
-def _index(origins: list[int] | None, place: int) -> int:
-    """Return the first index of the view that came from a place of the text, or from behind it."""
-    return place if origins is None else next((at for at, one in enumerate(origins) if one >= place), len(origins))

@@ -87,14 +87,21 @@ def find(  # noqa: PLR0913 - the parts of a request that decide
         agent: The request's user agent: an SDK's requests are guarded wherever they go.
         sdk: Name of the dialect, where an SDK marked its request itself.
     """
-    try:
-        origin = make_origin({"ws": "http", "wss": "https"}.get(scheme, scheme), host.rstrip("."), port)
-    except ConfigurationError:
-        return None  # no name that a language model has; the library will complain about it, or not
+    origin = origin_of(scheme, host, port)
+    if origin is None:
+        return None
     found = _find_at(origin, path, agent, sdk)
     if STATE.note is not None and not is_passing(origin) and (found is not None or looks_like_llm(path)):
         STATE.note(origin, path, library)
     return found
+
+
+def origin_of(scheme: str, host: str, port: int | None) -> Origin | None:
+    """Return an origin; None for what is no name that a language model has: the library will complain about it, or not."""
+    try:
+        return make_origin({"ws": "http", "wss": "https"}.get(scheme, scheme), host.rstrip("."), port)
+    except ConfigurationError:
+        return None
 
 
 def _find_at(origin: Origin, path: str, agent: str, sdk: str) -> Target | None:
@@ -142,7 +149,7 @@ def check(target: Target | None, library: str, way_out: str) -> None:
     if STATE.observes:
         _warn("not guarded: %s", error.what)
         return
-    _record(target, error, library)
+    record(target, error, library)
     raise error
 
 
@@ -295,8 +302,8 @@ def _load(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _record(target: Target, error: Refused, library: str) -> None:
-    """Put the refusal into the trail; it stands, whether or not that works."""
+def record(target: Target, error: Refused, library: str) -> None:
+    """Put a refusal into the trail; it stands, whether or not that works."""
     try:
         openai = Target(origin=target.origin, dialect=dialect_named("openai"))
         driver_of(target if target.dialect.adapter else openai, native=False, library=library).deny(error)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
+
+from safellm.on_import import OnImport
 
 _MISSING = object()
 _MARK = "safellm_seam"
@@ -61,66 +60,19 @@ class Patches:
 Patcher = Callable[[ModuleType, Patches], None]
 
 
-class _Loader(importlib.abc.Loader):
-    """Runs a module's own loader, then the patch."""
-
-    def __init__(self, inner: Any, name: str, finder: _Finder) -> None:
-        self._inner, self._name, self._finder = inner, name, finder
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        made: ModuleType | None = self._inner.create_module(spec)
-        return made
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # `get_code` and the like, for who only looks for the module
-
-    def exec_module(self, module: ModuleType) -> None:
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._inner  # programs that look see the module's own loader
-        module.__loader__ = self._inner
-        self._inner.exec_module(module)
-        self._finder.imported(self._name, module)
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Stands first in `sys.meta_path` and lets the others find; only the modules of its table get another loader."""
+class _Finder(OnImport):
+    """Patches the modules of its table."""
 
     def __init__(self, table: Mapping[str, str]) -> None:
+        super().__init__(table)
         self.table = table
         self.patches = Patches()
-        self._busy = threading.local()
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self.table or name in getattr(self._busy, "names", ()):
-            return None
-        self._busy.names = {*getattr(self._busy, "names", ()), name}
-        try:
-            spec = _find(name, path, target, self)
-        finally:
-            self._busy.names.discard(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, name, self)
-        return spec
 
     def imported(self, name: str, module: ModuleType) -> None:
         """Patch a module; an error ends its import: unpatched it must not be used."""
         where, _, function = self.table[name].partition(":")
         patcher: Patcher = getattr(importlib.import_module(where), function)
         patcher(module, self.patches)
-
-
-def _find(
-    name: str, path: Sequence[str] | None, target: ModuleType | None, own: _Finder
-) -> importlib.machinery.ModuleSpec | None:
-    for finder in sys.meta_path:
-        find = getattr(finder, "find_spec", None)
-        if finder is not own and find is not None:
-            spec: importlib.machinery.ModuleSpec | None = find(name, path, target)
-            if spec is not None:
-                return spec
-    return None
 
 
 _finder: _Finder | None = None
@@ -140,7 +92,7 @@ def install(table: Mapping[str, str]) -> None:
     try:
         for name in table:
             module = sys.modules.get(name)
-            # One that another thread imports at this moment is patched as it stands or by `_Loader`; both know of each other.
+            # One that another thread imports at this moment is patched as it stands or once it has run; both know of each other.
             if module is not None:
                 _finder.imported(name, module)
     except BaseException:

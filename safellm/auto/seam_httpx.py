@@ -68,8 +68,10 @@ def _sync(original: Any, module: ModuleType, library: str) -> Any:
             check_strict(driver, request)
         except Refused as error:
             if target.dialect.raises and _is_sdk(request):
-                raise gate.native_of(target, error, _refused(module, request, error)) from None
-            return _refused(module, request, error)
+                raise gate.native_of(target, error, refused(module, request, error)) from None
+            return refused(module, request, error)
+        if driver.broker is not None:
+            return _relay(self, Inner(module, driver, target.origin, None), driver).handle_request(request)
         line = _line(self, module.Client, module, driver)
         send = (lambda copied: original(self, copied)) if line is None else line.handle_request
         inner = Inner(module, driver, target.origin, send)
@@ -93,8 +95,11 @@ def _async(original: Any, module: ModuleType, library: str) -> Any:
             await in_thread(check_strict, driver, request)
         except Refused as error:
             if target.dialect.raises and _is_sdk(request):
-                raise gate.native_of(target, error, _refused(module, request, error)) from None
-            return _refused(module, request, error)
+                raise gate.native_of(target, error, refused(module, request, error)) from None
+            return refused(module, request, error)
+        if driver.broker is not None:
+            relay = _relay(self, AsyncInner(module, driver, target.origin, None), driver)
+            return await relay.handle_async_request(request)
         line = _line(self, module.AsyncClient, module, driver)
         send = (lambda copied: original(self, copied)) if line is None else line.handle_async_request
         inner = AsyncInner(module, driver, target.origin, send)
@@ -111,14 +116,35 @@ def _line(transport: Any, kind: Any, module: ModuleType, driver: Any) -> Any:
     """
     if not driver.tools.policy.is_strict:
         return None
-    from safellm.transports.own import secure_client  # noqa: PLC0415 - for strict mode only
+    lines = transport.__dict__.setdefault(_LINES, {})
+    if id(driver) not in lines:
+        lines[id(driver)] = (driver, line_of(kind, module, driver))
+    return lines[id(driver)][1]
+
+
+def _relay(transport: Any, inner: Inner, driver: Any) -> Any:
+    """Return the way to the broker, which lives as long as the program's transport does."""
+    from safellm.transports.http import guard_transport  # noqa: PLC0415 - with the first call to a model
 
     lines = transport.__dict__.setdefault(_LINES, {})
     if id(driver) not in lines:
-        client = kind(trust_env=False, limits=module.Limits(max_connections=None, max_keepalive_connections=100))
-        secure_client(module, client, driver)
-        lines[id(driver)] = (driver, client._transport)  # noqa: SLF001 - what secures it keeps it there
+        lines[id(driver)] = (driver, guard_transport(inner.module, inner, driver))
     return lines[id(driver)][1]
+
+
+def line_of(kind: Any, module: ModuleType, driver: Any) -> Any:
+    """Return a transport of ours whose connections are checked; who asks for it closes it.
+
+    Args:
+        kind: `Client` or `AsyncClient` of the module.
+        module: httpx or httpx2.
+        driver: Knows policy and bounds.
+    """
+    from safellm.transports.own import secure_client  # noqa: PLC0415 - for strict mode only
+
+    client = kind(trust_env=False, limits=module.Limits(max_connections=None, max_keepalive_connections=100))
+    secure_client(module, client, driver)
+    return client._transport  # noqa: SLF001 - what secures it keeps it there
 
 
 def _close(original: Any) -> Any:
@@ -143,7 +169,7 @@ class Inner:
     """What sends for the guard: the transport's own method, and no hop to another origin (THREATS E.2)."""
 
     def __init__(self, module: ModuleType, driver: Any, origin: Origin, send: Any) -> None:
-        self._module, self._driver, self._origin, self._send = module, driver, origin, send
+        self.module, self._driver, self._origin, self._send = module, driver, origin, send
 
     def handle_request(self, request: Any) -> Any:
         """Send it; an answer that leads away becomes a refusal."""
@@ -154,7 +180,7 @@ class Inner:
             return response
         response.close()
         self._driver.deny(error)
-        return _refused(self._module, request, error)
+        return refused(self.module, request, error)
 
     def close(self) -> None:
         """Nothing: the client closes its transport."""
@@ -174,7 +200,7 @@ class AsyncInner(Inner):
             return response
         await response.aclose()
         await in_thread(self._driver.deny, error)
-        return _refused(self._module, request, error)
+        return refused(self.module, request, error)
 
     async def aclose(self) -> None:
         """Nothing: the client closes its transport."""
@@ -201,7 +227,8 @@ def _is_sdk(request: Any) -> bool:
     return bool(_mark(request)) or "x-stainless-lang" in request.headers
 
 
-def _refused(module: ModuleType, request: Any, error: Refused) -> Any:
+def refused(module: ModuleType, request: Any, error: Refused) -> Any:
+    """Return the response that stands for a refusal where no driver could be made."""
     from safellm.transports.http import refusal_response  # noqa: PLC0415
 
     return refusal_response(module, error, request, error_body(error))

@@ -1,6 +1,7 @@
 """The seam of `http.client`, which stands under `urllib`, `urllib3`, `requests`, `httplib2` and `botocore`.
 
-It has no shell: a request to a language model is refused before a byte of it leaves, unless a shell above let it pass.
+It has no shell: a request to a language model is refused before a byte of it leaves, unless a shell above let it pass (that of
+`urllib3` does, and that of `requests`).
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -14,7 +15,7 @@ from safellm.auto import gate
 from safellm.auto.hooks import Patches
 
 WAY_OUT = (
-    "Use an SDK, httpx, httpx2 or requests for it, or send it through a client of safellm; "
+    "Use an SDK, httpx, requests, aiohttp or urllib3 (2.0 or later) for it, or send it through a client of safellm; "
     "the page `without-code-changes` of the documentation lists what can be guarded."
 )
 
@@ -25,8 +26,8 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
     def putrequest(original: Any) -> Any:
         def guarded(self: Any, method: str, url: str, *arguments: Any, **named: Any) -> Any:
-            scheme, host, port, path = _destination(self, url, secure)
-            library = _library(self)
+            scheme, host, port, path = destination(self, url, secure)
+            library = library_of(self)
             gate.check(gate.find(scheme, host, port, path, library=library), library, WAY_OUT)
             return original(self, method, url, *arguments, **named)
 
@@ -35,7 +36,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
     patches.replace(module.HTTPConnection, "putrequest", putrequest)
 
 
-def _destination(connection: Any, url: str, secure: Any) -> tuple[str, str, int | None, str]:
+def destination(connection: Any, url: str, secure: Any) -> tuple[str, str, int | None, str]:
     """Return where a request really goes: through a tunnel, by an absolute URL (a proxy), or to the connection's host."""
     tls = isinstance(connection, secure) or getattr(connection, "default_port", 80) == 443  # noqa: PLR2004 - https
     tunnel = getattr(connection, "_tunnel_host", None)
@@ -52,7 +53,8 @@ def _destination(connection: Any, url: str, secure: Any) -> tuple[str, str, int 
     return "https" if tls else "http", str(connection.host).strip("[]"), connection.port, url.partition("?")[0]
 
 
-def _library(connection: Any) -> str:
+def library_of(connection: Any) -> str:
+    """Return the name of the package that a connection's class is of."""
     for base in type(connection).__mro__:
         name = base.__module__.partition(".")[0]
         if name != "http":

@@ -112,6 +112,7 @@ SEAMS: Final = {
     "httpx2": "safellm.auto.seam_httpx:patch",
     "http.client": "safellm.auto.seam_stdlib:patch",
     "requests.adapters": "safellm.auto.seam_requests:patch",
+    "urllib3.connectionpool": "safellm.auto.seam_urllib3:patch",
     "aiohttp.client": "safellm.auto.seam_aiohttp:patch",
     "websockets.client": "safellm.auto.seam_websockets:patch",
     "websockets.sync.client": "safellm.auto.seam_websockets:patch_connect",

@@ -15,7 +15,7 @@ from typing import Any
 
 import h11
 
-from safellm.broker.upstream import Upstream, credential
+from safellm.broker.upstream import Upstream, Way, credential
 from safellm.errors import Reason, Refused
 from safellm.stores.conversations import conversation
 from safellm.transports.http import REFUSAL
@@ -62,7 +62,8 @@ class Connection(asyncio.Protocol):
         self._data, self._room = asyncio.Event(), asyncio.Event()
         self._ahead = 0
         self.busy = False
-        self._closing = False
+        self._closing = self._relays = False
+        self._leaving = asyncio.Event()
         self._room.set()
 
     # -- asyncio ----------------------------------------------------------------------------------------------------------
@@ -106,6 +107,7 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """Close when the call under way is over; at once if there is none."""
         self._closing = True
+        self._leaving.set()
         if not self.busy:
             self._transport.close()
 
@@ -128,7 +130,7 @@ class Connection(asyncio.Protocol):
                 self.busy = True
                 await self._answer(event)
                 self.busy = False
-                if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                if self._relays or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                     break
                 self._http.start_next_cycle()
         except h11.RemoteProtocolError:
@@ -137,6 +139,7 @@ class Connection(asyncio.Protocol):
         except (TimeoutError, h11.LocalProtocolError, OSError):
             pass  # an idle or broken connection
         finally:
+            self._live.discard(self)
             self._transport.close()
 
     async def _next(self) -> Any:
@@ -165,19 +168,15 @@ class Connection(asyncio.Protocol):
                 return
             if not target.startswith("/"):
                 raise _request("The request names no path")
-            if any(name == "upgrade" for name, _ in headers):
-                raise Refused(
-                    "Websocket connections don't go through the broker",
-                    guard="mediation",
-                    reason=Reason.MEDIATION_UNSUPPORTED,
-                    remedy="Use the HTTP endpoints.",
-                )
             self._counts["calls"] += 1
             way = await self._upstream.way(headers, target.partition("?")[0], self._uid)
-            sent = self._upstream.request(method, target, headers, body, way)
             named = dict(headers).get(CONVERSATION_HEADER, "")
             with conversation(f"{way.grant_id}:{_decoded(named)}") if named else nullcontext():
-                await self._forward(way.transport, sent)
+                # Other protocols are ignored, as a server may (RFC 9110 7.8): some clients always offer HTTP/2.
+                if method == "GET" and dict(headers).get("upgrade", "").lower() == "websocket":
+                    await self._websocket(way, target, headers, request)
+                else:
+                    await self._forward(way.transport, self._upstream.request(method, target, headers, body, way))
         except Refused as error:
             self._counts["refused"] += 1
             await asyncio.to_thread(self._upstream.deny, error, uid=self._uid, grant=credential(headers))
@@ -259,6 +258,30 @@ class Connection(asyncio.Protocol):
             self._send(*head, h11.EndOfMessage())
         finally:
             await response.aclose()
+
+    async def _websocket(self, way: Way, target: str, headers: Headers, request: h11.Request) -> None:
+        """Open the provider's websocket, then the program's: what goes wrong before is an answer over HTTP."""
+        from safellm.broker import sockets  # noqa: PLC0415 - with the first websocket
+
+        try:
+            provider = await sockets.open_to_provider(way, target, headers)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the library says, nothing was opened
+            answer = getattr(error, "response", None)  # of a provider that said no
+            status = getattr(answer, "status_code", 0)
+            text = f"The provider opens no websocket ({status or type(error).__name__})."
+            failed = status if status >= _BAD_REQUEST else _BAD_GATEWAY
+            self._whole(failed, json.dumps({"error": {"message": text, "type": "api_connection_error"}}).encode())
+            return
+        told = b"".join(b"%s: %s\r\n" % pair for pair in request.headers)
+        head = b"GET %s HTTP/1.1\r\n%s\r\n" % (request.target, told) + self._http.trailing_data[0]
+        self._relays = True  # the library reads from now on
+        relay = sockets.Relay(self._transport, provider, way, most=self._upstream.policy.limits.request_bytes)
+        try:
+            await relay.run(head, headers, self._leaving)
+        finally:
+            self._counts["refused"] += relay.refused
 
     def _broken_off(self, error: Refused, content_type: str) -> None:
         """Say in a stream why it ends, and end it so that nobody takes it for whole."""

@@ -33,6 +33,7 @@ from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.places import find_places
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_granted
+from safellm.transports.driver import Driver
 from safellm.transports.http import guard_transport
 from safellm.transports.network import http_module
 from safellm.transports.own import secure_client
@@ -53,6 +54,8 @@ class Way:
     """One grant's way to one origin: a guarded transport, and what stands for the key in the headers."""
 
     transport: Any
+    driver: Driver
+    target: Target
     grant_id: str
     origin: Origin
     placeholder: str
@@ -99,9 +102,7 @@ class Upstream:
 
     def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes, way: Way) -> Any:
         """Return the request as the provider would get it from a program, with a placeholder for the key."""
-        sent = [(name, value) for name, value in headers if name not in _OWN and not name.startswith("safellm-")]
-        grant = credential(headers)
-        sent = [(name, value.replace(grant, way.placeholder) if grant else value) for name, value in sent]
+        sent = without_grant(headers, way)
         url = self._url(f"{way.origin}{target}")
         return self.module.Request(method, url, headers=sent, content=body, extensions={"timeout": _TIMEOUT})
 
@@ -213,6 +214,8 @@ class Upstream:
             raise _failed(error) from None
         return Way(
             transport=guard_transport(self.module, self._line(origin, driver), driver),
+            driver=driver,
+            target=target,
             grant_id=grant.id,
             origin=origin,
             placeholder=placeholder,
@@ -233,13 +236,20 @@ class Upstream:
         return found
 
 
+def without_grant(headers: list[tuple[str, str]], way: Way) -> list[tuple[str, str]]:
+    """Return a program's headers as the provider would get them, with a placeholder for the key."""
+    sent = [(name, value) for name, value in headers if name not in _OWN and not name.startswith("safellm-")]
+    grant = credential(headers)
+    return [(name, value.replace(grant, way.placeholder) if grant else value) for name, value in sent]
+
+
 _NOWHERE = Origin("https", "safellm.invalid", 443)
 
 
 def _origin(stored: ResolvedKey, wanted: str, name: str) -> Origin:
     if not stored.origins:
         raise ConfigurationError(
-            f"Nothing says where the key {name!r} may go", remedy=f"Bind it: safellm keys set {name} --origin URL."
+            f"Nothing says where the key {name!r} may go", remedy=f"Bind it: safellm keys bind {name} URL."
         )
     origin = parse_origin(wanted) if wanted else stored.origins[0]
     if origin not in stored.origins:

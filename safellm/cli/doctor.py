@@ -22,10 +22,10 @@ COVERED: Final = (
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",
     "endpoints that are not in the table: all text in them is searched, and they are refused in strict mode",
-    "websockets of Responses, Realtime (Azure's, beta's, translations) and Google's live sessions, event by event",
+    "websockets of Responses, Realtime (Azure's, beta's, translations), OpenAI's and Google's live sessions, event by event",
 )
 REFUSED: Final = (
-    "all other websockets (live, beta.responses): they bypass the HTTP transport",
+    "all other websockets: they bypass the HTTP transport",
     "provider=, BedrockOpenAI: they sign the body before the guard sees it",
     "X.509 workload identities: their token exchange uses the guarded transport",
     "an http_client of another kind (aiohttp.ClientSession, requests): it can't be wrapped",

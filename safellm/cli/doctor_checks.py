@@ -94,7 +94,9 @@ def _versions() -> Iterator[Finding]:
     yield Finding(area=area, level=Level.OK, what=f"HTTP: {', '.join(families) or 'none'}")
     if importlib.util.find_spec("aiohttp") is not None:
         yield Finding(
-            area=area, level=Level.OK, what="aiohttp is installed: it is guarded as openai.DefaultAioHttpClient only"
+            area=area,
+            level=Level.OK,
+            what="aiohttp is installed: it is guarded as openai.DefaultAioHttpClient, and under `safellm run`",
         )
     prices = _version("genai-prices")
     yield Finding(area=area, level=Level.OK, what=f"price list: genai-prices {prices}")

@@ -34,10 +34,12 @@ with _warnings.catch_warnings():
     _warnings.simplefilter("ignore", FutureWarning)  # the SDK says the same once more
     import google.generativeai as _genai
 
-from safellm_google_generativeai.manager import MANAGER as _MANAGER  # noqa: E402 - after the note and the SDK
+from safellm.attribute import attach as _attach  # noqa: E402 - after the note and the SDK
+from safellm_google_generativeai.manager import MANAGER as _MANAGER  # noqa: E402 - the same
 from safellm_google_generativeai.manager import install as _install  # noqa: E402 - the same
 
 _install()
+_attach("google.generativeai")
 
 # The public face of the SDK, taken as it is, whatever the SDK's version.
 globals().update({name: value for name, value in vars(_genai).items() if not name.startswith("_")})

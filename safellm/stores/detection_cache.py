@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import platform
 import stat
 import sys
 from contextlib import suppress
@@ -38,19 +37,28 @@ def cached_scanner(folder: Path) -> RuleScanner:
     Raises:
         GuardFailure: The engine rejects the rules, or does not find the planted value.
     """
-    path = folder / f"{_PREFIX}{platform.machine() or 'any'}-{image_key()[:32]}.bin"
+    path = folder / f"{_PREFIX}{_machine()}-{image_key()[:32]}.bin"
     image = _read(path)
     if image is not None:
         try:
             return read_image(image)
         except (ValueError, TypeError, GuardFailure):
             pass  # of another engine after all: compiled anew below, and whatever is wrong with the engine shows there
-    scanner, image = make_image()
-    _write(path, image)
+    scanner, made = make_image()
+    _write(path, made)
     return scanner
 
 
-def _read(path: Path) -> bytes | None:
+def _machine() -> str:
+    """Return the name of this machine's kind; one home folder may serve several."""
+    if hasattr(os, "uname"):
+        return os.uname().machine
+    import platform  # noqa: PLC0415 - takes a millisecond to load
+
+    return platform.machine() or "any"
+
+
+def _read(path: Path) -> memoryview | None:
     try:
         descriptor = open_private(path, os.O_RDONLY)
     except OSError:
@@ -59,7 +67,7 @@ def _read(path: Path) -> bytes | None:
         found = os.fstat(descriptor)
         if found.st_size > _LARGEST or not _is_ours(found):
             return None
-        data = read_range(descriptor, 0, found.st_size)
+        data = memoryview(read_range(descriptor, 0, found.st_size))  # two megabytes aren't copied for each part
     except OSError:
         return None
     finally:

@@ -190,7 +190,7 @@ _RANKED: Final[dict[str, tuple[object, ...]]] = {
     "output.terminal_controls": ("pass", "escape"),
     "output.hidden_characters": ("pass", "remove"),
     "output.secrets": ("pass", "registered", "all"),
-    "output.personal": ("pass", "registered", "others"),
+    "output.personal": ("pass", "registered", "others", "any"),
     "output.canary": ("off", "mask", "refuse"),
     "output.links": ("pass", "defang", "show"),
     "content.binary": ("pass", "deny"),

@@ -91,7 +91,7 @@ class AnthropicDialect:
         call = Call(tag=tag, created=int(time.time()), body=body, reply=reply)
         if streams:
             return Answer(status=reply.status, headers=_headers(reply, kind), body=wire.message_stream(call))
-        made = json.dumps(wire.message(call), ensure_ascii=False).encode()
+        made = json.dumps(wire.message(call), ensure_ascii=False, separators=(",", ":")).encode()
         return Answer(status=reply.status, headers=_headers(reply, kind), body=made)
 
     # -- batches and files ----------------------------------------------------------------------------------------------

@@ -188,7 +188,8 @@ class LoopbackProvider(LoopbackServer):
             headers = _headers(call.reply, "text/event-stream; charset=utf-8")
             return Answer(status=call.reply.status, headers=headers, body=stream(call))
         headers = _headers(call.reply, "application/json")
-        return Answer(status=call.reply.status, headers=headers, body=json.dumps(made, ensure_ascii=False).encode())
+        body = json.dumps(made, ensure_ascii=False, indent=2) + "\n"  # written as OpenAI's servers write
+        return Answer(status=call.reply.status, headers=headers, body=body.encode())
 
     def _embed(self, call: wire.Call | Answer) -> Answer:
         return call if isinstance(call, Answer) else endpoints.embeddings(call.body, call.model)

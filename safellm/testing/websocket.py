@@ -1,4 +1,4 @@
-"""A provider on 127.0.0.1 that speaks websockets: OpenAI's Responses and Realtime, Gemini's live sessions.
+"""A provider on 127.0.0.1 that speaks websockets: OpenAI's Responses, Realtime and Live, Gemini's live sessions.
 
 * The path says which; without a script the assistant quotes what the user said last.
 * It records what arrived, so that a test can assert what left the program.
@@ -28,6 +28,7 @@ from safellm.testing.websocket_wire import (
     realtime_speaker,
     responses_speaker,
     translation_speaker,
+    voice_speaker,
 )
 
 Event: TypeAlias = dict[str, Any]
@@ -245,4 +246,6 @@ def _speaker_at(path: str) -> Speaker:
         return responses_speaker()
     if place.endswith("/translations"):
         return translation_speaker()
+    if "/live/sessions" in place:
+        return voice_speaker()
     return realtime_speaker() if place.endswith("/realtime") else live_speaker()

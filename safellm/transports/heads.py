@@ -52,7 +52,7 @@ class Heads:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[Any, tuple[list[tuple[bytes, bytes, bytes]], RequestHead]] = {}
+        self._known: dict[Any, tuple[list[Any], RequestHead]] = {}
 
     def read(self, request: Any, items: list[tuple[bytes, bytes, bytes]]) -> RequestHead:
         """Return what `read_head` returns.
@@ -90,6 +90,31 @@ class Heads:
             headers=tuple(headers),
             extensions=head.extensions,
             known=head.known,
+            timeout_s=head.timeout_s,
+        )
+
+    def like(self, head: RequestHead) -> RequestHead:
+        """Return a head that shares what is known of the last one to its endpoint, if they differ in their length alone.
+
+        Args:
+            head: Of another library's request, read anew.
+        """
+        key = (head.method, head.origin, head.path, head.query)
+        rest = [item for item in head.headers if item[0] != _LENGTH_NAME]
+        is_plain = len(head.headers) - len(rest) <= 1 and not head.extensions
+        before = self._known.get(key)
+        alike = before is not None and before[0] == rest and len(before[1].headers) == len(head.headers)
+        if before is None or not alike or not is_plain or before[1].timeout_s != head.timeout_s:
+            if is_plain:
+                _remember(self._known, key, (rest, head), most=_ENDPOINTS)
+            return head
+        return RequestHead(
+            method=head.method,
+            origin=head.origin,
+            path=head.path,
+            query=head.query,
+            headers=head.headers,
+            known=before[1].known,
             timeout_s=head.timeout_s,
         )
 

@@ -26,7 +26,9 @@ ORIGIN_HEADER = "safellm-origin"  # where the SDK would have sent the request
 DIALECT_HEADER = "safellm-dialect"
 CONVERSATION_HEADER = "safellm-conversation"
 REFUSAL_HEADER = "x-safellm-refusal"  # a refusal's parts: JSON, base64url
+MARK_HEADER = "x-safellm-mark"  # by which a program knows the broker's own messages on a websocket
 _REFUSAL_BYTES = 8192
+_OWN_KEY = "safellm"
 
 
 def unavailable(why: str) -> GuardFailure:
@@ -60,6 +62,20 @@ def unpacked(text: str) -> Refused | None:
         )
     except (ValueError, TypeError):
         return None
+
+
+def marked(event: dict[str, Any], error: Refused, mark: str) -> str:
+    """Return the message that tells a program of a websocket what was refused."""
+    return json.dumps({_OWN_KEY: [mark, packed(error)], **event})
+
+
+def refused_in(message: str | bytes, mark: str) -> Refused | None:
+    """Return the refusal that a message of a websocket is; None for the provider's own."""
+    head = f'{{"{_OWN_KEY}": ["{mark}", "'
+    text = message if isinstance(message, str) else ""
+    if not mark or not text.startswith(head):
+        return None
+    return unpacked(text[len(head) :].partition('"')[0])
 
 
 def address_of(driver: Driver) -> BrokerAddress:

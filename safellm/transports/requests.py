@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -18,19 +18,19 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from urllib3.exceptions import LocationParseError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
-from urllib3.util import Timeout, parse_url
+from urllib3.util import parse_url
 
 from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
 from safellm._core.exchange import Exchange, Form
 from safellm._core.origin import Origin, make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.stores.accounts import EXTENSION
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver
+from safellm.transports.urllib3_parts import PIECE, arriving, waits, whole_body, within
 
 REFUSAL = "safellm_refusal"  # attribute of a response that stands for a refusal
-_PIECE = 65_536  # bytes read at once
-_CONNECT_AND_READ = 2
 _WHOLE = frozenset({"content-length", "transfer-encoding"})
 
 
@@ -101,8 +101,8 @@ class GuardAdapter(BaseAdapter):
         """
         driver = self.safellm_driver
         try:
-            head = read_head(request, options.get("timeout"))
-            body = _read_body(request)
+            head = driver.heads.like(read_head(request, options.get("timeout")))
+            body = whole_body(request.body)
         except Refused as error:
             driver.deny(error)
             return self._refused(error, request)
@@ -119,7 +119,9 @@ class GuardAdapter(BaseAdapter):
             raw = _GuardedRaw(inner, exchange, driver, request, deadline, injected=injected)
             if answer.form is Form.WHOLE:
                 whole = raw.whole()
-                answered = _response(inner, request, (*answer.headers, ("content-length", str(len(whole)))), self)
+                answered = _response(
+                    inner, request, (*answer.headers, ("content-length", str(len(whole)))), self, exchange
+                )
                 answered._content = whole  # noqa: SLF001 - where `requests` keeps what it has read
                 answered._content_consumed = True  # noqa: SLF001
                 answered.raw = raw
@@ -128,7 +130,7 @@ class GuardAdapter(BaseAdapter):
             driver.abandon(exchange, failure="refused")
             inner.close()
             return self._refused(error, request)
-        answered = _response(inner, request, answer.headers, self)
+        answered = _response(inner, request, answer.headers, self, exchange)
         answered.raw = raw
         return answered
 
@@ -148,7 +150,7 @@ class GuardAdapter(BaseAdapter):
         driver = self.safellm_driver
         headers, injected = driver.with_credentials(forward.headers)
         sent = body if forward.body is None else forward.body
-        copied = request.copy()
+        copied = _without_headers(request)
         copied.headers = CaseInsensitiveDict((name, value) for name, value in headers if name.lower() not in _WHOLE)
         if sent or request.body is not None:
             copied.headers["content-length"] = str(len(sent))
@@ -156,7 +158,7 @@ class GuardAdapter(BaseAdapter):
         copied.safellm_passed = True  # type: ignore[attr-defined]  # a patched adapter below lets it through
         failed: BaseException
         try:
-            options["timeout"] = _within(options.get("timeout"), deadline.left())
+            options["timeout"] = within(options.get("timeout"), deadline.left())
             answered = self._inner.send(copied, stream=True, **options)
         except BaseException as error:
             kind, was_sent = _failure_of(error)
@@ -216,34 +218,23 @@ def read_head(request: requests.PreparedRequest, timeout: Any = None) -> Request
         Refused: the URL names no host that can be compared.
     """
     url = request.url or ""
-    headers = tuple((_text(name).lower(), _text(value)) for name, value in (request.headers or {}).items())
-    parts = urlsplit(url)
+    headers = tuple([(_text(name).lower(), _text(value)) for name, value in (request.headers or {}).items()])
+    origin, path, query = _target(url)
     return RequestHead(
         method=(request.method or "GET").upper(),
-        origin=_origin(url),
-        path=unquote(parts.path) or "/",
-        query=parts.query,
+        origin=origin,
+        path=path,
+        query=query,
         headers=headers,
-        timeout_s=_parts(timeout)[1],
+        timeout_s=waits(timeout)[1],
     )
 
 
-def _parts(timeout: Any) -> tuple[float | None, float | None]:
-    """Return how long `requests` waits for a connection and for each read, in seconds; None for ever."""
-    if isinstance(timeout, Timeout):
-        connect, read = timeout.connect_timeout, timeout.read_timeout
-        return (float(connect) if isinstance(connect, (int, float)) else None), (
-            float(read) if isinstance(read, (int, float)) else None
-        )
-    pair = timeout if isinstance(timeout, tuple) and len(timeout) == _CONNECT_AND_READ else (timeout, timeout)
-    first, second = (float(one) if isinstance(one, (int, float)) else None for one in pair)
-    return first, second
-
-
-def _within(timeout: Any, left: float) -> tuple[float, float]:
-    """Return a timeout that is cut to the time of the call (THREATS E.9)."""
-    connect, read = (left if one is None else min(one, left) for one in _parts(timeout))
-    return connect, read
+@lru_cache(maxsize=256)
+def _target(url: str) -> tuple[Origin, str, str]:
+    """Return origin, path and query of a URL; programs ask the same ones again and again."""
+    parts = urlsplit(url)
+    return _origin(url), unquote(parts.path) or "/", parts.query
 
 
 def _origin(url: str) -> Origin:
@@ -261,19 +252,6 @@ def _origin(url: str) -> Origin:
     except ConfigurationError as error:
         problem, remedy = error.problem, error.remedy
     raise Refused(problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=remedy, status=400)
-
-
-def _read_body(request: requests.PreparedRequest) -> bytes:
-    body: Any = request.body
-    if body is None:
-        return b""
-    if hasattr(body, "read"):
-        body = body.read()
-    if isinstance(body, str):
-        return body.encode("utf-8")
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    return b"".join(piece.encode("utf-8") if isinstance(piece, str) else bytes(piece) for piece in body)
 
 
 class _GuardedRaw:
@@ -311,7 +289,7 @@ class _GuardedRaw:
         failed: BaseException | None = None
         feed = self._driver.feeder(self._exchange)
         try:
-            for chunk in _chunks(self._inner.raw, self._deadline):
+            for chunk in arriving(self._inner.raw, self._deadline):
                 self._deadline.left()
                 if out := feed(chunk):
                     yield out
@@ -353,7 +331,7 @@ class _GuardedRaw:
 
     def stream(self, amt: int | None = 65_536, decode_content: bool | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """Yield what is there, in pieces of at most `amt` bytes; decoded already."""
-        size = amt or _PIECE
+        size = amt or PIECE
         try:
             for piece in self._source:
                 for start in range(0, len(piece), size):
@@ -407,22 +385,12 @@ class _GuardedRaw:
         return driver.native(error, response) if driver.native is not None else error
 
 
-def _chunks(raw: Any, deadline: Deadline) -> Iterator[bytes]:
-    """Yield bytes as they arrive, undecoded; no read waits longer than the time of the call."""
-    whole = getattr(raw, "chunked", False) or not hasattr(raw, "read1")
-    source = raw.stream(_PIECE, decode_content=False) if whole else None
-    given: float | None = None
-    while True:
-        # Asked anew each time: after its last bytes the connection is somebody else's.
-        line = getattr(getattr(raw, "connection", None), "sock", None)
-        if line is not None:
-            left = deadline.left()
-            given = line.gettimeout() if given is None else given
-            line.settimeout(left if given is None else min(given, left))
-        piece = raw.read1(_PIECE, decode_content=False) if source is None else next(source, b"")
-        if not piece:
-            return
-        yield piece
+def _without_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Return a copy of a request but for its headers and its body, which the caller gives it; its cookies are in its headers."""
+    made = requests.PreparedRequest()
+    made.method, made.url, made.hooks = request.method, request.url, request.hooks
+    made._cookies, made._body_position = request._cookies, request._body_position  # noqa: SLF001
+    return made
 
 
 def _response(
@@ -430,12 +398,14 @@ def _response(
     request: requests.PreparedRequest,
     headers: tuple[tuple[str, str], ...],
     adapter: BaseAdapter,
+    exchange: Exchange,
 ) -> requests.Response:
     made = requests.Response()
     made.status_code, made.reason, made.url = inner.status_code, inner.reason, inner.url
     made.headers = CaseInsensitiveDict(headers)
     made.encoding = get_encoding_from_headers(made.headers)
     made.cookies = inner.cookies
+    made.extensions = {EXTENSION: exchange.account}  # type: ignore[attr-defined]  # as the responses of httpx have them
     made.request = request
     made.connection = adapter  # type: ignore[assignment]  # authentication handlers answer a challenge through it
     return made

@@ -22,6 +22,7 @@ from safellm._core.call import RequestHead
 from safellm._core.effects import Decision, Refuse
 from safellm._core.exchange import Exchange, Form, State
 from safellm._core.fields import Kind
+from safellm._core.guards.grant import denied
 from safellm._core.sockets import Got, Sent, SocketDialect
 from safellm._core.tools.shapes import Declared
 from safellm.errors import Reason, Refused
@@ -31,7 +32,7 @@ from safellm.stores.tools import TOOLBOX
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver, Pending
 from safellm.transports.websocket_calls import Lanes, SocketCall
-from safellm.transports.websocket_drivers import Drivers
+from safellm.transports.websocket_drivers import Drivers, joining
 from safellm.transports.websocket_messages import Ready, Received, Steps, events_of, framed, grant_ended, read
 
 _EVENTS = (("content-type", "text/event-stream"),)
@@ -78,8 +79,9 @@ class Session:
         """
         driver = self._drivers.of(self._connecting, quiet=False)
         standing = driver.standing()
-        if standing is not None and standing.problem:
-            ended = grant_ended(standing.problem)
+        caveat = None if standing is None else standing.denies_all(str(self._head.origin))
+        if standing is not None and (standing.problem or caveat is not None):
+            ended = grant_ended(standing.problem) if standing.problem else denied(str(caveat))
             driver.deny(ended)
             raise ended
         # What it is used for, its events say: a grant for one model may open a connection that names none.
@@ -160,6 +162,9 @@ class Session:
             quiet = sent.repeats and sent.route.template in self._repeated
             kept = self._kept_bytes
         driver = self._drivers.of(sent.route, quiet=quiet)
+        joined = self._lanes.joined(sent.joins) if sent.joins else None
+        if joined is not None:
+            driver = joining(driver, joined)
         exchange, decision = driver.begin(self._head_of(sent, kept), data, wait=False)
         if isinstance(decision, Pending):
             decision = yield partial(driver.resume, decision)
@@ -279,7 +284,7 @@ class Session:
         )
         with self._lock:
             self._repeated.clear()
-            self._lanes.add(call, sent.lane)
+            self._lanes.add(call, got.lane or sent.lane)
         return call
 
     def _keep(self, event: Mapping[str, Any], data: bytes) -> None:
@@ -310,7 +315,7 @@ class Session:
             query=_SSE,
             headers=tuple(item for item in self._head.headers if item[0] in _KEY_HEADERS),
             kept_bytes=kept if sent.asks else 0,
-            grows=self._dialect.keeps,
+            grows=self._dialect.keeps or sent.grows,
             declared=self._declared_for(sent),
             timeout_s=float(self._limits.response_seconds),  # no answer is awaited longer
         )

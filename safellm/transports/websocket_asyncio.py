@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import socket
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safellm.errors import Refused
 from safellm.transports.http import in_thread
@@ -25,6 +26,9 @@ from safellm.transports.websocket_library import (
 from safellm.transports.websocket_messages import Ready, Received, Steps
 from safellm.transports.websocket_opening import GUARDED, Opening, leads_nowhere
 from safellm.transports.websocket_steps import Guarded
+
+if TYPE_CHECKING:
+    from safellm.transports.websocket_relay import RelayPlan
 
 
 def guard_async(base: Any) -> Any:
@@ -52,7 +56,7 @@ def guard_connecting(connecting: Any, opening: Opening, uri: str, options: dict[
 def _guarded(base: Any) -> Any:  # noqa: C901 - one class
     class connect(base):  # type: ignore[misc]  # noqa: N801 - the library's name; the base is a parameter
         __doc__ = base.__doc__
-        safellm_plan: Plan | None = None
+        safellm_plan: Plan | RelayPlan | None = None
 
         def __init__(self, uri: str, *arguments: Any, **options: Any) -> None:
             if leads_nowhere(uri):
@@ -60,9 +64,15 @@ def _guarded(base: Any) -> Any:  # noqa: C901 - one class
             else:
                 super().__init__(uri, *arguments, **options)
 
-        def safellm_begin(self, plan: Plan) -> None:
+        def safellm_begin(self, plan: Plan | RelayPlan) -> None:
             """Make the library's object as the plan says."""
             self.safellm_plan = plan
+            if not isinstance(plan, Plan):
+                from safellm.transports.websocket_relay import library_options  # noqa: PLC0415 - only with a broker
+
+                knows_proxies = "proxy" in inspect.signature(super().__init__).parameters
+                super().__init__(plan.uri, **library_options(plan, knows_proxies=knows_proxies))
+                return
             factory = functools.partial(_async_connection(), safellm_plan=plan)
             setattr(factory, GUARDED, True)
             if plan.proxy is not None:
@@ -75,7 +85,7 @@ def _guarded(base: Any) -> Any:  # noqa: C901 - one class
 
         async def create_connection(self) -> Any:
             plan = self.safellm_plan
-            if plan is None:
+            if not isinstance(plan, Plan):
                 return await super().create_connection()
             session = plan.take()
             try:
@@ -106,8 +116,8 @@ def _guarded(base: Any) -> Any:  # noqa: C901 - one class
             try:
                 return await _Awaitable(super().__await__)
             except BaseException as error:  # noqa: BLE001 - told without its frames, which lead to the key
-                failed = without_frames(error)
-            if plan is not None:
+                failed = without_frames(error) if plan is None or isinstance(plan, Plan) else plan.failed(error)
+            if isinstance(plan, Plan):
                 await in_thread(
                     plan.session.abandon, "refused" if isinstance(failed, Refused) else "connection", sent=False
                 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from safellm._core.exchange import Exchange, Form
+from safellm._core.placeholder import Mapping
 from safellm._core.sockets import Got
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver
@@ -62,13 +63,19 @@ class Lanes:
                 waiting[0].named = got.answer
                 self._named[got.answer] = waiting[0]
                 return waiting[0]
-            if got.lane is None:
-                return None
-            lane = self._lanes.get(got.lane, ())
+            lane = [] if got.lane is None else list(self._lanes.get(got.lane, ()))
             if not got.error:
                 return next(iter(lane), None)
-            about = [one for one in lane if one.asked == got.asked] if got.asked else list(lane)
+            if got.lane is None:  # an error that doesn't say of which kind the call was
+                lane = [one for calls in self._lanes.values() for one in calls]
+            about = [one for one in lane if one.asked == got.asked] if got.asked else lane
             return next((one for one in about if not one.named), None)
+
+    def joined(self, answer: str) -> Mapping | None:
+        """Return the hidden values of the call whose answer has this id, for more input of it; None where there is none."""
+        with self._lock:
+            calls = [call for lane in self._lanes.values() for call in lane]
+        return next((found for call in calls if (found := call.exchange.taken_in(answer)) is not None), None)
 
     def forget(self, call: SocketCall) -> None:
         """Forget a call that is over."""

@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping as MappingABC
 from dataclasses import replace
 from typing import Any
 
 from safellm._core.adapter import Billing, Route
 from safellm._core.effects import JSON, Amounts
+from safellm._core.placeholder import Mapping
 from safellm._core.sockets import SocketAdapter, SocketDialect
 from safellm.stores.conversations import conversation
 from safellm.transports.driver import Driver
@@ -53,6 +54,23 @@ class Drivers:
         return found
 
 
+def joining(driver: Driver, mapping: Mapping) -> Driver:
+    """Return a driver whose calls hide their values where another call hid its own."""
+    changes: dict[str, Any] = {"conversations": _Joined(driver.conversations, mapping)}
+    return replace(driver, **changes)
+
+
+class _Joined:
+    """Gives the conversation of a call that is under way."""
+
+    def __init__(self, inner: Any, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self.keep, self.remember = inner.keep, inner.remember
+
+    def open(self, *_: object) -> Mapping:
+        return self._mapping
+
+
 class _OneConversation:
     """Gives every call of a connection the same conversation."""
 
@@ -87,7 +105,7 @@ class _Denials:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def append(self, event: str, fields: Mapping[str, JSON], **options: Any) -> Any:
+    def append(self, event: str, fields: MappingABC[str, JSON], **options: Any) -> Any:
         return self._inner.append(event, fields, **options) if event == "policy.deny" else None
 
 

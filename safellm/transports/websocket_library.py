@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from safellm._core.call import RequestHead
@@ -29,6 +29,9 @@ from safellm.transports.tls import context_for, is_verified
 from safellm.transports.websocket import Session
 from safellm.transports.websocket_opening import GUARDED, Opening, announced
 
+if TYPE_CHECKING:
+    from safellm.transports.websocket_relay import RelayPlan
+
 GOOD_BYE_SECONDS = 0.2  # for a connection that we give up
 OPEN_SECONDS = 10.0  # the library's own default
 # Options that change neither where a connection goes nor who reads along.
@@ -38,8 +41,8 @@ _OPTIONS = frozenset(
 )  # fmt: skip
 
 # Not among the loggers that a program configures: the library logs headers and messages.
-_QUIET = logging.Logger("safellm.websocket", level=logging.CRITICAL + 1)  # noqa: LOG001 - none of the hierarchy's
-setattr(_QUIET, GUARDED, True)
+QUIET = logging.Logger("safellm.websocket", level=logging.CRITICAL + 1)  # noqa: LOG001 - none of the hierarchy's
+setattr(QUIET, GUARDED, True)
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ def native(driver: Driver, head: RequestHead, error: Refused) -> Exception:
     return driver.native(error.with_traceback(None), response)
 
 
-def plan_of(uri: str, options: dict[str, Any]) -> Plan:
+def plan_of(uri: str, options: dict[str, Any]) -> Plan | RelayPlan:
     """Return what a connection to an announced address is made from.
 
     Raises:
@@ -120,7 +123,7 @@ def plan_of(uri: str, options: dict[str, Any]) -> Plan:
     return plan_for(opening, uri, options)
 
 
-def plan_for(opening: Opening, uri: str, options: dict[str, Any]) -> Plan:
+def plan_for(opening: Opening, uri: str, options: dict[str, Any]) -> Plan | RelayPlan:
     """Return what a connection is made from.
 
     Args:
@@ -148,11 +151,15 @@ def plan_for(opening: Opening, uri: str, options: dict[str, Any]) -> Plan:
         foreign = sorted(set(options) - _OPTIONS)
         if foreign:
             raise not_ours(f"The option {foreign[0]!r} can change where a websocket goes, or who reads along")
+        if parts.username is not None or parts.password is not None:
+            raise not_ours("The address of this websocket holds a user name or a password")
+        if driver.broker is not None:
+            from safellm.transports.websocket_relay import relay_plan  # noqa: PLC0415 - only with a broker
+
+            return relay_plan(driver, head, options)
         scan = driver.tools.scanner.scan
         if any(scan(str(one)) for one in options.get("subprotocols") or ()):
             raise not_ours("A subprotocol of this websocket holds a secret or personal data")
-        if parts.username is not None or parts.password is not None:
-            raise not_ours("The address of this websocket holds a user name or a password")
 
         def make() -> Session:
             return Session(driver, opening.dialect(head.path, head.query), head)
@@ -167,7 +174,7 @@ def plan_for(opening: Opening, uri: str, options: dict[str, Any]) -> Plan:
     kept = {name: value for name, value in options.items() if name not in ("ssl", "additional_headers")}
     most = driver.tools.policy.limits.event_bytes
     given = kept.get("max_size")
-    kept |= {"max_size": most if given is None else min(given, most), "logger": _QUIET, "user_agent_header": None}
+    kept |= {"max_size": most if given is None else min(given, most), "logger": QUIET, "user_agent_header": None}
     if scheme == "wss":
         kept["ssl"] = _tls(driver, options.get("ssl"))
     return Plan(session, driver, head, real, kept, (origin.host, origin.port), make, proxy)
@@ -247,7 +254,7 @@ def text_or_bytes(message: object, driver: Driver) -> str | bytes:
     raise error
 
 
-def refuse_payload(data: object, plan: Plan) -> None:
+def refuse_payload(data: object, plan: Plan | RelayPlan) -> None:
     """Refuse what a program would put into a ping or a pong: no guard reads it.
 
     Raises:
@@ -273,11 +280,11 @@ def real_headers(connection: Any, plan: Plan) -> Iterator[list[tuple[str, str]]]
         yield real
     finally:
         real.clear()
-        _scrub(getattr(connection, "request", None), headers)
+        scrub(getattr(connection, "request", None), headers)
     plan.session.opened()
 
 
-def _scrub(request: Any, headers: Iterable[tuple[str, str]]) -> None:
+def scrub(request: Any, headers: Iterable[tuple[str, str]]) -> None:
     """Put the placeholders back into the request that the connection keeps."""
     if request is not None:
         for name, value in headers:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safellm.errors import Refused
 from safellm.transports.network import check_addresses
@@ -26,6 +26,10 @@ from safellm.transports.websocket_library import (
 from safellm.transports.websocket_messages import Ready, Received, Steps
 from safellm.transports.websocket_opening import GUARDED, leads_nowhere
 from safellm.transports.websocket_steps import Guarded
+from safellm.transports.websocket_tls import SharedContext
+
+if TYPE_CHECKING:
+    from safellm.transports.websocket_relay import RelayPlan
 
 
 def guard_sync(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,7 +62,7 @@ def run(steps: Steps[Any]) -> Any:
         return done.value
 
 
-def open_guarded(connect: Callable[..., Any], plan: Plan) -> Any:
+def open_guarded(connect: Callable[..., Any], plan: Plan | RelayPlan) -> Any:
     """Open a guarded connection.
 
     Args:
@@ -68,6 +72,10 @@ def open_guarded(connect: Callable[..., Any], plan: Plan) -> Any:
     Raises:
         Exception: it may not be opened, as the SDK's own error; or the library's.
     """
+    if not isinstance(plan, Plan):
+        from safellm.transports.websocket_relay import open_relayed  # noqa: PLC0415 - only with a broker
+
+        return open_relayed(connect, plan)
     session, driver = plan.take(), plan.driver
     failed: BaseException
     try:
@@ -79,6 +87,8 @@ def open_guarded(connect: Callable[..., Any], plan: Plan) -> Any:
             plan.options["proxy"] = plan.through_proxy(connect)
         else:
             plan.options["sock"] = _checked_socket(plan)
+        if "ssl" in plan.options:
+            plan.options["ssl"] = SharedContext(plan.options["ssl"])
         factory = functools.partial(_sync_connection(), safellm_plan=plan)
         setattr(factory, GUARDED, True)
         return connect(plan.uri, create_connection=factory, **plan.options)
@@ -86,10 +96,18 @@ def open_guarded(connect: Callable[..., Any], plan: Plan) -> Any:
         session.abandon("refused", sent=False)
         driver.deny(error)
         failed = plan.refused(error)
+        _close_socket(plan)
     except BaseException as error:  # noqa: BLE001 - told without its frames, which lead to the key
         session.abandon("connection", sent=False)
         failed = without_frames(error)
+        _close_socket(plan)
     raise failed
+
+
+def _close_socket(plan: Plan) -> None:
+    sock = plan.options.get("sock")
+    if sock is not None:
+        sock.close()  # the library leaves it open where it refuses an option
 
 
 def _checked_socket(plan: Plan) -> socket.socket:

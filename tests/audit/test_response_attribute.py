@@ -136,6 +136,48 @@ def test_response_tells_its_own_call_when_it_is_asked(provider: LoopbackProvider
         assert origin.call_id == told.call_id
 
 
+HELPERS = {
+    "chat": (openai, lambda c: c.chat.completions.stream(**OPENAI), "get_final_completion"),
+    "responses": (openai, lambda c: c.responses.stream(model="gpt-4o", input=ASKED), "get_final_response"),
+    "claude": (claude, lambda c: c.messages.stream(**CLAUDE), "get_final_message"),
+    "claude beta": (claude, lambda c: c.beta.messages.stream(**CLAUDE), "get_final_message"),
+}
+
+
+async def helped(client: Any, ask: Any, final: str) -> list[Any]:
+    """Return the manager, the stream and the last object of an async helper."""
+    async with client, (manager := ask(client)) as stream:
+        async for _ in stream:
+            pass
+        return [manager, stream, await getattr(stream, final)()]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("shape", HELPERS)
+def test_stream_helpers_tell_their_call(provider: LoopbackProvider, shape: str, is_async: bool) -> None:
+    """The manager, the stream and the object that is put together; before the call there is nothing to tell."""
+    make, ask, final = HELPERS[shape]
+    provider.reply_with(lambda seen: f"{placeholders(seen)[0]}\n{CODE}")
+    client = make(provider, is_async=is_async)
+    if is_async:
+        told = asyncio.run(helped(client, ask, final))
+    else:
+        with client:
+            manager = ask(client)
+            assert not manager.safellm.recorded
+            with manager as stream:
+                list(stream)
+                told = [manager, stream, getattr(stream, final)()]
+    reports = [one.safellm for one in told]
+    assert len({one.call_id for one in reports}) == 1
+    for one in reports:
+        assert one.recorded
+        assert one.hidden == {"EMAIL": 1}
+        assert one.restored >= 1
+    assert reports[-1].unknown_packages == ("made_up_thing",)
+    assert reports[-1].unseen_urls == ("https://new.example/y",)
+
+
 def test_report_of_a_stream_object_is_exact_when_ids_repeat(provider: LoopbackProvider, client: safellm.OpenAI) -> None:
     """A raw response and a stream carry their call; nothing has to be guessed from names."""
     first = client.chat.completions.create(stream=True, **OPENAI)
@@ -211,14 +253,18 @@ before = "safellm" in vars(openai.BaseModel)
 safellm.install()
 from google.genai import types
 import anthropic
-owners = (openai.BaseModel, openai.Stream, anthropic.BaseModel, anthropic.MessageStream, types.GenerateContentResponse)
+from openai.lib.streaming.chat import ChatCompletionStream
+owners = (
+    openai.BaseModel, openai.Stream, anthropic.BaseModel, anthropic.MessageStream, types.GenerateContentResponse,
+    ChatCompletionStream,
+)
 during = all("safellm" in vars(one) for one in owners)
 safellm.uninstall()
 after = any("safellm" in vars(one) for one in owners)
 safellm.install()
 import safellm.openai
 safellm.uninstall()
-kept = "safellm" in vars(openai.BaseModel)
+kept = "safellm" in vars(openai.BaseModel) and "safellm" in vars(ChatCompletionStream)
 print(before, during, after, kept)
 """
 

@@ -105,7 +105,8 @@ class RunningBroker:
         """Send one request over the socket, as any program could."""
         import httpx
 
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.path))) as http:
+        # The first call of a process makes the scanner: on a loaded machine that takes longer than the library waits.
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.path)), timeout=60) as http:
             return http.request("GET" if body is None else "POST", f"http://x{target}", headers=headers, content=body)
 
     def stop(self) -> None:

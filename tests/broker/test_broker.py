@@ -453,17 +453,9 @@ def test_without_unix_sockets_there_is_loopback_with_a_grant(
     assert not (broker_home / "s").exists()
 
 
-def test_e_10_websockets_are_refused(broker, broker_grant, provider):
-    """A program that asks the broker for one is told why, and nothing reaches the provider."""
-    upgrade = {
-        "connection": "Upgrade",
-        "upgrade": "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": "A" * 22 + "==",
-    }
-    answer = broker.ask(
-        "/v1/realtime?model=gpt-realtime", headers={"authorization": f"Bearer {broker_grant().text()}", **upgrade}
-    )
-    assert answer.status_code == 403
-    assert answer.headers["x-safellm-reason"] == "mediation.unsupported"
-    assert provider.requests == []
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_request_with_a_body_switches_to_no_other_protocol(broker, broker_grant, provider, protocol):
+    """Some clients offer HTTP/2 each time: they get their answer over HTTP."""
+    headers = {**bearer(broker_grant()), "connection": "upgrade", "upgrade": protocol}
+    assert broker.ask(CHAT, headers=headers, body=body()).status_code == 200
+    assert "upgrade" not in provider.requests[0].headers

@@ -37,6 +37,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def started_before(home: Path, compiled_rules: Path) -> None:
+    """A home in which a program was started before; a first start takes twice as long."""
+    os.link(compiled_rules, home / compiled_rules.name)
+
+
+@pytest.fixture
 def safellm(home: Path) -> Command:
     """Run a command; the result has `exit_code`, `stdout`, `stderr`."""
 

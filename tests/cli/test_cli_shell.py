@@ -18,6 +18,7 @@ from safellm import OpenAI
 from safellm.cli.show import dollars
 
 MAIN = [sys.executable, "-c", "from safellm.cli import main; main()"]
+pytestmark = pytest.mark.usefixtures("started_before")
 pty_only = pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
 
 

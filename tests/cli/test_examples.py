@@ -53,6 +53,7 @@ def test_every_example_is_run_here() -> None:
     assert {file.name for file in EXAMPLES.glob("*.py")} == set(PROMISED)
 
 
+@pytest.mark.usefixtures("started_before")
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_example_runs_offline_and_prints(name: str, home: Path, tmp_path: Path) -> None:
     """It ends well from any working directory, writes nothing there, and prints its results."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -53,6 +54,19 @@ def test_k_9_both_readers_agree(value: Any, data: st.DataObject, padding: int) -
 
 
 @settings(max_examples=200)
+@given(VALUES, st.sampled_from([None, 2]), st.sampled_from(["", "\n", "\n\n"]))
+def test_k_9_both_readers_agree_on_what_machines_write(value: Any, indent: int | None, end: str) -> None:
+    """Compactly, or indented by two spaces, with the line's end or without: the ways that are proven by writing them again."""
+    separators = (",", ":") if indent is None else None
+    for ascii_only in (True, False):
+        text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=ascii_only) + end
+        raw = text.encode("utf-8", "surrogatepass")
+        assert outcome(lambda raw=raw: jsontext.loads(raw, max_depth=3)) == outcome(
+            lambda raw=raw: jsontext._exact(raw, 3)
+        )
+
+
+@settings(max_examples=200)
 @given(VALUES)
 def test_what_is_written_is_read_again(value: Any) -> None:
     """Integers of any size, lone surrogates, deep values: nothing is lost."""
@@ -72,6 +86,8 @@ def test_what_is_written_is_read_again(value: Any) -> None:
         '{"a":1e2,"a":100}',
         '{"a":1' + ',"b":"' + "x" * 20_000 + '","a":1}',
         '{"a": 1' + ', "b": "' + "x" * 20_000 + '", "a": 1}',
+        '{\n  "a": 1,\n  "a": 2\n}',
+        '{\n  "a": {\n    "b": 1,\n    "b": 1\n  }\n}\n',
     ],
 )
 def test_k_9_a_key_twice_is_refused_however_it_is_written(text: str) -> None:
@@ -94,6 +110,8 @@ def test_integers_keep_their_digits() -> None:
     for number in (2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40):
         value = jsontext.loads(b'{"n": %d, "list": [%d]}' % (number, number), max_depth=9)
         assert value == {"n": number, "list": [number]}
+        for written in (b'{"n":%d}', b'{\n  "n": %d\n}'):
+            assert jsontext.loads(written % number, max_depth=9) == {"n": number}
         assert jsontext.loads(jsontext.dumps(value), max_depth=9) == value
 
 
@@ -110,3 +128,7 @@ def test_depth_is_exact() -> None:
     for depth in (301, 2000, 100_000):
         with pytest.raises(jsontext.Malformed, match="nested"):
             jsontext.loads(b"[" * depth + b"]" * depth, max_depth=300)
+    indented = orjson.dumps([[[]]], option=orjson.OPT_INDENT_2)
+    assert jsontext.loads(indented, max_depth=3) == [[[]]]
+    with pytest.raises(jsontext.Malformed, match="nested"):
+        jsontext.loads(indented, max_depth=2)

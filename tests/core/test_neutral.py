@@ -28,6 +28,10 @@ PIECES = [
     "``",
     "```",
     "~~~",
+    "{image} https://evil.example/x",
+    ".. image::",
+    ":target:",
+    "@",
     "```\n",
     "\n",
     "\n\n",
@@ -151,6 +155,33 @@ def test_o_2_links_that_hide_something_show_it() -> None:
         assert safellm.neutralise(link) == link
 
 
+def test_o_2_links_to_headings_stay() -> None:
+    """The name of a heading may be long; a query may not."""
+    for link in (
+        "[a](https://a.example/api.html#stream_pipeline_source_transforms_destination_options_callback)",
+        "[a]: https://a.example/b#set-up-your-shell-environment-for-the-first-time-on-any-system",
+    ):
+        assert safellm.neutralise(link) == link
+    for link in (f"[a](https://a.example/#{'word-' * 50})", f"[a](https://a.example/#{'%41%42' * 8})"):
+        assert safellm.neutralise(link) != link
+
+
+def test_o_2_a_long_name_is_changed_wherever_it_is_cut() -> None:
+    """An image's name that is longer than is looked at is made text, also if a piece ends just there."""
+    text = f"![{'a' * 400}](https://evil.example/x)"
+    for at in range(290, 310):
+        assert in_pieces(text, [text[:at], text[at:]], JUDGE) == defang(text, JUDGE) != text
+
+
+def test_o_2_directives_show_what_may_be_fetched() -> None:
+    """A picture beside the page stays, one from a listed origin too; strictly, only that."""
+    judge = Judge((parse_allowed("https://cdn.example"),))
+    for good in ("```{image} a/b.png\n```", ":::{figure} https://cdn.example/a.png\n:::", ".. image:: a.png"):
+        assert defang(good, judge) == good
+    assert defang("```{image} a/b.png\n```", STRICT) == "```{ image} a/b.png\n```"
+    assert defang(".. image:: https://evil.example/a", judge) == ".. image: : https://evil.example/a"
+
+
 def test_o_2_what_becomes_text_makes_no_link_of_what_is_around_it() -> None:
     """A link that wasn't one because of the tag inside it is none afterwards either; a picture leaves no script link behind."""
     assert safellm.neutralise("<javascript:alert(1)<style>") == "&lt;javascript:alert(1)&lt;style>"
@@ -180,7 +211,21 @@ def test_a_wrong_origin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_held_back_is_bounded() -> None:
     """A construct that never ends holds back no more than the longest that is looked at."""
-    for begin in ("<a b", "<a b='", "![a](", "[a](", "[a]: ", "`<b> ", "<https:", "![a", "<x =", "<!--", "</a "):
+    for begin in (
+        "<a b",
+        "<a b='",
+        "![a](",
+        "[a](",
+        "[a]: ",
+        "`<b> ",
+        "<https:",
+        "![a",
+        "<x =",
+        "<!--",
+        "</a ",
+        "```{image} ",
+        "\n.. image:: ",
+    ):
         links = LinkFilter(judge=JUDGE)
         out = links.feed("text " + begin)
         for _ in range(60):

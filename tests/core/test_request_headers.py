@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from exchanges import WordScanner, World, chat
 
+from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
+from safellm._core.headers import header_fields
+from safellm._core.origin import Origin
 from safellm.errors import Reason
 
 SECRET = "key" + "-A1b2" * 6
@@ -52,6 +56,25 @@ def test_p_6_what_is_hidden_in_a_body_is_hidden_in_a_header(name: str, value: st
     assert sent["authorization"] == "Bearer " + SECRET
     assert list(world.record("call.intent")["safellm.redaction.counts"].values()) == [1]
     assert world.record("call.intent")["decision"] == "modify"
+
+
+@pytest.mark.parametrize(
+    "agent", ["Anthropic/Python 2.12.0", "google-genai-sdk/3.4.0 gl-python/3.11.7", "python-requests/2.32.3"]
+)
+def test_an_agent_is_plain_only_as_its_library_writes_it(agent: str) -> None:
+    """The library's own name isn't searched on every call; with anything of the program's beside it, it is."""
+    head = RequestHead(
+        method="POST",
+        origin=Origin("https", "api.openai.com", 443),
+        path="/",
+        query="",
+        headers=(("user-agent", agent),),
+    )
+    assert header_fields(head, {}) == []
+    for more in (f" {SECRET}", f" (user {MAIL})", "x", "/" + SECRET):
+        assert [
+            one.text for one in header_fields(replace(head, headers=(("user-agent", agent + more),), known={}), {})
+        ] == [agent + more]
 
 
 @pytest.mark.parametrize("name", ["openai-organization", "openai-project", "anthropic-beta"])

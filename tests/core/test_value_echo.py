@@ -16,7 +16,11 @@ import safellm
 from safellm import client as safellm_client
 from safellm._core.detection.canonical import canonicalise
 from safellm._core.detection.growing import GrowingIndex
+from safellm._core.detection.registered import RegisteredSecrets
+from safellm._core.detection.scanner import compile_scanner
 from safellm._core.detection.valueindex import ValueIndex
+from safellm._core.echo import SecretEcho, index_of
+from safellm._core.personalecho import PersonalEcho
 from safellm._core.valueecho import ValueEcho
 from safellm.stores import marked
 from safellm.testing import LoopbackProvider
@@ -68,6 +72,77 @@ def test_o_6_json_stays_json_when_values_go(value: Any) -> None:
     out, _ = filtered(INDEXES[0], list(raw), is_json=True)
     json.loads(out)
     assert "4711" not in out or '"C-4711' not in out
+
+
+ESCAPED = ("Zoë/Müller", "張偉先生", "face 😀 4711", "C-4711", "tab\there", "a/b/c-12345")
+ESCAPED_INDEX = ValueIndex(ESCAPED, type="CUSTOMER")
+SECRETS = RegisteredSecrets([f"{one}-{'q7' * 8}" for one in ESCAPED])
+SINGLE = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def written(text: str, data: st.DataObject) -> str:
+    """Return a text as a JSON string may write it: each character raw where it may be, or in any of its escapes."""
+    out = []
+    for one in text:
+        units = one.encode("utf-16-be", "surrogatepass")
+        hexed = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+        ways = [
+            hexed,
+            hexed.replace("\\u", "\0").upper().replace("\0", "\\u"),
+            *([SINGLE[one]] if one in SINGLE else []),
+        ]
+        out.append(data.draw(st.sampled_from([*ways, one, one] if one == "/" or one not in SINGLE else ways)))
+    return "".join(out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_o_6_values_and_secrets_go_from_json_in_any_escapes(data: st.DataObject) -> None:
+    r"""`\u00e9`, surrogate pairs, `\/` and `\t` hide no value and no secret in a tool's arguments, however the stream is cut."""
+    secret = data.draw(st.booleans())
+    one = data.draw(st.sampled_from(ESCAPED))
+    value = f"{one}-{'q7' * 8}" if secret else one
+    around = data.draw(st.sampled_from(["", " ", "\\ ", "é, ", "\n", '" ', "\ud83d "]))
+    raw = (
+        f'{{"a": "{written(around, data)}{written(value, data)}{written(around[::-1], data)}", "b\\u00e9": [12, "x"]}}'
+    )
+    pieces = cuts(raw, data)
+
+    def passed(parts: list[str]) -> str:
+        echo = (
+            SecretEcho(index=index_of(SECRETS), was_sent=lambda _: False, is_json=True)
+            if secret
+            else ValueEcho(values=ESCAPED_INDEX, was_sent=lambda _: False, is_json=True)
+        )
+        return "".join([*map(echo.feed, parts), echo.finish()])
+
+    whole = passed([raw])
+    assert passed(pieces) == whole
+    assert passed(list(raw)) == whole
+    read = json.loads(whole)
+    assert value not in read["a"]
+    assert "removed)" in read["a"]
+    assert read["b\u00e9"] == [12, "x"]
+
+
+@pytest.mark.parametrize("value", ESCAPED)
+def test_o_6_a_value_goes_when_each_of_its_characters_is_escaped(value: str) -> None:
+    """Surrogate pairs too, byte by byte."""
+    raw = json.dumps(value) if not value.isascii() else f'"{"".join(f"{chr(92)}u{ord(one):04X}" for one in value)}"'
+    echo = ValueEcho(values=ESCAPED_INDEX, was_sent=lambda _: False, is_json=True)
+    assert "".join([*map(echo.feed, raw), echo.finish()]) == '"(CUSTOMER removed)"'
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=30), st.data())
+def test_json_without_values_stays_as_it_is(text: str, data: st.DataObject) -> None:
+    """Escapes are read, never rewritten: a JSON text in which nothing is found comes out as it went in."""
+    raw = json.dumps([text], ensure_ascii=data.draw(st.booleans()))
+    for echo in (
+        SecretEcho(index=index_of(SECRETS), was_sent=lambda _: False, is_json=True),
+        ValueEcho(values=ESCAPED_INDEX, was_sent=lambda _: False, is_json=True),
+    ):
+        assert "".join([*map(echo.feed, cuts(raw, data)), echo.finish()]) == raw
 
 
 def test_text_flows_when_it_begins_no_value() -> None:
@@ -152,3 +227,42 @@ def test_o_6_what_another_conversation_hid_goes_when_the_policy_says_so() -> Non
             assert ask(client, "Whom?") == f"Write to {expected}."
             assert ask(client, "Where?") == "See 192.168.7.13."  # many machines have it
             assert ask(client, "I am bob@corp.example.") == "Write to bob@corp.example."
+
+
+PERSONAL = "Write to carol@corp.example or bob@example.org.\nCall +49 171 7654321, from 192.168.0.1.\nSee https://docs.python.org"
+
+
+def test_o_6_any_personal_data_of_others_goes_when_the_policy_says_so(home: Any) -> None:
+    """What the detectors find in an answer and the request doesn't hold is taken out, streamed or not; the rest stays."""
+    with (
+        LoopbackProvider() as provider,
+        safellm.OpenAI(base_url=provider.base_url, api_key="x", safellm={"output.personal": "any"}) as client,
+    ):
+        provider.reply_with(PERSONAL)
+        whole = ask(client, "I am bob@example.org")
+        assert whole == (
+            "Write to (EMAIL removed) or bob@example.org.\nCall (PHONE removed), from 192.168.0.1.\nSee https://docs.python.org"
+        )
+        assert ask(client, "I am bob@example.org", stream=True) == whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_o_6_personal_data_goes_however_a_text_is_cut(data: st.DataObject) -> None:
+    """Line by line, so any cut gives the same; in JSON escapes are read, and it stays JSON."""
+    line = data.draw(st.sampled_from(["carol@corp.example", "x" * 5000 + " carol@corp.example", "see +49 171 7654321"]))
+    raw = f"{line}\nand dave@corp.example\n"
+    is_json = data.draw(st.booleans())
+    raw = json.dumps([raw.replace("@", "\u0040"), 7]).replace("@", "\\u0040") if is_json else raw
+
+    def passed(parts: list[str]) -> str:
+        echo = PersonalEcho(
+            scanner=compile_scanner(), is_personal=lambda *_: True, was_sent=lambda _: False, is_json=is_json
+        )
+        return "".join([*map(echo.feed, parts), echo.finish()])
+
+    whole = passed([raw])
+    assert passed(cuts(raw, data)) == whole
+    text = json.loads(whole)[0] if is_json else whole
+    assert "corp.example" not in text
+    assert "7654321" not in text

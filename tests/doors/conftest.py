@@ -20,6 +20,7 @@ import pytest
 import safellm
 from safellm.auto import gate
 from safellm.stores.journal.files import find, verify_directory
+from safellm.testing.faults import FaultServer
 from safellm.testing.provider import LoopbackProvider
 
 
@@ -51,13 +52,53 @@ def records(home: Path) -> Callable[[], list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def model_at(provider: LoopbackProvider) -> LoopbackProvider:
-    """A provider whose address is known to be a language model's, as after a call of an SDK."""
+def learn() -> Callable[[str], None]:
+    """Make an address known to be a language model's, as after a call of an SDK."""
     from safellm._core.origin import parse_origin
     from safellm.auto.targets import dialect_named
 
-    gate.STATE.learnt[parse_origin(provider.origin)] = dialect_named("openai")
+    def remember(origin: str) -> None:
+        gate.STATE.learnt[parse_origin(origin)] = dialect_named("openai")
+
+    return remember
+
+
+@pytest.fixture
+def model_at(provider: LoopbackProvider, learn: Callable[[str], None]) -> LoopbackProvider:
+    """A provider whose address is known to be a language model's."""
+    learn(provider.origin)
     return provider
+
+
+@pytest.fixture
+def faults_at(faults: FaultServer, learn: Callable[[str], None]) -> FaultServer:
+    """A faulty server whose address is known to be a language model's."""
+    learn(faults.origin)
+    return faults
+
+
+@pytest.fixture
+def stored_key(provider: LoopbackProvider, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A key in the vault that is bound to the provider: who installs the guard gets a placeholder for it."""
+    from safellm._core.origin import parse_origin
+    from safellm._core.secret import Secret
+    from safellm.stores.vault import open as opener
+    from safellm.stores.vault.interface import StoredKey
+
+    key = "sk-" + "A1b2C3d4E5" * 4
+
+    class Memory:
+        label = "memory"
+
+        def get(self, name: str) -> StoredKey:
+            origins = (parse_origin(provider.origin),)
+            return StoredKey(name=name, provider="openai", origins=origins, created_ns=1, secret=Secret(key))
+
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "vault-names.json").write_text('{"names": ["openai"]}', "utf-8")
+    monkeypatch.setenv("SAFELLM_KEYS_VAULT", "true")
+    monkeypatch.setattr(opener, "open_vault", lambda *_, **__: Memory())
+    return key
 
 
 @pytest.fixture
@@ -169,5 +210,51 @@ def front(provider: LoopbackProvider, tmp_path: Path, monkeypatch: pytest.Monkey
         return real(*made.address, *rest, **named) if name == made.name else real(host, port, *rest, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    yield made
+    made.close()
+
+
+class Proxy:
+    """Takes CONNECT for any host, and leads to one address."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self.asked: list[bytes] = []
+        self._to = to
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.asked.append(client.recv(65536))
+            server = socket.create_connection(self._to)
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            self._open += [client, server]
+            for source, to in ((client, server), (server, client)):
+                thread = threading.Thread(target=_pump, args=(source, to))
+                self._threads.append(thread)
+                thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+
+
+@pytest.fixture
+def proxy(front: Front) -> Iterator[Proxy]:
+    """A proxy of the environment, which leads to `front` whatever it is asked for."""
+    made = Proxy(front.address)
     yield made
     made.close()

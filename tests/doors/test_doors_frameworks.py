@@ -62,6 +62,17 @@ def with_litellm(url):
     arguments = {"model": "openai/gpt-4o", "api_base": url, "messages": [{"role": "user", "content": SAID}]}
     yield litellm.completion(**arguments).choices[0].message.content
     yield asyncio.run(litellm.acompletion(**arguments)).choices[0].message.content
+    # Its own HTTP client, which stands on aiohttp, and aiohttp itself.
+    for model in ("hosted_vllm/x", "aiohttp_openai/x"):
+        yield asyncio.run(with_litellm_streamed(litellm, {**arguments, "model": model, "api_key": "k"}))
+
+
+async def with_litellm_streamed(litellm, arguments):
+    if arguments["model"].startswith("aiohttp"):  # it can't stream
+        return (await litellm.acompletion(**arguments)).choices[0].message.content
+    return "".join(
+        [one.choices[0].delta.content or "" async for one in await litellm.acompletion(**arguments, stream=True)]
+    )
 
 
 def with_dspy(url):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import importlib
 import os
 import socket
@@ -13,6 +15,7 @@ import sys
 import threading
 import urllib.request
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -143,27 +146,28 @@ def test_other_origins_are_untouched(installed, provider, records):
     assert records() == []
 
 
-def with_urllib3(url):
-    urllib3 = pytest.importorskip("urllib3")
-    with urllib3.PoolManager() as pool:
-        pool.request("POST", url, json=body(), retries=3)
-
-
 def with_urllib(url):
     urllib.request.urlopen(urllib.request.Request(url, data=b"{}"))
 
 
-def with_aiohttp(url):
+def with_http_client(url):
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    with contextlib.closing(kind(parts.hostname, parts.port)) as connection:
+        connection.request("POST", parts.path, b"{}")
+
+
+def with_a_websocket_of_aiohttp(url):
     aiohttp = pytest.importorskip("aiohttp")
 
     async def go():
         async with aiohttp.ClientSession() as session:
-            await session.post(url, json=body())
+            await session.ws_connect(url)
 
     asyncio.run(go())
 
 
-UNGUARDABLE = [with_urllib3, with_urllib, with_aiohttp]
+UNGUARDABLE = [with_urllib, with_http_client, with_a_websocket_of_aiohttp]
 
 
 @pytest.mark.parametrize("call", UNGUARDABLE, ids=lambda one: one.__name__)
@@ -341,6 +345,7 @@ def test_a_module_is_patched_when_it_is_imported(tmp_path, monkeypatch):
     (tmp_path / "late_library.py").write_text("class Sender:\n    def send(self):\n        return 'sent'\n", "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "late_seam", late := type(sys)("late_seam"))
+    before = list(sys.meta_path)
     late.patch = lambda module, patches: patches.replace(module.Sender, "send", lambda original: lambda self: "guarded")
     hooks.install({"late_library": "late_seam:patch"})
     try:
@@ -353,7 +358,7 @@ def test_a_module_is_patched_when_it_is_imported(tmp_path, monkeypatch):
     finally:
         hooks.uninstall()
         sys.modules.pop("late_library", None)
-    assert not any(type(one).__module__.startswith("safellm") for one in sys.meta_path)
+    assert sys.meta_path == before
 
 
 def test_every_seam_and_dialect_of_the_table_is_there():
@@ -444,7 +449,7 @@ def test_e_2_a_redirect_of_requests_to_another_origin_is_refused(installed, mode
 
 
 @pytest.mark.parametrize("name", ["anthropic", "google"])
-def test_other_sdks_are_guarded(provider, name):
+def test_other_sdks_are_guarded(provider, name, records):
     """The plain SDKs of other providers: placeholders leave, and a refusal is the SDK's own error."""
     said = f"mail {MAIL}"
     safellm.install({"budget": {"limits": [{"requests": 1 if name == "anthropic" else 2}]}})
@@ -470,6 +475,8 @@ def test_other_sdks_are_guarded(provider, name):
         assert_refused(call, genai.errors.ClientError)
         client.close()
         nothing_leaked(provider, 2)
+    answered = [one for one in records() if one["event.name"] == "call.outcome"]
+    assert len(answered) == len(provider.requests)  # each is guarded once
 
 
 def assert_refused(call, kind):
@@ -479,31 +486,13 @@ def assert_refused(call, kind):
     assert caught.value.reason == safellm.Reason.BUDGET_EXCEEDED
 
 
-def test_a_key_of_the_vault_stands_in_for_a_variable(provider, home, monkeypatch):
+def test_a_key_of_the_vault_stands_in_for_a_variable(provider, stored_key):
     """A program that only knows OPENAI_API_KEY gets a placeholder; the key is on the wire, and nowhere in the process."""
-    from safellm._core.origin import parse_origin
-    from safellm._core.secret import Secret
-    from safellm.stores.vault import open as opener
-    from safellm.stores.vault.interface import StoredKey
-
-    key = "sk-" + "A1b2C3d4E5" * 4
-
-    class Memory:
-        label = "memory"
-
-        def get(self, name):
-            origins = (parse_origin(provider.origin),)
-            return StoredKey(name=name, provider="openai", origins=origins, created_ns=1, secret=Secret(key))
-
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "vault-names.json").write_text('{"names": ["openai"]}', "utf-8")
-    monkeypatch.setenv("SAFELLM_KEYS_VAULT", "true")
-    monkeypatch.setattr(opener, "open_vault", lambda *_, **__: Memory())
     safellm.install()
     assert os.environ["OPENAI_API_KEY"] == "safellm-vault-openai"
     with openai.OpenAI(base_url=provider.base_url) as client:
         assert text_of(ask(client)) == ANSWER
-        assert key not in str(vars(client))
-    assert provider.requests[0].headers["authorization"] == f"Bearer {key}"
+        assert stored_key not in str(vars(client))
+    assert provider.requests[0].headers["authorization"] == f"Bearer {stored_key}"
     safellm.uninstall()
     assert "OPENAI_API_KEY" not in os.environ

@@ -202,14 +202,43 @@ def test_observing_lists_calls_and_changes_nothing(run, script, provider, tmp_pa
     }
     requests_ = tmp_path / "raw.py"
     requests_.write_text(
-        "import sys\nimport requests\nrequests.post(sys.argv[1] + '/v1/chat/completions', json={})\n", "utf-8"
+        "import sys\n"
+        "import asyncio, aiohttp, requests, urllib3\n"
+        "url = sys.argv[1] + '/v1/chat/completions'\n"
+        "requests.post(url, json={})\n"
+        "urllib3.PoolManager().request('POST', url, json={})\n"
+        "async def go():\n"
+        "    async with aiohttp.ClientSession() as session:\n"
+        "        await session.post(url, json={})\n"
+        "asyncio.run(go())\n",
+        "utf-8",
     )
-    if importlib.util.find_spec("requests"):
-        (one,) = json.loads(run("run", "--observe", "--json", requests_, provider.origin).stderr)
-        assert (one["through"], one["library"], one["caller"], one["calls"]) == ("requests", "requests", "raw.py:3", 1)
+    if importlib.util.find_spec("requests") and importlib.util.find_spec("aiohttp"):
+        found = json.loads(run("run", "--observe", "--json", requests_, provider.origin).stderr)
+        assert {(one["through"], one["library"], one["caller"], one["calls"]) for one in found} == {
+            ("requests", "requests", "raw.py:4", 1),
+            ("urllib3", "urllib3", "raw.py:5", 1),
+            ("aiohttp", "aiohttp", "raw.py:8", 1),
+        }
     table = run("run", "--observe", script, provider.base_url)
     assert "openai" in table.stderr
     assert table.stdout == ANSWER
+
+
+def test_libraries_are_loaded_by_the_program_alone(run, tmp_path):
+    """The guard imports no HTTP library, and its shells with the first call to a model only."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import importlib.util, sys\n"
+        "names = 'aiohttp', 'requests', 'urllib3', 'httpx', 'httpx2'\n"
+        "print([name for name in names if name in sys.modules])\n"
+        "for name in names:\n"
+        "    if importlib.util.find_spec(name):\n"
+        "        __import__(name)\n"
+        "print([name for name in sys.modules if name.startswith('safellm.transports.')])\n",
+        "utf-8",
+    )
+    assert run("run", program).stdout.split() == ["[]", "[]"]
 
 
 def test_variables_of_children_are_restored(monkeypatch):

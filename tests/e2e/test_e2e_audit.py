@@ -142,7 +142,7 @@ def test_l_5_answer_whose_outcome_can_not_be_kept_is_an_error(face, provider, ho
 
 def test_l_5_best_effort_goes_on_without_a_trail(face, provider, home):
     """The mode that says so sends without a record."""
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     (home / "audit").write_text("a file in its place")
     client = face.client(provider, safellm={"audit.mode": "best_effort"})
     with warnings.catch_warnings():
@@ -154,7 +154,7 @@ def test_l_5_best_effort_goes_on_without_a_trail(face, provider, home):
 @pytest.mark.parametrize(("value", "answers"), [("required", False), ("best_effort", True), ("off", True)])
 def test_l_5_the_variable_decides_what_a_lost_trail_costs(face, provider, home, monkeypatch, capsys, value, answers):
     """`SAFELLM_AUDIT`: refuse, tell once and go on, or keep no trail at all."""
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     (home / "audit").write_text("a file in its place")
     monkeypatch.setenv("SAFELLM_AUDIT", value)
     client = face.client(provider)

@@ -17,6 +17,7 @@ from safellm._core.policy import Mode
 from safellm._core.secret import Secret
 from safellm.errors import VaultUnavailable
 from safellm.stores.vault.open import ResolvedKey
+from safellm.testing import LoopbackProvider
 from safellm.testing.faults import Fault
 from safellm.transports.http import guard_of
 
@@ -79,6 +80,17 @@ def test_address_set_on_a_client_counts_as_given_in_code(face, provider):
     client.base_url = provider.base_url
     assert face.ask(client) == 'You wrote: "hello"'
     assert str(client.base_url).rstrip("/") == provider.base_url
+
+
+def test_address_set_on_a_client_counts_after_a_call(face, provider):
+    """What is remembered of the address before is no longer asked."""
+    client = face.client(provider)
+    assert face.ask(client) == 'You wrote: "hello"'
+    with LoopbackProvider() as other:
+        client.base_url = other.base_url
+        assert face.ask(client) == 'You wrote: "hello"'
+        assert len(other.requests) == 1
+    assert len(provider.requests) == 1
 
 
 def test_e_1_address_set_on_a_client_is_refused_in_strict_mode(sync, sink, monkeypatch):

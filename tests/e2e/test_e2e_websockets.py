@@ -24,6 +24,10 @@ GUARDED = {
         "client.realtime.connect",
         "client.realtime.translations.connect",
         "client.beta.realtime.connect",
+        "client.beta.responses.connect",
+        "client.live.connect",
+        "client.live.forks.connect",
+        "client.live.sideband.connect",
     },
     "AzureOpenAI": {"client.realtime.connect", "client.beta.realtime.connect"},
 }

@@ -68,6 +68,33 @@ def test_value_is_hidden_and_comes_back(configured, stream, is_async):
 
 
 @FACES
+@STREAMED
+def test_answers_tell_their_call(configured, stream, is_async):
+    """`response.safellm` on answers, on a stream's whole and on each chunk; without a trace on what they hold."""
+    model = genai.GenerativeModel("gemini-1.5-flash")
+
+    async def ask_async(text):
+        answer = await model.generate_content_async(text, stream=stream)
+        return answer, [one async for one in answer]
+
+    def ask_sync(text):
+        answer = model.generate_content(text, stream=stream)
+        return answer, list(answer)
+
+    calls = set()
+    for text, hidden, code in ((f"I am {MAIL}", {"EMAIL": 1}, ""), ("hi", {}, "```python\nimport made_up_thing\n```")):
+        configured.reply_with(code) if code else configured.reply_with()
+        answer, chunks = asyncio.run(ask_async(text)) if is_async else ask_sync(text)
+        told = answer.safellm
+        assert (told.recorded, dict(told.hidden), told.restored) == (True, hidden, len(hidden))
+        assert told.unknown_packages == (("made_up_thing",) if code else ())
+        assert {one.safellm.call_id for one in chunks} == {told.call_id}
+        assert "safellm" not in str(answer.to_dict())
+        calls.add(told.call_id)
+    assert len(calls) == 2
+
+
+@FACES
 def test_chat_sessions(configured, is_async):
     """Turns keep their placeholders."""
     chat = genai.GenerativeModel("gemini-1.5-flash").start_chat()
@@ -209,8 +236,20 @@ def test_e_1_call_for_another_origin_is_refused(configured):
     session = sdk.get_default_generative_client()._transport._session
     with LoopbackProvider() as other, pytest.raises(safellm.Refused):
         session.post(f"{other.origin}/v1beta/models/g:generateContent", json={})
-    with pytest.raises(safellm.ConfigurationError, match="gRPC"):
-        sdk.get_default_operations_client()
+
+
+def test_long_running_operations_pass_the_guard(provider, env_key, records):
+    """The SDK asks for them with a session of its own: its key is managed, too, and each question is recorded."""
+    genai.configure(client_options={"api_endpoint": provider.origin})
+    from google.generativeai import client as sdk
+
+    session = sdk.get_default_operations_client()._transport._session
+    assert session.get(f"{provider.origin}/v1beta/tunedModels/x/operations/y").status_code == 200
+    assert provider.requests[-1].headers["x-goog-api-key"] == env_key
+    assert [one for one in records() if one["event.name"] == "call.outcome"]
+    with LoopbackProvider() as other, pytest.raises(safellm.Refused):
+        session.get(f"{other.origin}/v1beta/tunedModels/x/operations/y")
+    session.close()
 
 
 def test_note_about_the_successor_is_given_once():

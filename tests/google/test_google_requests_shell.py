@@ -64,6 +64,22 @@ def test_value_is_hidden_and_comes_back(session, provider):
     assert int(answer.headers["content-length"]) == len(answer.content)
 
 
+def test_what_is_known_of_one_head_says_nothing_of_another(session, provider):
+    """A header, a query, a length or another address that earlier calls hadn't is looked at anew."""
+    for _ in range(2):
+        session.post(provider.origin + PATH, json=body_of())
+    session.post(provider.origin + PATH, json=body_of("longer than before"), headers={"x-note": MAIL})
+    session.post(provider.origin + PATH, json=body_of())
+    assert [MAIL.encode() in one.head for one in provider.requests] == [False] * 4
+    assert provider.requests[2].headers["x-note"] != provider.requests[1].headers.get("x-note", "")
+    assert "x-note" not in provider.requests[3].headers
+    secret = "sk-" + "proj-" + "A1b2" * 10
+    for wrong in (f"{provider.origin}{PATH}?key={secret}", f"http://user:pass@localhost{PATH}"):
+        with pytest.raises(safellm.Refused):
+            session.post(wrong, json=body_of())
+    assert len(provider.requests) == 4
+
+
 @pytest.mark.parametrize("form", ["text", "bytes", "file", "generator", "json"])
 def test_bodies_of_every_form_are_guarded(session, provider, form):
     """Whatever a program hands to `requests` as a body."""

@@ -145,6 +145,9 @@ OPENAI = SDK(
     samples=("chat.completions.create", "responses.create", "files.list"),
     doors=frozenset({"get", "post", "put", "patch", "delete", "get_api_list", "request"}),
     guarded_sockets=frozenset(
-        {"responses.connect", "realtime.connect", "realtime.translations.connect", "beta.realtime.connect"}
+        {
+            "responses.connect", "beta.responses.connect", "realtime.connect", "realtime.translations.connect",
+            "beta.realtime.connect", "live.connect", "live.forks.connect", "live.sideband.connect",
+        }  # fmt: skip
     ),
 )

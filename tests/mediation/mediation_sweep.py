@@ -281,6 +281,7 @@ class Report:
     sent_places: set[str] = field(default_factory=set)
     answer_places: set[str] = field(default_factory=set)
     restored: int = 0
+    heard: int = 0  # marked texts that the program got
     errors: list[str] = field(default_factory=list)
     stumbled: list[str] = field(default_factory=list)
     streams: bool = False
@@ -407,6 +408,7 @@ class Sweep:
             for number, what in judge(text):
                 report.wrong.add((what, self.places[number]))
             report.restored += text.count(MAIL)
+            report.heard += text.count("<<")
         report.answer_places |= set(self.places)
         if not refused and not self.wire.requests and not report.errors:
             report.errors.append("no request and no refusal")
@@ -462,9 +464,12 @@ async def _await(value: Any) -> Any:
 async def _consume(made: Any, got: list[Any]) -> None:
     if isinstance(made, pydantic.BaseModel) and not hasattr(made, "get_next_page"):
         got.append(made)
+    elif hasattr(made, "http_response") and not hasattr(made, "__anext__"):  # a raw response
+        got.append(_raw(made))
     elif hasattr(made, "__aenter__"):
         async with made as inner:
-            got.extend([one async for one in inner])
+            raw = hasattr(inner, "http_response")
+            got.extend([_raw(inner, await inner.read())] if raw else [one async for one in inner])
     elif hasattr(made, "__aiter__"):
         got.extend([one async for one in made])
     else:

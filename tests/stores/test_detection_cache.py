@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from safellm._core.detection import image as image_module
+from safellm._core.detection import words
 from safellm._core.detection.image import image_key, make_image, read_image
 from safellm._core.detection.rules import load_rules
 from safellm._core.detection.scanner import compile_scanner
+from safellm._core.detection.words import label_tables
 from safellm.errors import GuardFailure
 from safellm.stores import detection_cache
 from safellm.stores.detection_cache import cached_scanner
@@ -53,6 +56,45 @@ def test_scanner_comes_from_the_cache_when_it_is_there(tmp_path: Path, made: lis
     cached_scanner.cache_clear()
     assert cached_scanner(tmp_path / "cache").scan(TEXT) == first == compile_scanner().scan(TEXT)
     assert len(made) == 1
+
+
+_QUICK = """
+import sys
+from pathlib import Path
+from safellm.stores.detection_cache import cached_scanner
+found = cached_scanner(Path(sys.argv[1])).scan("a text without any of it, and 2 numbers: 12 and 34.5")
+loaded = [name for name in sys.modules if name.startswith(("safellm._core.detection.", "tomllib", "importlib.resources"))]
+print(len(found), *sorted(name.rpartition(".")[2] for name in loaded))
+"""
+
+
+def test_first_use_loads_no_rule_files_nor_checks_when_the_cache_is_there(tmp_path: Path) -> None:
+    """A process that reads the cache and meets a clean text parses no TOML, and loads no check and no table of numbers."""
+    cached_scanner(tmp_path)
+    ran = subprocess.run([sys.executable, "-c", _QUICK, str(tmp_path)], check=True, capture_output=True, text=True)
+    count, *loaded = ran.stdout.split()
+    assert count == "0"
+    assert "scanner" in loaded
+    assert not {"tomllib", "resources", "contact", "identifier", "secretlike", "tokens", "national", "address"} & set(
+        loaded
+    )
+
+
+def test_labels_come_from_the_cache_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words before numbers that an image holds are those of the files, in their order."""
+    _, image = make_image()
+    known = label_tables()
+    monkeypatch.setattr(words, "_kept", [])
+    read_image(image)
+    tables = (words.label_words, words.load_labels, words._heads)
+    for table in tables:
+        table.cache_clear()
+    try:
+        assert label_tables() == known
+        assert list(words.load_labels()) == list(known[1])
+    finally:
+        for table in tables:
+            table.cache_clear()
 
 
 def test_scanner_is_made_once_per_process(tmp_path: Path) -> None:

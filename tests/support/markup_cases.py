@@ -65,6 +65,17 @@ MARKDOWN = (
     "$\\let\\b\\href\\b{{javascript:alert(1)}}{{a}}$",
     "$\\htmlStyle{{background:url({u})}}{{a}}$",
     "$\\bbox[background:url({u})]{{a}}$",
+    "```{{image}} {u}\n```",
+    "~~~ {{figure}} {u}\ncaption\n~~~",
+    ":::{{image}} //evil.example/x\n:::",
+    "```{{note}}\n![a]({u})\n```",
+    "```{{image}} a.png\n:target: javascript:alert(1)\n```",
+    "```{{image}} {u} ```",
+    ".. image:: {u}",
+    ".. |a| image:: {u}\n\n|a|",
+    ".. figure::\n   {u}",
+    "@[youtube]({u})",
+    "~~~\n![a]({u})\n~~~",
 )
 HTML = (
     "<img src={u}>",
@@ -125,6 +136,7 @@ HTML = (
     '<img src onerror /" \'"= alt=alert(1)//">',
     "</p title='><img src={u}>'>",
     "<portal src='{u}'>",
+    "<b > x onmouseover=alert(1) >a</b>",
 )
 # Texts around a case that try to make it look like code, or hide where code ends; `{case}` is the case.
 AROUND = (
@@ -180,7 +192,8 @@ BENIGN = (
     '# Title {#id .class style="color:red"}',
     "```html\n<script>alert(1)</script>\n<img src=https://evil.example/x>\n```\nafter",
     "1. Do this:\n   ```bash\n   curl <url> > out; echo '![a](https://evil.example/x)'\n   ```\n2. Done",
-    "~~~\n![a](https://evil.example/x)\n~~~",
+    "~~~\ncode\n~~~\n\n```{python}\nx = {'a': 1}\n```\n\n```{image} figures/plot.png\n:width: 50%\n```",
+    "Use std::vector<int>, a::b and `.. image::`; at 10:15 :t and @[me] ... done:: .. note:: x",
     "Text\n\n    <img src=https://evil.example/x>\n\nText",
     "<details>\n<summary>More</summary>\n\nBody **bold** H<sub>2</sub>O<br>\n\n</details>",
     "<!-- a comment -->\n\ntext",

@@ -91,11 +91,12 @@ def test_a_named_conversation_outlives_its_connection(face, sockets):
 
 
 def test_websockets_don_t_go_around_a_broker(face, sockets):
-    """A client whose calls a broker decides opens no connection of its own."""
+    """A client whose calls a broker decides opens no connection of its own, also where the broker isn't there."""
     client = face.client(sockets)
     driver = guard_of(client._client)
-    client._client._transport.safellm_driver = replace(driver, broker=object.__new__(BrokerAddress))
+    nowhere = BrokerAddress(socket="/nonexistent/broker.sock", origin="http://safellm.invalid")
+    client._client._transport.safellm_driver = replace(driver, broker=nowhere)
     with pytest.raises(safellm.Refused) as caught:
         face.open(client.realtime.connect(model="gpt-realtime"))
-    assert caught.value.reason == Reason.MEDIATION_UNSUPPORTED
+    assert caught.value.reason == Reason.BROKER_UNAVAILABLE
     assert sockets.connections == []

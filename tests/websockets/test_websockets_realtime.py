@@ -322,15 +322,3 @@ def test_closing_early_settles(face, sockets, outcome):
     face.run(connection.close())
     found = outcome()
     assert found["gen_ai.operation.name"] in ("realtime", "connect /realtime")
-
-
-def test_e_10_other_sockets_of_the_sdk_stay_refused(face, sockets):
-    """Live voice and what is in beta have no guard yet."""
-    client = face.client(sockets)
-    if hasattr(client, "live"):
-        with pytest.raises(safellm.Refused):
-            face.open(client.live.connect())
-    if hasattr(client.beta, "responses"):
-        with pytest.raises(safellm.Refused):
-            face.open(client.beta.responses.connect())
-    assert sockets.connections == []

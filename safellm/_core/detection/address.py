@@ -61,7 +61,7 @@ _UNIT = (
     r"bl|sc|ap|wohnung|"
     r"top|stiege|lok|m|кв|apto|bajo|bis|ter)\.? ?#?[\p{L}\d\-]{1,6}|[, ]{1,2}#[\p{L}\d\-]{1,6}){0,3}"
 )
-_NUMBER = r"(?:(?i:n[.º°r]{0,2}|nr\.?|no\.?|num\.?|д\.|№) ?)?\d{1,5} ?[A-Za-z]?(?:[/\-]\d{1,4}[A-Za-z]?)?"
+_NUMBER = r"(?:(?i:n[.º°r]{0,2}|nr\.?|no\.?|num\.?|д\.|№) ?)?\d{1,5}(?: ?[A-Za-z]\b)?(?:[/\-]\d{1,4}[A-Za-z]?)?"
 _FIRST = rf"\d{{1,6}}[A-Za-z]?(?:[/\-]\d{{1,4}})?(?: bis| ter)?,? (?:(?:{_NAME}|{_LINKS}|[NSEW]\.?) ?){{1,6}}"
 _STREETS = (
     # 12 Elm Row; 12, rue de la Paix
@@ -82,6 +82,7 @@ _STATES = frozenset(
     "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD "
     "TN TX UT VT VA WA WV WI WY PR GU VI AS MP AA AE AP AB BC MB NB NL NS NT NU ON PE QC SK YT NSW VIC QLD SA TAS ACT".split()
 )
+_AUSTRALIAN = frozenset("NSW VIC QLD SA TAS ACT WA NT".split())  # with postcodes of four digits
 _POSTCODE = (
     r"(?:[A-Z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3} \d{2}|\d{6}|\d{4} ?[A-Z]{2}|\d{4,5}|"
     r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d)"
@@ -159,8 +160,9 @@ def _may_follow_street(before: str, anchor: str) -> bool:
 def _is_strong(anchor: str) -> bool:
     """Return whether a place is given with its state, or a postcode is of a form that is nothing else: any street will do."""
     words = anchor.replace(",", " ").split()
+    states = _AUSTRALIAN if len(words[-1]) == 4 and words[-1].isdigit() else _STATES
     return (
-        any(word in _STATES for word in words)
+        any(word in states for word in words)
         or _compiled(r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}").fullmatch(anchor) is not None
     )
 

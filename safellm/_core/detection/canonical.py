@@ -33,8 +33,13 @@ _IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
 _UNASSIGNED_IGNORED = range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000)
 _REMEMBERED = 20_000  # characters whose folds are kept
 _FEW = 128  # up to so many folds a replacement each is faster than a table lookup per character
+_MANY = 1_000  # characters of a run that are read by the distinct ones
 _LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
+
+
+# A run of characters beyond Latin-1: where it begins, what it is, what it is folded to, whether look-alike letters may be in it.
+Run = tuple[int, str, str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +104,23 @@ def canonicalise(text: str) -> Canonical:
     )
 
 
-def fold_text(text: str, runs: Iterable[tuple[int, str]], others: str) -> str:
+def fold_text(text: str, runs: Sequence[Run], others: str) -> str:
     """Return the text of `canonicalise`, for a text of which the places are known where anything changes.
 
     Args:
         text: Any text.
-        runs: Where its runs of characters beyond Latin-1 begin, and what they are; rising.
+        runs: Its runs of characters beyond Latin-1, rising; those that stay as they are may be left out but for look-alikes.
         others: The characters of Latin-1 in it that are folded.
     """
     return _fold_at(text, runs, _changes(text, runs, others))
 
 
-def fold_places(text: str, runs: Sequence[tuple[int, str]], others: str) -> Canonical:
+def fold_places(text: str, runs: Sequence[Run], others: str) -> Canonical:
     """Return what `canonicalise` does; see `fold_text`."""
     changes = _changes(text, runs, others)
     resized = [
         (start + at, len(fold(one)))
-        for start, run, _ in changes
+        for start, run, _, _ in changes
         if not _RESIZED.isdisjoint(run)
         for at, one in enumerate(run)
         if len(fold(one)) != 1
@@ -123,28 +128,31 @@ def fold_places(text: str, runs: Sequence[tuple[int, str]], others: str) -> Cano
     return _mapped(_fold_at(text, runs, changes), resized)
 
 
-def _changes(text: str, runs: Iterable[tuple[int, str]], others: str) -> list[tuple[int, str, str]]:
-    places = [(start, run, folded) for start, run in runs if (folded := _fold_run(run)) != run]
-    if others:
-        places += [(index, one, fold(one)) for one in others for index in _places(text, one)]
-        places.sort()
-    return places
+def _changes(text: str, runs: Sequence[Run], others: str) -> Sequence[Run]:
+    if not others:
+        return runs
+    return sorted([*runs, *((index, one, fold(one), False) for one in others for index in _places(text, one))])
 
 
-def _fold_at(text: str, runs: Iterable[tuple[int, str]], changes: Sequence[tuple[int, str, str]]) -> str:
+def _fold_at(text: str, runs: Iterable[Run], changes: Iterable[Run]) -> str:
     pieces: list[str] = []
     done = 0
-    for start, run, folded in changes:
+    for start, run, folded, _ in changes:
         pieces += (text[done:start], folded)
         done = start + len(run)
-    view = "".join((*pieces, text[done:])) if changes else text
-    if all(_FOREIGN.isdisjoint(run) for _, run in runs):
+    view = "".join((*pieces, text[done:])) if pieces else text
+    if all(_FOREIGN.isdisjoint(run) for _, run, _, may_be in runs if may_be):
         return view
     lines = view.split("\n")  # no word goes beyond its line
     return "\n".join(line if _FOREIGN.isdisjoint(line) else fold_look_alikes(line) for line in lines)
 
 
-def _fold_run(run: str) -> str:
+def fold_run(run: str) -> str:
+    """Return what a run of characters becomes in the view, but for its look-alike letters."""
+    if len(run) > _MANY:
+        return _translate(
+            run, {character: folded for character in set(run) if (folded := _FOLDS[character]) != character}
+        )
     return _FOLDS[run] if len(run) == 1 else "".join(map(_FOLDS.__getitem__, run))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 _PLAIN = bytes.maketrans(b"0123456789", bytes(range(10)))
 _DOUBLED = bytes.maketrans(
@@ -19,6 +20,11 @@ _PERMUTATION_ROWS = (
 )  # fmt: skip
 _DIHEDRAL = tuple(tuple(map(int, row)) for row in _DIHEDRAL_ROWS)
 _PERMUTATION = tuple(tuple(map(int, row)) for row in _PERMUTATION_ROWS)
+# What two digits add, the second at an odd place: the operation is associative.
+_PAIRS = tuple(
+    tuple(tuple(_DIHEDRAL[first][second] for second in _PERMUTATION[place + 1]) for first in _PERMUTATION[place])
+    for place in range(0, 8, 2)
+)
 
 
 def luhn(digits: str) -> bool:
@@ -30,8 +36,12 @@ def luhn(digits: str) -> bool:
 def verhoeff(digits: str) -> bool:
     """Return whether a number's last digit is its Verhoeff check digit."""
     check = 0
-    for place, digit in enumerate(digits.encode("ascii").translate(_PLAIN)[::-1]):
-        check = _DIHEDRAL[check][_PERMUTATION[place % 8][digit]]
+    backwards = digits.encode("ascii").translate(_PLAIN)[::-1]
+    even, odd = backwards[::2], backwards[1::2]
+    for pairs, first, second in zip(cycle(_PAIRS), even, odd, strict=False):
+        check = _DIHEDRAL[check][pairs[first][second]]
+    if len(even) > len(odd):
+        check = _DIHEDRAL[check][_PERMUTATION[(len(odd) * 2) % 8][even[-1]]]
     return check == 0
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from safellm._core.detection.belonging import is_of
 from safellm._core.detection.context import REACH, Spans, is_after_escape, is_decimal, is_glued, is_version
-from safellm._core.detection.kinds import is_of
+from safellm._core.detection.tables import label_of
 from safellm._core.detection.words import OTHER, Label, label_before
 
 _PHONE = "PHONE"
 _APART = str.maketrans(dict.fromkeys(" .-/()", " "))
+_ASCII = "\x7f"
 _PHONE_LENGTH = 60  # characters: 15 digits with three separators each
 # Country codes in use (ITU-T E.164, list of assigned codes), by their number of digits.
 _CODES = {
@@ -134,15 +136,15 @@ def phone_national(text: str, start: int, end: int) -> Spans:
     groups = text[start:end].translate(_APART).split()
     if _dated(groups) or (len(groups) == 2 and text[start:end].count(".") == 1):
         return ()
-    label = label_before(text, start)
+    label = label_of(text, start, end)
     if label is not None and label.type == _PHONE and (len(digits) >= 7 or (len(groups) > 2 and label.is_direct)):
         return ((start, end, 0.95),)
     if len(digits) < 7 or _called_otherwise(label) or is_decimal(text, start, end):
         return ()
     if [len(group) for group in groups] == [5, 4] and text[start + 5] == "-":  # a postcode of the United States
         return ()
-    if list(map(len, groups)) in ([3, 3, 2, 2], [4, 3, 2, 2]) and digits[0] != "1":
-        return ((start, end, 0.7),)
+    if sure := _usual_groups(text, start, groups):
+        return ((start, end, sure),)
     if digits[0] != "0" or digits[1] == "0":
         return ()
     if len(groups) == 1:
@@ -150,6 +152,27 @@ def phone_national(text: str, start: int, end: int) -> Spans:
     inner = groups[1:] if groups[0] == "0" else groups
     usual = 9 <= len(digits) <= 12 and len(groups) <= 5 and all(2 <= len(group) <= 8 for group in inner)
     return ((start, end, 0.8),) if usual and text[start:end].count(".") in {0, len(groups) - 1} else ()
+
+
+def _usual_groups(text: str, start: int, groups: Sequence[str]) -> float:
+    """Return how sure groups alone say a telephone number: as in Turkey, Russia and Chinese texts, or behind 00."""
+    sizes = list(map(len, groups))
+    if sizes in ([3, 3, 2, 2], [4, 3, 2, 2]) and groups[0][0] != "1":
+        return 0.7
+    if sizes == [1, 3, 3, 2, 2] and groups[0] == "8":
+        return 0.7
+    chinese = sizes == [3, 4, 4] and "13" <= groups[0][:2] <= "19" and text[max(0, start - 1) : start] > _ASCII
+    return 0.6 if chinese or _is_dialled(groups) else 0.0
+
+
+def _is_dialled(groups: Sequence[str]) -> bool:
+    """Return whether groups are 00, a country's code and a number: `0061 412 348 290`."""
+    number = "".join(groups)[2:]
+    if not groups[0].startswith("00") or len(groups) < 3 or not 9 <= len(number) <= 13 or len(groups[0]) > 6:
+        return False
+    if any(part[0] == "0" for part in groups[1:]):  # code points
+        return False
+    return number[0] in _CODES[1] or number[:2] in _CODES[2] or number[:2] in _CODES[3]
 
 
 def _called_otherwise(label: Label | None) -> bool:

@@ -19,7 +19,8 @@ _COLOUR = 20  # characters of the longest usual colour sequence
 _JOINS = frozenset("-.+*^")
 _VERSION_WORDS = frozenset(
     "version versions ver v release releases build firmware rev revision driver upgrade upgraded upgrading downgrade downgraded "
-    "update updated bump bumped bumps section oid clause ecma 262 paragraph".split()
+    "update updated bump bumped bumps section oid clause ecma 262 paragraph "
+    "python node nodejs java jdk jre openjdk php ruby openssl perl chrome chromium firefox sdk git".split()
 )
 
 
@@ -71,7 +72,7 @@ def words_of(text: str) -> list[str]:
 
 def is_version(text: str, start: int) -> bool:
     before = text[max(0, start - REACH) : start].lower()
-    if before.rstrip(" \"'").endswith(("==", ">=", "<=", "~=", "^", "~", "@", " v", "(v", "@v")) or before == "v":
+    if before.rstrip(" \"'").endswith(("==", ">=", "<=", "<", "~=", "^", "~", "@", " v", "(v", "@v")) or before == "v":
         return True
     words = [word for word in words_of(before) if not word.isdigit()]
     if any(word in _VERSION_WORDS or word.endswith("version") for word in words[-2:]):

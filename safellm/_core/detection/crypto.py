@@ -32,7 +32,7 @@ def base58(text: str, start: int, end: int) -> Spans:
 
 
 def bech32(text: str, start: int, end: int) -> Spans:
-    """Accept a segwit address with the checksum of BIP 173 or BIP 350."""
+    """Accept a segwit address, or one of another chain, with the checksum of BIP 173 or BIP 350."""
     prefix, _, data = text[start:end].lower().rpartition("1")
     check = 1
     for value in [

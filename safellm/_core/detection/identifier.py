@@ -6,31 +6,37 @@
 * A label that names another kind of number (order, phone, card) takes it away from the kinds.
 """
 
-# ruff: noqa: PLR0911, PLR0913 - a check is a list of reasons to say no
+# ruff: noqa: PLR0911 - a check is a list of reasons to say no
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from safellm._core.detection.context import Spans, is_decimal, is_glued
-from safellm._core.detection.kinds import LONGEST, Kind, load_kinds, shape
+from safellm._core.detection.kinds import LONGEST, Kind, Kinds, load_kinds, shape
 from safellm._core.detection.national.medical import vin
-from safellm._core.detection.words import OTHER, Label, label_before
+from safellm._core.detection.tables import label_above, label_of
+from safellm._core.detection.words import OTHER, Label
 
 _GROUPS = 7  # groups of the longest layout: the French number of 1 85 05 78 006 084 36
 _LEAST_DIGITS = 5  # digits of a number that only its label makes one
+_MIXED = range(8, 18)  # characters of a document's number with letters all through, two of them digits at least
 _VIN = 17
 _MARGIN = 64  # characters of white space before a number that is the whole text
 _APART = str.maketrans(dict.fromkeys(".-/:+()\t\n\r", " "))
 _NUMBERS = frozenset({
     "NATIONAL_ID", "TAX_ID", "PASSPORT", "DRIVER_LICENSE", "MEDICAL_ID", "BANK_ACCOUNT", "VIN", "US_SSN",
 })  # fmt: skip
+_OF_DIGITS = frozenset({"CREDIT_CARD", "PHONE"})  # "pan" before letters is no card
+_DOCUMENTS = frozenset({"NATIONAL_ID", "PASSPORT", "DRIVER_LICENSE", "MEDICAL_ID"})
 _SURE = 0.9  # so sure that not even "order" in front changes it
 _LABELLED, _LABEL_ALONE, _VIN_ALONE = 0.95, 0.7, 0.6
 
 _SKELETONS = frozenset({".", ":", "::", "/"})  # decimals, times, fractions
+_CZECH = "999999/9999"  # the one number among them
 _DATES = frozenset(
     {
         "9999-99-99",
@@ -60,16 +66,17 @@ def identifier(text: str, start: int, end: int, countries: frozenset[str] = froz
         end: Where it ends.
         countries: Whose numbers are found without a label; none means all.
     """
-    form = shape(text[start:end])
+    run = text[start:end]
+    form = shape(run)
     places, candidates = _look(form, countries)
     if not places:
         return ()
     groups = [(start + low, start + high) for low, high in places]
     found: list[_Found] = []
     after = 0
-    for position, counts in candidates:
+    for position, rows in candidates:
         if position >= after:
-            one, taken = _alone(text, form, start, groups[position : position + _GROUPS], counts, countries)
+            one, taken = _alone(text, run, start, rows)
             found += [one] if one else []
             after = position + taken
     begin = _first_with_digit(form, start, groups)
@@ -77,35 +84,76 @@ def identifier(text: str, start: int, end: int, countries: frozenset[str] = froz
         return found
     if text[max(0, begin[0][0] - 4) : begin[0][0]].upper().endswith("RFC ") and text[begin[0][0]].isdigit():
         return found  # a standard's number; that of a Mexican taxpayer begins with letters
-    label = label_before(text, begin[0][0]) if _may_be_labelled(text, begin[0][0]) else None
+    begin = _with_prefix(text, groups, begin)
+    look = label_of if _may_be_labelled(text, begin[0][0]) else label_above
+    label = look(text, *begin[0])
     if label is None:
         return found
     named = _named(text, begin, label)
     if named is not None:
         return [named, *(one for one in found if one[0] >= named[1])]
-    if label.type in _NUMBERS:
+    if label.type in _NUMBERS or (label.type in _OF_DIGITS and not text[begin[0][0] : begin[0][1]].isdigit()):
         return found
     sure = _SURE if label.is_direct or label.type == OTHER else 0.0
     return [one for one in found if one[2] >= sure]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Groups in a row that could be a number without a label.
+
+    Attributes:
+        groups: Their spans in the run.
+        end: Where they end, with a bracket that closes the last.
+        formatted: The kinds that are written in such groups.
+        bare: The kinds of such a form without separators; None if there are some.
+    """
+
+    groups: tuple[_Group, ...]
+    end: int
+    formatted: tuple[Kind, ...]
+    bare: tuple[Kind, ...] | None
+
+
+def _row(form: str, groups: Sequence[_Group], end: int, kinds: Kinds) -> _Row:
+    window, compact = form[groups[0][0] : end], "".join(form[low:high] for low, high in groups)
+    bare = kinds.bare.get(compact, ()) if window == compact else None
+    return _Row(tuple(groups), end, kinds.layouts.get((window, compact), ()), bare)
+
+
 @lru_cache(maxsize=2048)  # shapes are few, and say nothing about the numbers
-def _look(form: str, countries: frozenset[str]) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[int, ...]], ...]]:
-    """Return the groups of a shape, none if it is no number; and with how many groups from which one on a kind could be meant."""
-    if form.count("9") < _LEAST_DIGITS or form.replace("9", "") in _SKELETONS or form in _DATES:
+def _look(form: str, countries: frozenset[str]) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[_Row, ...]], ...]]:
+    """Return the groups of a shape, none if it is no number; and from which one on which of them could be meant as a kind."""
+    kinds = load_kinds(countries)
+    if form.count("9") < _LEAST_DIGITS and _is_mixed(form):
+        whole = ((0, len(form)),)
+        return whole, (((0, (_row(form, whole, len(form), kinds),)),) if form in kinds.bare else ())
+    if form.count("9") < _LEAST_DIGITS or (form.replace("9", "") in _SKELETONS and form != _CZECH) or form in _DATES:
         return (), ()
     groups = _groups(form)
-    kinds = load_kinds(countries)
-    candidates: list[tuple[int, tuple[int, ...]]] = []
+    candidates: list[tuple[int, tuple[_Row, ...]]] = []
     for first, (low, _) in enumerate(groups):
-        counts: list[int] = []
+        rows: list[_Row] = []
         for count in range(min(_GROUPS, len(groups) - first), 0, -1):
-            window = form[low : _closed(form, groups[first + count - 1][1])]
+            end = _closed(form, groups[first + count - 1][1])
+            window = form[low:end]
             if window in kinds.forms or (count == 1 and (window in kinds.bare or len(window) == _VIN)):
-                counts.append(count)
-        if counts:
-            candidates.append((first, tuple(counts)))
+                rows.append(_row(form, groups[first : first + count], end, kinds))
+        if rows:
+            candidates.append((first, tuple(rows)))
     return tuple(groups), tuple(candidates)
+
+
+def _is_mixed(form: str) -> bool:
+    """Return whether a shape is that of a document's number in which letters stand all through: `C01X0006H`."""
+    return len(form) in _MIXED and form.isalnum() and 2 <= form.count("9") < len(form)  # noqa: PLR2004
+
+
+def _with_prefix(text: str, groups: Sequence[_Group], begin: Sequence[_Group]) -> Sequence[_Group]:
+    """Return the groups of a number with the letters that a hyphen joins to it: `MRN-0669193`."""
+    first = len(groups) - len(begin)
+    high = groups[first - 1][1] if first else -1
+    return groups[first - 1 :] if first and high + 1 == begin[0][0] and text[high] == "-" else begin
 
 
 def _closed(form: str, high: int) -> int:
@@ -133,40 +181,38 @@ def _first_with_digit(form: str, start: int, groups: Sequence[_Group]) -> Sequen
 def _may_be_labelled(text: str, start: int) -> bool:
     """Return whether a label can stand directly before an index: no other number or list does."""
     before = text[max(0, start - 3) : start].rstrip(" \"'([{=:")
+    if before[-1:] == "," and text[start - 1] == " ":  # "my passport, X1234567, is"
+        return before[-2:-1].isalpha()
     return not before or not (before[-1].isdigit() or before[-1] in ",;|<")
 
 
-def _alone(
-    text: str, form: str, start: int, groups: Sequence[_Group], counts: Sequence[int], countries: frozenset[str]
-) -> tuple[_Found | None, int]:
-    """Return the number that begins with the first group and needs no label, if any, and how many groups it takes."""
-    low = groups[0][0]
-    for count in counts:
-        high = start + _closed(form, groups[count - 1][1] - start)
-        window = form[low - start : high - start]
-        compact = "".join([text[first:last] for first, last in groups[:count]])
-        best = _best(window, compact, countries, is_all=low < _MARGIN and text.strip() == text[low:high])
+def _alone(text: str, run: str, start: int, rows: Sequence[_Row]) -> tuple[_Found | None, int]:
+    """Return the number that needs no label and is the first of some rows of groups, if any, and how many groups it takes."""
+    for row in rows:
+        low, high = start + row.groups[0][0], start + row.end
+        compact = "".join([run[first:last] for first, last in row.groups])
+        best = _best(row, compact, is_all=low < _MARGIN and text.strip() == text[low:high])
         if best and not _is_part(text, low, high) and not _counts(text[low:high]):
-            return (low, high, best[0], best[1]), count
+            return (low, high, best[0], best[1]), len(row.groups)
     return None, 1
 
 
-def _best(window: str, compact: str, countries: frozenset[str], *, is_all: bool) -> tuple[float, str] | None:
-    kinds = load_kinds(countries)
-    upper = compact.upper()
-    form = shape(compact)
-    found: list[tuple[float, str]] = []
-    if not compact.isdigit() and not set(compact) - _HEX:  # a commit
+def _best(row: _Row, compact: str, *, is_all: bool) -> tuple[float, str] | None:
+    characters = set(compact)
+    if len(characters) < 3:  # noqa: PLR2004 - 111111111 is nobody's
         return None
-    if len(set(compact)) < 3 or (compact != upper and compact != compact.lower()):  # noqa: PLR2004 - 111111111 is nobody's
-        return None
-    found += [(kind.formatted, kind.type) for kind in kinds.layouts.get((window, form), ()) if kind.holds(upper)]
-    if window == form and not _is_time(compact):
-        bare = ((max(kind.bare, kind.alone if is_all else 0.0), kind) for kind in kinds.bare.get(form, ()))
+    upper = compact
+    if not compact.isdigit():
+        upper = compact.upper()
+        if not characters - _HEX or (compact != upper and compact != compact.lower()):  # a commit, or no number
+            return None
+    found = [(kind.formatted, kind.type) for kind in row.formatted if kind.holds(upper)]
+    if row.bare is not None and not _is_time(compact):
+        bare = ((max(kind.bare, kind.alone if is_all else 0.0), kind) for kind in row.bare)
         found += [(sure, kind.type) for sure, kind in bare if sure and kind.holds(upper)]
         if len(compact) == _VIN and compact == upper and not compact.isdigit() and vin(compact):
             found.append((_VIN_ALONE, "VIN"))
-    return max(found, default=None)
+    return max(found) if found else None
 
 
 def _named(text: str, groups: Sequence[_Group], label: Label) -> _Found | None:
@@ -177,11 +223,16 @@ def _named(text: str, groups: Sequence[_Group], label: Label) -> _Found | None:
     for count in range(min(len(groups), _GROUPS), 0, -1):
         high = groups[count - 1][1]
         compact = "".join(text[first:last] for first, last in groups[:count]).upper()
-        if not _LEAST_DIGITS <= len(compact) <= LONGEST or _is_part(text, low, high):
+        if not _LEAST_DIGITS <= len(compact) <= LONGEST or _is_part(text, low, high) or _is_years(text[low:high]):
+            continue
+        if text[slice(*groups[count - 1])].islower() and text[groups[count - 1][0] - 1] == " ":  # a word behind it
             continue
         if _has_kind(compact, label.type, load_kinds().shapes.get(shape(compact), ())):
             return (low, high, _LABELLED, label.type)
-        if label.is_direct and _may_be_number(text[low:high], compact):
+        if label.is_direct and (
+            _may_be_number(text[low:high], compact)
+            or (label.type in _DOCUMENTS and text[low:high].isupper() and _is_mixed(shape(text[low:high])))
+        ):
             return (low, high, _LABEL_ALONE, label.type)
     return None
 
@@ -195,15 +246,20 @@ def _has_kind(compact: str, kind: str, kinds: Iterable[Kind]) -> bool:
 def _is_part(text: str, start: int, end: int) -> bool:
     if text[max(0, start - 5) : start].lower().endswith(_COLOURS):
         return True
-    if is_glued(text, start, end) or text[max(0, start - 1) : start] in {"+", "."} or is_decimal(text, start, end):
+    begin = start - 1 if text[max(0, start - 2) : start] == " #" else start  # "account #20159323"
+    if is_glued(text, begin, end) or text[max(0, start - 1) : start] in {"+", "."} or is_decimal(text, start, end):
         return True
     return text[end : end + 1] == "-" and text[end + 1 : end + 2].isalnum()  # a UUID
 
 
 def _counts(value: str) -> bool:
-    """Return whether groups of digits count upwards, as a table of code points does; or begin with a date, as versions do."""
+    """Return whether groups of digits are a colour, or count upwards as code points do, or begin with a date as versions do."""
     groups = value.split(" ")
     if len(groups) >= 3 and all(map(str.isdigit, groups)):  # noqa: PLR2004 - two groups may be so by chance
+        if list(map(len, groups)) == [3, 3, 3] and max(groups) <= "255" and min(groups) >= "100":
+            return True
+        if list(map(len, groups)) == [4, 4, 4] and all(group[0] == "0" for group in groups):
+            return True
         return all(0 < int(second) - int(first) <= _STEP for first, second in pairwise(groups))
     date, dash, rest = value.partition("-")
     return bool(dash) and len(rest) == 1 and len(date) == len("20260131") and _is_time(date)
@@ -217,6 +273,12 @@ def _may_be_number(raw: str, compact: str) -> bool:
         and shape(raw) not in _DATES
         and len(set(compact)) > 1
     )
+
+
+def _is_years(raw: str) -> bool:
+    """Return whether a value is two years: 2008-2011."""
+    first, _, second = raw.partition("-")
+    return len(first) == len(second) == 4 and all("1900" <= year <= "2099" for year in (first, second))  # noqa: PLR2004 - digits
 
 
 def _is_time(compact: str) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
+from safellm._core.detection.belonging import is_of
 from safellm._core.detection.checkdigits import luhn, mod97
 from safellm._core.detection.context import Spans, is_decimal, is_glued, is_letter_or_digit
-from safellm._core.detection.kinds import is_of
+from safellm._core.detection.tables import label_of
 from safellm._core.detection.words import OTHER, label_before
 
 _CARD_DIGITS = range(13, 20)
@@ -34,6 +35,7 @@ _IBAN_LENGTHS: Mapping[str, int] = MappingProxyType({
 })  # fmt: skip
 
 
+_TAXPAYERS = ("taxpayer", "tax id", "tin", "tax identification")  # a person's number of that kind in the United States
 _BEGINS = ("18", "2", "3", "4", "5", "6", "97")  # of numbers of any issuer below
 
 
@@ -82,7 +84,7 @@ def _card_end(text: str, start: int, groups: Sequence[str], *, may_be_called: bo
     """Return where the longest card that begins with the first group ends, or -1."""
     digits, stop, best = "", start - 1, -1
     separator = text[start + len(groups[0]) : start + len(groups[0]) + 1]
-    for group in groups:
+    for count, group in enumerate(groups, 1):
         if digits and (text[stop : stop + 1] != separator or len(group) < 2):
             break
         digits, stop = digits + group, stop + 1 + len(group)
@@ -98,7 +100,7 @@ def _card_end(text: str, start: int, groups: Sequence[str], *, may_be_called: bo
         )
         if not (issued or may_be_called) or len(set(digits)) == 1 or not luhn(digits) or is_decimal(text, start, stop):
             continue
-        if _counts(text[start:stop].replace(separator, " ").split() if separator else ()):
+        if separator and _counts(groups[:count]):
             continue
         # Old Maestro cards are too short, and new issuers unknown, unless somebody calls the number a card.
         if (issued and not _is_in_digest(text, start, stop)) or (may_be_called and _is_called_card(text, start)):
@@ -113,6 +115,8 @@ def _counts(groups: Sequence[str]) -> bool:
 
 def _is_in_digest(text: str, start: int, end: int) -> bool:
     """Return whether digits are a part of a long run of hex digits with letters in it."""
+    if text[start - 1 : start] not in _HEX and text[end : end + 1] not in _HEX:
+        return False  # nearly always: it stands between other signs
     before, after = text[max(0, start - _DIGEST) : start], text[end : end + _DIGEST]
     left, right = len(before) - len(before.rstrip(_HEX)), len(after) - len(after.lstrip(_HEX))
     return left + right >= _AROUND_DIGEST
@@ -154,13 +158,15 @@ def us_ssn(text: str, start: int, end: int, countries: frozenset[str] = frozense
     same = len(set(digits[:3])) == len(set(digits[3:5])) == len(set(digits[5:])) == 1  # 111-22-3333
     if digits == "123456789" or same or is_glued(text, start, end):
         return ()
-    label = label_before(text, start)
+    label = label_of(text, start, end)
     if label is not None and label.type == "US_SSN":
         return ((start, end, 1.0),)
     if not is_of("us", countries):
         return ()
     separators = {character for character in text[start:end] if not character.isdigit()}
     dashed = separators == {"-"}
+    if dashed and label is not None and label.word in _TAXPAYERS:
+        return ((start, end, 0.9),)
     if not separators or (label is not None and (label.is_direct or (label.type == OTHER and not dashed))):
         return ()  # another country's number of the same form, a sum, an order
     return ((start, end, 0.9 if dashed else 0.6),)

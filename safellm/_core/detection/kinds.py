@@ -1,24 +1,20 @@
 """Kinds of numbers: shape, layout and check of each, as data; and which kinds a number can be."""
 
-# ruff: noqa: SIM905 - lists of codes read best as text
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import TypeVar
 
-from safellm._core.detection.national import NUMBERS
+from safellm._core.detection.belonging import is_of
+from safellm._core.detection.packaged import package_files
 
 LONGEST = 20  # characters of the longest compact form
 Key = TypeVar("Key")
-_EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
-_SHARED = {"eu": _EU, "yu": frozenset("BA HR ME MK RS SI XK".split())}
 _LEVEL = str.maketrans("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", "9" * 10 + "A" * 52)
 
 
@@ -71,16 +67,6 @@ def shape(text: str) -> str:
     return text.translate(_LEVEL)
 
 
-def is_of(country: str, countries: frozenset[str]) -> bool:
-    """Return whether a kind whose name begins so is used in one of some countries (ISO 3166 codes); none means everywhere.
-
-    Kinds that several countries share begin with another word than a country's code.
-    """
-    return (
-        not countries or len(country) != len("xx") or not countries.isdisjoint(_SHARED.get(country, {country.upper()}))
-    )
-
-
 @cache
 def load_kinds(countries: frozenset[str] = frozenset()) -> Kinds:
     """Return the kinds, read once per process.
@@ -88,7 +74,11 @@ def load_kinds(countries: frozenset[str] = frozenset()) -> Kinds:
     Args:
         countries: Kinds of other countries need a label.
     """
-    path = resources.files("safellm._core.detection") / "data" / "words" / "kinds.toml"
+    import tomllib  # noqa: PLC0415 - needed once, as is what follows
+
+    from safellm._core.detection.national import NUMBERS  # noqa: PLC0415
+
+    path = package_files() / "data" / "words" / "kinds.toml"
     shapes: dict[str, list[Kind]] = defaultdict(list)
     bare: dict[str, list[Kind]] = defaultdict(list)
     layouts: dict[tuple[str, str], list[Kind]] = defaultdict(list)

@@ -19,6 +19,25 @@ from safellm._core.detection.context import (
     words_of,
 )
 
+# Ends of hosts whose pages are of projects, and words in addresses of pages that are of people.
+_PUBLIC_HOSTS = (
+    "readthedocs.io", "readthedocs.org", "npmjs.org", "npmjs.com", "jsdelivr.net", "deno.land", "jsr.io", "pypi.org",
+    "sourceforge.net",
+)  # fmt: skip
+_OWN_PAGES = ("hr/", "staff/", "employee", "patient")  # that no documentation has
+_PEOPLE = (
+    "user",
+    "profile",
+    "people",
+    "person",
+    "member",
+    "customer",
+    "account",
+    "patient",
+    "employee",
+    "staff",
+    "contact",
+)
 _MAIL_SIGN = "@"
 _SEQUENCES = frozenset(
     {"aabbccddeeff", "001122334455", "0123456789ab", "112233445566", "123456789abc", "abcdef123456", "deadbeefcafe"}
@@ -89,6 +108,8 @@ def ipv6(text: str, start: int, end: int) -> Spans:
         or is_decimal("0" + text[end : end + 2], 1, 1)
     ):
         return ()
+    if len(groups) == 8 and all(len(group) == 2 for group in groups):  # the serial number of a certificate
+        return ()
     try:
         address = ipaddress.IPv6Address(value)
     except ValueError:
@@ -112,11 +133,31 @@ def mac(text: str, start: int, end: int) -> Spans:
     return () if after[:1] in {":", "-", "."} and after[1:2].isalnum() else ((start, end),)
 
 
+def _is_public_page(url: str, host: str) -> bool:
+    """Return whether a URL leads to documentation, a package or an entry that is counted, not to a person."""
+    path = url.partition("://")[2].partition("/")[2].lower()
+    if any(f"/{word}" in f"/{path}" for word in _OWN_PAGES):
+        return False
+    if host.startswith(("docs.", "developers.", "registry.", "cdn.", "unpkg.")) or host.endswith(_PUBLIC_HOSTS):
+        return True
+    if (
+        path.partition("#")[0].endswith((".html", ".htm", ".md"))
+        and not path.startswith(("~", "@"))
+        and "/~" not in path
+    ):
+        return True
+    page, _, query = path.partition("?")
+    name, _, value = query.partition("=")
+    return name == "id" and value.isdigit() and not any(word in page for word in _PEOPLE)
+
+
 def personal_url(text: str, start: int, end: int) -> Spans:
     """Cut a URL that leads to a person's page at the end of its sentence; what runs on this machine is nobody's page."""
     host = text[start:end].partition("://")[2].partition("/")[0].partition(":")[0].lower()
     if host in {"localhost", "127.0.0.1"} or _MAIL_SIGN in text[start:end].replace("/@", "/"):
         return ()  # a mail address in it is found by its own rule
+    if _is_public_page(text[start:end], host):
+        return ()
     while end > start and text[end - 1] in ".,;:!?)]}'\"":
         end -= 1
     return ((start, end),)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 from typing import Any, cast
 
-from safellm._core.detection.canonical import fold
+from safellm._core.detection.canonical import Run, fold, fold_run
 from safellm._core.detection.confusables import LOOK_ALIKES
 from safellm._core.detection.engine import view_bytes
 from safellm._core.detection.pages import SPECIAL, WHOLE_PAGES, Pages
@@ -63,15 +63,15 @@ _LOOK_ALIKES = frozenset(LOOK_ALIKES)
 _of_character = _Codes()
 # Characters that were met and don't stay as they are, or are look-alikes; never forgotten, Unicode has few thousand.
 _changing = set(LOOK_ALIKES)
-# By run: its bytes; with whether it holds look-alike letters, and whether anything in it changes, if any of both is so.
-_of_run: dict[str, bytes | tuple[bytes, bool, bool]] = {}
+# By run: its bytes; with whether it holds look-alike letters, and what it is folded to, if there is anything of both.
+_of_run: dict[str, bytes | tuple[bytes, bool, str]] = {}
 
 
 class Runs(str):
-    """A text that remembers where its runs of characters beyond Latin-1 begin that are folded, and what they are, when encoded."""
+    """A text that remembers, when it is encoded, those of its runs of characters beyond Latin-1 that are folded or look alike."""
 
     __slots__ = ("left", "runs")
-    runs: list[tuple[int, str]]
+    runs: list[Run]
     left: int  # what may still be spent on them
 
 
@@ -84,7 +84,7 @@ def quick_view(text: str) -> bytes:
     return read(text)[0]
 
 
-def read(text: str) -> tuple[bytes, list[tuple[int, str]], bytes]:
+def read(text: str) -> tuple[bytes, list[Run], bytes]:
     """Return the bytes of `quick_view`, the runs beyond Latin-1 that are folded or look alike, and the text in Latin-1.
 
     Of ASCII, and of texts with very many runs, nothing but the bytes. What else isn't Latin-1 is in the last part as something that
@@ -93,7 +93,7 @@ def read(text: str) -> tuple[bytes, list[tuple[int, str]], bytes]:
     if text.isascii():
         return text.encode("ascii"), [], b""
     noted = Runs(text)
-    runs: list[tuple[int, str]] = []
+    runs: list[Run] = []
     noted.runs = runs
     noted.left = _FEW + len(text) // _PER_RUN
     try:
@@ -123,27 +123,29 @@ def _encode_run(error: UnicodeEncodeError) -> tuple[bytes, int]:
         if end - start > _SHORT and (paged := _by_pages(run, start, text.runs)) is not None:
             return paged, end
         known = _read(run)
-    data, alike, changes = cast(tuple[bytes, bool, bool], known)
-    if changes:
-        text.runs.append((start, run))
+        if known.__class__ is bytes:
+            return known, end
+    data, alike, folded = cast(tuple[bytes, bool, str], known)
+    text.runs.append((start, run, folded, alike))
     if alike and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
         return bytes([SPECIAL]), end
     return data, end
 
 
-def _read(run: str) -> tuple[bytes, bool, bool]:
+def _read(run: str) -> bytes | tuple[bytes, bool, str]:
     data = b"".join(map(_of_character.__getitem__, run))
     alike, changes = not _alike.isdisjoint(run), not _changing.isdisjoint(run)
     if alike and not _ALNUM.isdisjoint(data):
         data = bytes([SPECIAL])
+    read = (data, alike, fold_run(run) if changes else run) if alike or changes else data
     if len(run) <= _LONGEST:
         if len(_of_run) >= _REMEMBERED:
             _of_run.clear()
-        _of_run[run] = (data, alike, changes) if alike or changes else data
-    return data, alike, changes
+        _of_run[run] = read
+    return read
 
 
-def _by_pages(run: str, start: int, runs: list[tuple[int, str]]) -> bytes | None:
+def _by_pages(run: str, start: int, runs: list[Run]) -> bytes | None:
     """Return the bytes of a run of which most characters are ideographs or syllables that stay as they are; None for others.
 
     Those of its other characters that are folded are noted as runs.
@@ -156,7 +158,7 @@ def _by_pages(run: str, start: int, runs: list[tuple[int, str]]) -> bytes | None
         return pages
     data = bytearray(pages)
     at = pages.find(0)
-    noted: list[tuple[int, str]] = []
+    noted: list[Run] = []
     while at >= 0:
         one = run[at]
         folded = _of_character[one]
@@ -164,7 +166,7 @@ def _by_pages(run: str, start: int, runs: list[tuple[int, str]]) -> bytes | None
             return None
         data[at] = folded[0]
         if one in _changing:
-            noted.append((start + at, one))
+            noted.append((start + at, one, fold(one), False))
         at = pages.find(0, at + 1)
     runs += noted
     return bytes(data)

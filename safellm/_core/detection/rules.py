@@ -13,6 +13,7 @@ A rule file is a list of `[[rule]]` tables:
 * `apart`: name of the pass over the text in which the gate is searched, with those of the same name: some kinds of gates slow
   others down, and two passes take half the time of one.
 * `ahead`: what the gate matches stands before what the rule finds, not in it, and so many characters apart at most.
+* `whole`: once the gate matched anywhere, the pattern is searched everywhere: it also finds what the gate alone doesn't lead to.
 * `ignore_case`: pattern, keywords and gate match in either case.
 * `check`: name in `validators.CHECKS`; sees the text around a match, and may narrow, widen or reject it.
 * `entropy`: least Shannon entropy of the value, bits per character.
@@ -32,13 +33,12 @@ In patterns `{B}` stands for a left border: a word border, a JSON escape, a perc
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
+from safellm._core.detection.packaged import package_files
 from safellm._core.detection.validators import CHECKS
 from safellm.errors import ConfigurationError
 
@@ -47,6 +47,7 @@ _KEYS = frozenset(
     {
         "id", "type", "pattern", "keywords", "gate", "ignore_case", "check", "entropy", "priority", "matches", "ignores",
         "confidence", "severity", "provider", "revoke", "languages", "context", "decode", "late", "apart", "ahead",
+        "whole",
     }
 )  # fmt: skip
 _LISTS = frozenset({"pattern", "keywords", "languages", "context", "matches", "ignores"})
@@ -75,6 +76,7 @@ class Rule:
     late: bool = False
     apart: str = ""
     ahead: int = 0
+    whole: bool = False
     matches: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 
@@ -85,6 +87,8 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     Raises:
         ConfigurationError: A rule lacks a part, has an unknown one, or names an unknown check.
     """
+    import tomllib  # noqa: PLC0415 - rules of an image were read before
+
     try:
         tables = tomllib.loads(text).get("rule", [])
     except tomllib.TOMLDecodeError as error:
@@ -97,7 +101,7 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 @cache
 def load_rules() -> tuple[Rule, ...]:
     """Return the rules that come with the package, read once per process."""
-    folder = resources.files("safellm._core.detection") / "data"
+    folder = package_files() / "data"
     files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
     rules = tuple(rule for entry in files for rule in parse_rules(entry.read_text(encoding="utf-8")))
     names = [rule.id for rule in rules]

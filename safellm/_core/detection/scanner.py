@@ -37,17 +37,25 @@ _SECRET = "SECRET"  # noqa: S105 - the type of a finding
 _REPEAT = (12, 1024)  # characters of a value that is searched again; a shorter one could be a word
 _REPEATED = 64  # values of one text, so that the search stays linear
 # Matches of one secret's rule whose check is asked in any case: so many, and one more per so many characters.
-_CHECKED, _PER_CHECK = 500, 100
+_CHECKED, _PER_CHECK = 500, 200
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
 _PER_RUN = 24  # characters of a text for each run beyond Latin-1, so that they are few
 _DEPTH = 2  # encodings within encodings that are opened
 # What opens the `late` rules, beside an @ that stands alone: five digits in a row, six with little between them, or letters among
 # digits.
 _DIGITS = r"\d{5}|\d(?:[ .\-/()]{0,3}\d){5}|\d{3}[A-Za-z]\d|\d{4}[A-Z]|\d[A-Z][0-9A-Z]?\d"
+# Beside such an @, this stands in the last line of each match of a late filter that leads to a find, or `ahead` of it: four digits
+# with little between them, letters among digits, or a postcode with letters. Few lines of a long text have it. Read to the end of
+# the digits, so that it matches once for many.
+_NEAR = (
+    r"\d(?:[ .\-/():+*_,]{0,3}\d){3}[\d .\-/():+*_,]*(?:[^\d .\-/():+*_,]|\z)"
+    r"|\d{3}[A-Za-z]\d|\d[A-Z][0-9A-Z]?\d|\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] ?\d"
+)
+_LINE_END = 2  # characters before a line that bring the line before it, where a late filter may begin
 _SIGNS = "signs"  # part of the filters that begin with no letters
 _CANARY_TYPE = "CANARY"
 _CANARY = Rule(
-    id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([0-9]{12})", keywords=("safellm-canary-",), priority=0
+    id="canary", type=_CANARY_TYPE, pattern="safellm-canary-([a-d]{12})", keywords=("safellm-canary-",), priority=0
 )
 
 Hit = tuple[int, int, int, str, str, float]  # start, end, priority, type, rule, confidence
@@ -71,7 +79,7 @@ def _compiled(rules: tuple[Rule, ...]) -> RuleScanner:
 
 def make_scanner(
     rules: tuple[Rule, ...],
-    database: bytes | None = None,
+    database: bytes | memoryview | None = None,
     *,
     build: Build | None = None,
     reaches: Sequence[Reach] | None = None,
@@ -97,11 +105,15 @@ def plan_of(rules: Sequence[Rule], reaches: Sequence[Reach] | None = None) -> Pl
     """Return the filters of the rules, in the order in which `RuleScanner` numbers them, and what opens the late ones."""
     known = reaches if reaches is not None else map(reach_of_rule, rules)
     filters = [
-        Filter(filter_of(rule), reach, part=rule.apart, late=rule.late)
+        Filter(filter_of(rule), reach, part=rule.apart, late=rule.late, whole=rule.whole)
         for rule, reach in zip((*rules, _CANARY), (*known, reach_of_rule(_CANARY)), strict=True)
     ]
-    gate = Filter(_DIGITS, part=_SIGNS) if any(rule.late for rule in rules) else None
-    return Plan((*filters, Filter(SPECIAL_PATTERN, part=_SIGNS)), gate)
+    filters.append(Filter(SPECIAL_PATTERN, part=_SIGNS))
+    late = [rule for rule in rules if rule.late]
+    if not late:
+        return Plan(tuple(filters))
+    before = max(rule.ahead for rule in late) + _LINE_END
+    return Plan(tuple(filters), Filter(_DIGITS, part=_SIGNS), near=_NEAR, before=before)
 
 
 def reach_of_rule(rule: Rule) -> Reach:
@@ -146,7 +158,7 @@ class RuleScanner:
         Raises:
             GuardFailure: They don't.
         """
-        planted = "0123" * 3
+        planted = "abcd" * 3  # digits would open filters and load checks that a program may never need
         for written in (planted, f"{planted[:5]}\u200b{planted[5:]}"):
             text = f"é safellm-canary-{written} ."
             canaries = [(found.start, found.end) for found in self._scan(text) if found.type == _CANARY_TYPE]

@@ -8,10 +8,12 @@ import base64
 import binascii
 
 from safellm._core.detection.context import Spans
-from safellm._core.detection.randomness import changes, entropy, is_random, is_wordy
+from safellm._core.detection.randomness import changes, entropy, is_random, is_wordy, wordlikeness
 from safellm._core.detection.samples import is_sample
-from safellm._core.detection.tokens import cue, is_code
+from safellm._core.detection.tokens import cue, is_code, is_uuid
 
+_BADGE = 24  # characters between the name of a picture and its token
+_NAMES = ("secret", "credential", "password")  # a value that holds such a word is what it names
 _EXPRESSION = frozenset("()[]{}<>;`|\\")
 _CODE = ("http://", "https://", "os.", "process.", "self.", "env.", "this.", "//")
 _LABELS = (
@@ -21,19 +23,30 @@ _LABELS = (
 )  # fmt: skip
 _ENDS = ".,;:!?)]}\"'`\\"
 _VERSION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.+~-:")
+_DIGEST = 96  # characters of a digest before a value
+_DIGEST_SIGNS = "abcdefghijklmnopqrstuvwxyz0123456789+/-_"
+_DIGEST_MARKS = frozenset(":=-")
 _SAS_REACH = 512  # characters of a query before and behind its signature
 _WRITING = frozenset("wdcaupxy")  # write, delete, create, add, update, process, delete a version, delete for ever
 
 
 def not_sample(text: str, start: int, end: int) -> Spans:
     """Accept a key with a provider's prefix unless it is a sample."""
-    return () if is_sample(text[start:end]) else ((start, end),)
+    return () if is_sample(text[start:end]) or _is_in_digest(text, start) else ((start, end),)
+
+
+def _is_in_digest(text: str, start: int) -> bool:
+    """Return whether a value stands in a digest, as lock files and lists of installed files have: `sha256=...`."""
+    before = text[max(0, start - _DIGEST) : start].lower()
+    head = before.rfind("sha")
+    mark = before[head + 6 : head + 7] if head >= 0 else ""
+    return mark in _DIGEST_MARKS and not before[head + 7 :].strip(_DIGEST_SIGNS)
 
 
 def looks_random(text: str, start: int, end: int) -> Spans:
     """Accept a value that is neither a sample nor made of words."""
     value = text[start:end]
-    return () if is_sample(value) or is_wordy(value) else ((start, end),)
+    return () if is_sample(value) or is_wordy(value) or _is_in_digest(text, start) else ((start, end),)
 
 
 def mixed_token(text: str, start: int, end: int) -> Spans:
@@ -70,7 +83,9 @@ def assigned_secret(text: str, start: int, end: int) -> Spans:
         or _is_cut(text, start, end)
     ):
         return ()
-    if cue(text, start) < 0 or is_code(value) or _is_argument(value):
+    if cue(text, start) < 0 or is_code(value) or _is_argument(value) or "==" in value.rstrip("=") or _is_name(value):
+        return ()
+    if "badge" in text[max(0, start - _BADGE) : start]:  # public by design
         return ()
     return ((start, end),) if _is_mixed(value) and entropy(value) >= 2.8 else ()
 
@@ -84,16 +99,19 @@ def assigned_password(text: str, start: int, end: int) -> Spans:
     value = text[start:end]
     if len(value) < 6 or _is_reference(text, start, end) or is_sample(value):
         return ()
+    if value.count(":") > 1 and value.replace(":", "").isalpha():  # names of fields
+        return ()
     kinds = _kinds(value)
-    return (
-        ((start, end),) if kinds >= 3 or (kinds == 2 and any(map(str.isdigit, value)) and not is_wordy(value)) else ()
-    )
+    mixed = kinds == 2 and any(map(str.isdigit, value)) and not is_wordy(value)
+    return ((start, end),) if kinds >= 3 or mixed or _is_scrambled(value) else ()
 
 
 def assigned_key(text: str, start: int, end: int) -> Spans:
     """Accept the value of anything called key, if it is long and clearly random."""
     value = text[start:end]
     if is_sample(value) or is_wordy(value) or is_code(value) or _is_reference(text, start, end) or cue(text, start) < 0:
+        return ()
+    if is_uuid(value) and "primary" in text[max(0, start - 20) : start].lower():  # of a table
         return ()
     digits = sum(map(str.isdigit, value))
     return ((start, end),) if digits >= 3 and len(value) - digits >= 3 and entropy(value) >= 3.2 else ()
@@ -139,7 +157,7 @@ def _is_reference(text: str, start: int, end: int) -> bool:
     if not value or value[0] in "$%&*@.~#" or value.startswith(_CODE):
         return True
     quoted = text[start - 1 : start] in {'"', "'"}
-    if not quoted and (any(character in _EXPRESSION for character in value) or text[end : end + 1] in {"(", "[", "{"}):
+    if not quoted and (not _EXPRESSION.isdisjoint(value) or text[end : end + 1] in {"(", "[", "{"}):
         return True
     names = value.split(".")
     if not quoted and (len(names) > 1 or "_" in value) and all(map(str.isidentifier, names)) and is_wordy(names[-1]):
@@ -154,6 +172,12 @@ def _is_chain(parts: list[str]) -> bool:
     return dotted > 1 and dotted * 2 >= len(names) and all(part.isidentifier() for name in names for part in name)
 
 
+def _is_name(value: str) -> bool:
+    """Return whether a value is the name of a secret, as in `kXxh3Secrets` or `MyTestDatabaseSecret-a1b2c3`."""
+    lower = value.lower()
+    return any(word in lower for word in _NAMES) and sum(map(str.isdigit, value)) * 4 <= len(value)
+
+
 def _is_argument(value: str) -> bool:
     """Return whether a value is a named argument of a call: `status_code=400`."""
     name, _, number = value.partition("=")
@@ -164,7 +188,9 @@ def _is_call(value: str) -> bool:
     """Return whether a value is code that calls, indexes or is typed: `Optional[bytes]`, `entry[1`, `Prompt.ask(`."""
     head = value[: min((at for at in (value.find("("), value.find("[")) if at >= 0), default=0)]
     names = head.split(".")
-    return bool(head) and all(map(str.isidentifier, names)) and not any(map(str.isdigit, head)) and is_wordy(names[-1])
+    if not head or not all(map(str.isidentifier, names)):
+        return False
+    return len(names) > 1 or head.count("_") > 1 or (not any(map(str.isdigit, head)) and is_wordy(head))
 
 
 def _is_version(value: str) -> bool:
@@ -190,13 +216,22 @@ def said_password(text: str, start: int, end: int) -> Spans:
     ):
         return ()
     kinds = _kinds(value)
-    return ((start, end),) if kinds >= 3 or (kinds == 2 and any(map(str.isdigit, value)) and is_random(value)) else ()
+    mixed = kinds == 2 and any(map(str.isdigit, value)) and is_random(value)
+    return ((start, end),) if kinds >= 3 or mixed or _is_scrambled(value) else ()
 
 
 def labelled_password(text: str, start: int, end: int) -> Spans:
     """Accept the same after a label in another script."""
     before = text[max(0, start - 24) : start].lower()
-    return said_password(text, start, end) if any(label in before for label in _LABELS) else ()
+    at = max(before.rfind(label) for label in _LABELS)
+    if text[start : start + 5] == "PKCS#":  # a standard
+        return ()
+    # Nothing in letters of ASCII stands between: "key ring GNOME: component X" names no key.
+    return said_password(text, start, end) if at >= 0 and not any(map(_is_ascii_letter, before[at:])) else ()
+
+
+def _is_ascii_letter(character: str) -> bool:
+    return character.isascii() and character.isalpha()
 
 
 def basic_credentials(text: str, start: int, end: int) -> Spans:
@@ -235,6 +270,12 @@ def _kinds(value: str) -> int:
         any(map(str.islower, value)), any(map(str.isupper, value)), any(map(str.isdigit, value)),
         any(not character.isalnum() and character not in "_-./" for character in value),
     ))  # fmt: skip
+
+
+def _is_scrambled(value: str) -> bool:
+    """Return whether letters alone are drawn at random: capitals all through, and pairs that no language has."""
+    likeness = wordlikeness(value) if value.isalpha() and len(value) >= 10 and changes(value) >= 0.4 else None
+    return likeness is not None and likeness < 4.6
 
 
 def _is_address(value: str) -> bool:

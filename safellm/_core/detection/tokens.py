@@ -19,9 +19,10 @@ import base64
 import binascii
 import string
 from functools import cache
-from importlib import resources
+from itertools import pairwise
 
 from safellm._core.detection.context import Spans
+from safellm._core.detection.packaged import package_files
 from safellm._core.detection.randomness import changes, entropy, has_humps, humps, is_random, is_wordy
 from safellm._core.detection.samples import is_sample
 
@@ -76,6 +77,12 @@ _TERMS = (
 )
 _LONGEST = 2048  # characters of a token; longer runs are data
 _LEAST_CHANGES = 0.15  # as `is_random` wants of a value with digits
+_LINE = 200  # characters of the longest line of a block of Base64
+_BASE64 = string.ascii_letters + string.digits + "+/="
+_FRAME = " \t\r\"',\\"  # what stands around the lines of a block in code
+_PUBLIC_KEYS = ("AAAAC3NzaC1", "AAAAB3NzaC1", "AAAAE2VjZHNh", "AAAAGnNr")  # of SSH
+_BADGE = 24  # characters between the name of a picture and its token
+_HOSTS_OF_CODE = ("github.com/", "gitlab.com/", "bitbucket.org/")
 _URL = 256  # characters of an address before a token
 _TOKEN = frozenset(string.ascii_letters + string.digits + "_-+/.~=")
 _OPENERS = frozenset(" \t\r\n\"'`=:([{|,>;")
@@ -113,12 +120,13 @@ _OTHER_WORDS = frozenset(
     "cert ami snapshot volume subnet vpc instance container job pipeline deployment artifact package crc crc32 blake2b blake2 "
     "xxhash murmur ssdeep sri challenge verifier message msg call conversation thread response completion cmpl chatcmpl run "
     "step event isbn doi arxiv video playlist tracking order invoice iv tag h1 h2 foreign partition sort cache color colour "
-    "wallet bitcoin btc ethereum eth uses from checkout foreignkey changeset signaturevalue digestvalue signedinfo dsig".split()
+    "wallet bitcoin btc ethereum eth uses from checkout foreignkey kid sitekey changeset signaturevalue digestvalue "
+    "signedinfo dsig".split()
 )
 # What "key" means after these is no secret; and "credential id" names an entry, not its content.
 _OPEN_KEYS = frozenset(
     "public foreign partition sort cache object s3 row routing lookup translation idempotency bucket composite unique hash "
-    "map host i18n react csrf xsrf".split()
+    "map host i18n react csrf xsrf site".split()
 )
 _ENTRIES = frozenset(["credential", "credentials", "secrets"])
 _ID_WORDS = frozenset(
@@ -132,7 +140,7 @@ def lone_token(text: str, start: int, end: int) -> Spans:
     value = text[start:end]
     if not 12 <= len(value) <= _LONGEST or text[max(0, start - 8) : start].lower().endswith(_DIGEST_MARKS):
         return ()
-    if not value.strip(_HEX) or _is_uuid(value):
+    if not value.strip(_HEX) or is_uuid(value):
         return _hexadecimal(text, start, end, value)
     before = text[start - 1 : start]
     if (
@@ -141,18 +149,18 @@ def lone_token(text: str, start: int, end: int) -> Spans:
         or changes(value) < _LEAST_CHANGES
     ):
         return ()
-    if value[:7].lower() in _DIGEST_HEADS or _is_version(value) or not is_random(value) or is_code(value):
+    if _is_public(text, start, value) or _is_version(value) or not is_random(value) or is_code(value):
         return ()
     named = cue(text, start) or _cue_after(text, end)
     if _in_url(text, start):
         named = named if named == 2 and before == "=" else -1
-    if named < 0 or _is_encoded_text(value) or is_sample(value):
+    if named < 0 or _is_encoded_text(value) or is_sample(value) or _is_data(text, start, end, is_named=named == 2):
         return ()
     compound = any(mark in value for mark in "/.+~")
     if named:
         holds = (not compound or _is_dense(value)) and (named == 2 or _is_thorough(value))
         return ((start, end, 0.85),) if holds else ()
-    if compound or before in {"/", "."} or not _stands_alone(value) or _is_line_of_block(text, start, end):
+    if compound or before in {"/", "."} or not _stands_alone(value) or _is_line(text, start, end):
         return ()
     return ((start, end, 0.6),)
 
@@ -160,9 +168,12 @@ def lone_token(text: str, start: int, end: int) -> Spans:
 def _hexadecimal(text: str, start: int, end: int, value: str) -> Spans:
     if len(value) < 20 or text[start - 1 : start] in {"#", "@", "/", "x"} or _goes_on(text, end):
         return ()
-    if _in_url(text, start):
+    if _in_url(text, start) or (len(value) == 40 and value.isupper()):  # the fingerprint of a key
         return ()
-    if (cue(text, start) or _cue_after(text, end)) <= 0:
+    if is_uuid(value) and "primary" in text[max(0, start - 20) : start].lower():  # the key of a table's row
+        return ()
+    named = cue(text, start) or _cue_after(text, end)
+    if named <= 0 or (named == 1 and any(host in text[max(0, start - _REACH) : start] for host in _HOSTS_OF_CODE)):
         return ()
     return ((start, end, 0.8),) if entropy(value) >= 2.8 and not is_sample(value) else ()
 
@@ -179,7 +190,7 @@ def cue(text: str, start: int) -> int:
             return -1
         if word in _OTHER_WORDS or (word in {"key", "keys", "token"} and previous in _OPEN_KEYS):
             return -1
-        if word in _ENTRIES and after == "id":
+        if (word in _ENTRIES and after == "id") or (word == "signature" and after == "value"):
             return -1
         if word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS):
             return 2
@@ -222,7 +233,7 @@ def _split_humps(text: str) -> str:
 
 @cache
 def _services() -> frozenset[str]:
-    entry = resources.files("safellm._core.detection") / "data" / "services.txt"
+    entry = package_files() / "data" / "services.txt"
     lines = entry.read_text(encoding="utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
@@ -247,7 +258,7 @@ def _goes_on(text: str, end: int) -> bool:
     return following not in "=/-_" or text[end + 1 : end + 2].isalnum()
 
 
-def _is_uuid(value: str) -> bool:
+def is_uuid(value: str) -> bool:
     return len(value) == 36 and value[8] == value[13] == value[18] == value[23] == "-" and value.count("-") == 4
 
 
@@ -278,11 +289,17 @@ def _is_version(value: str) -> bool:
 
 def is_code(value: str) -> bool:
     """Return whether a value is a drawing's path (`64h272v117H376V510`), a number (`0x100UL`) or a name with algorithms in it."""
-    letters = {character.lower() for character in value if character.isalpha()}
-    if letters <= _DRAWING or (value[:2] in {"0x", "0X"} and not value[2:].rstrip("uUlL").strip(_HEX)):
-        return True
     lower = value.lower()
-    if not any(term in lower for term in _TERMS) or len(lower) != len(value):
+    if _DRAWING.issuperset([character for character in lower if character.isalpha()]) or (
+        value[:2] in {"0x", "0X"} and not value[2:].rstrip("uUlL").strip(_HEX)
+    ):
+        return True
+    for term in _TERMS:  # many values come by: `any` would take twice as long
+        if term in lower:
+            break
+    else:
+        return False
+    if len(lower) != len(value):
         return False
     for term in _TERMS:
         while (at := lower.find(term)) >= 0:
@@ -316,6 +333,23 @@ def _stands_alone(value: str) -> bool:
     return changes(letters) >= (0.3 if both else 0.35) and (both or len(letters) >= 24) and entropy(letters) >= 3.5
 
 
+def _is_public(text: str, start: int, value: str) -> bool:
+    """Return whether a value is a public key, a digest, a validator of a page (RFC 9110, 8.8.3) or the token of a badge."""
+    before = text[max(0, start - _BADGE) : start]
+    return (
+        value.startswith(_PUBLIC_KEYS)
+        or value[:7].lower() in _DIGEST_HEADS
+        or before.endswith('W/"')
+        or "badge" in before
+    )
+
+
+def _is_table(value: str) -> bool:
+    """Return whether the digits of a value grow, as in tables that are packed into text; by chance one key in a thousand does."""
+    digits = [character for character in value if character.isdigit()]
+    return len(digits) >= 8 and sum(second < first for first, second in pairwise(digits)) == 0
+
+
 def _is_encoded_text(value: str) -> bool:
     """Return whether a value is the Base64 of plain text: data, not a key."""
     if len(value) < 16 or not set(value) <= _TOKEN:
@@ -328,6 +362,24 @@ def _is_encoded_text(value: str) -> bool:
     return sum(byte in _TEXT for byte in decoded) * 10 >= len(decoded) * 9
 
 
-def _is_line_of_block(text: str, start: int, end: int) -> bool:
+def _is_line(text: str, start: int, end: int) -> bool:
     """Return whether a token fills a whole line as lines of certificates and images do."""
     return end - start >= 56 and text[start - 1 : start] in {"", "\n", " "} and text[end : end + 1] in {"", "\n", "\r"}
+
+
+def _is_data(text: str, start: int, end: int, *, is_named: bool) -> bool:
+    """Return whether a token is a part of a block of Base64, or of a table where no word says that it is a credential."""
+    return _is_in_block(text, start, end) or (not is_named and _is_table(text[start:end]))
+
+
+def _is_in_block(text: str, start: int, end: int) -> bool:
+    """Return whether a token is in a line as those of certificates, signatures and images, with another such line beside it."""
+    first = text.rfind("\n", max(0, start - _LINE), start) + 1
+    last = text.find("\n", end, end + _LINE)
+    last = min(len(text), end + _LINE) if last < 0 else last
+    own = text[max(first, start - _LINE) : start].strip(_FRAME), text[end:last].strip(_FRAME)
+    if own[0].rpartition(">")[2].strip(_BASE64) or own[1].partition("<")[0].strip(_BASE64):
+        return False
+    above = text[max(0, first - _LINE) : max(0, first - 1)].rpartition("\n")[2].strip(_FRAME).rpartition(">")[2]
+    below = text[last + 1 : last + _LINE].partition("\n")[0].strip(_FRAME).partition("<")[0]
+    return any(len(line) >= 56 and not line.strip(_BASE64) for line in (above, below))

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import string
-import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +15,12 @@ from typing import Any
 import re2
 
 from safellm._core.detection.canonical import canonicalise
+from safellm._core.detection.packaged import package_files
 from safellm._core.detection.randomness import has_humps
 
 REACH = 56  # characters before a value in which its label may stand
 OTHER = "OTHER"  # names of numbers that identify no person
+_GENERAL = frozenset({OTHER, "PHONE", "CREDIT_CARD"})  # "reference", "numaram", "card number": the word before says of what
 _ABBREVIATION = 3  # letters before a full stop that ends no sentence: "no. 12"
 _GAP, _SHORT_GAP = 30, 14  # characters between label and value
 _WHOLE = 4  # labels of up to so many letters count only as whole words
@@ -52,6 +52,8 @@ class Label:
         gap = self.between
         if len(gap) > (_GAP if self.type != OTHER else _SHORT_GAP) or gap.count("\n") > 1:
             return False
+        if gap == ", " and self.type != OTHER:  # "my passport, X1234567, is"
+            return True
         if any(character in ",;|" or character.isdigit() for character in gap) or ") " in gap:
             return False
         ends = gap.lstrip(" .").split(". ")[:-1]
@@ -61,12 +63,34 @@ class Label:
 @cache
 def load_labels() -> Mapping[str, str]:
     """Return the type of every label, by its letters without spaces and joints; read once per process."""
-    return MappingProxyType({_squeeze(word): kind for kind, word in _words()})
+    if _kept:
+        return MappingProxyType(_kept[0][1])
+    return MappingProxyType({_squeeze(word): kind for kind, word in label_words()})
+
+
+# Of labels: the words, their types, and how words begin.
+Tables = tuple[Sequence[Sequence[str]], Mapping[str, str], Sequence[str]]
+_kept: list[Tables] = []
+
+
+def label_tables() -> Tables:
+    """Return what this module knows about labels, for `keep_label_tables` in a later process."""
+    return label_words(), dict(load_labels()), sorted(_heads())
+
+
+def keep_label_tables(tables: Tables) -> None:
+    """Take what `label_tables` returned in an earlier process over the same files, instead of reading them."""
+    _kept[:] = [tables]
 
 
 @cache
-def _words() -> tuple[tuple[str, str], ...]:
-    path = resources.files("safellm._core.detection") / "data" / "words" / "labels.toml"
+def label_words() -> tuple[tuple[str, str], ...]:
+    """Return the labels with their types as they are searched; read once per process."""
+    if _kept:
+        return tuple((kind, word) for kind, word in _kept[0][0])
+    import tomllib  # noqa: PLC0415 - needed once
+
+    path = package_files() / "data" / "words" / "labels.toml"
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     words = [(kind, form) for kind, some in tables.items() for word in chain(*some.values()) for form in _forms(word)]
     # Of two kinds that share a word the first one keeps it: dict() below takes the last.
@@ -83,14 +107,18 @@ def _forms(word: str) -> tuple[str, ...]:
 
 
 @cache
-def _pattern() -> Any:
+def _pattern(*, is_ascii: bool) -> Any:
+    """Return the pattern of all labels, or of those in ASCII: no others stand in ASCII, and it is made in half the time."""
     options = re2.Options()
     options.max_mem = _MEMORY
     options.log_errors = False
-    ordered = sorted({word for _, word in _words()}, key=lambda word: (-len(word), word))
+    if is_ascii:
+        options.encoding = re2.Options.Encoding.LATIN1
+    words = {word for _, word in label_words() if not is_ascii or word.isascii()}
+    ordered = sorted(words, key=lambda word: (-len(word), word))
     # Read backwards, so that the first match is the label nearest to the value.
     joined = "|".join(word[::-1].translate(_ESCAPES) for word in ordered)
-    return re2.compile(joined, options)
+    return re2.compile(joined.encode() if is_ascii else joined, options)
 
 
 def _squeeze(word: str) -> str:
@@ -118,6 +146,8 @@ def label_before(text: str, start: int) -> Label | None:
     label = Label(type=load_labels()[_squeeze(lower[low:high])], between=lower[high:], word=lower[low:high])
     if low < 2:  # noqa: PLR2004 - no room for another label
         return label
+    if label.type not in _GENERAL:
+        return label
     before = _next_label(cased, lower, backwards, len(lower) - low)
     if before is not None and low - before[1] <= 1:
         kind = load_labels()[_squeeze(lower[before[0] : before[1]])]
@@ -129,7 +159,8 @@ def label_before(text: str, start: int) -> Label | None:
 def _next_label(cased: str, lower: str, backwards: str | bytes, position: int) -> tuple[int, int] | None:
     """Return the span of the last label that ends so many characters or more before the end of the window."""
     size = len(lower)
-    while (match := _pattern().search(backwards, position)) is not None:
+    pattern = _pattern(is_ascii=isinstance(backwards, bytes))
+    while (match := pattern.search(backwards, position)) is not None:
         first, last = match.span()
         if _stands_alone(cased, lower, size - last, size - first):
             return size - last, size - first
@@ -149,14 +180,17 @@ def _may_hold_label(window: str, lower: str) -> bool:
 @cache
 def _heads() -> frozenset[str]:
     """Return the first letters of every label, up to `_HEAD` of its first word."""
-    pieces = (word.translate(_APART).split() for _, word in _words())
+    if _kept:
+        return frozenset(_kept[0][2])
+    pieces = (word.translate(_APART).split() for _, word in label_words())
     return frozenset(head[:_HEAD] for words in pieces if words for head in (words[0], "".join(words)))
 
 
 def _stands_alone(window: str, lower: str, low: int, high: int) -> bool:
     if lower[low].upper() == lower[low]:  # a script without case writes words together
         return True
-    is_long = high - low > _WHOLE
-    if low and lower[low - 1].isalnum() and not (is_long and window[low].isupper() and window[low - 1].islower()):
+    is_long, is_hump = high - low > _WHOLE, window[low].isupper() and window[low - 1 : low].islower()
+    if low and lower[low - 1].isalnum() and not (is_hump and high - low > 2):  # noqa: PLR2004 - "vehicleVin", "iPhone"
         return False
-    return is_long or not lower[high : high + 1].isalpha()
+    after = window[high : high + 1]
+    return is_long or not after.isalpha() or (after.isupper() and window[high - 1].islower())

@@ -47,14 +47,16 @@ def guard(call: Call) -> None:
         canary = make_canary(core, planted, policy.output.canary, [one.text for one in own])
         call.change(own[-1], own[-1].text + planted)
     values = _values(call)
-    if secrets or every or canary is not None or values:
+    personal = (call.tools.scanner, _is_personal) if policy.output.personal == "any" else None
+    if secrets or every or canary is not None or values or personal:
         call.echo = Echo(
             index=index_of(secrets) if secrets else None,
             scanner=call.tools.scanner if every else None,
             canary=canary,
             was_sent=lambda value: _was_sent(call, value),
             values=values,
-            holds=_holder(call) if values else _nothing,
+            holds=_holder(call) if values or personal else _nothing,
+            personal=personal,
         )
 
 
@@ -75,12 +77,17 @@ def _values(call: Call) -> tuple[Values, ...]:
     if kept == "pass":
         return ()
     values = () if tools.values is None else tuple(tools.values())
-    if tools.others is None or not (kept == "others" or call.policy.is_strict):
+    if tools.others is None or not (kept in ("others", "any") or call.policy.is_strict):
         return values
     for value, kind, _ in call.hidden_at:
-        if kind not in SECRET_TYPES and not _is_common(value):
+        if _is_personal(kind, value):
             tools.others.add(value, call.mapping.scope)
     return (*values, tools.others)
+
+
+def _is_personal(kind: str, value: str) -> bool:
+    """Return whether a find is personal data: no secret, and no address that many machines have."""
+    return kind not in SECRET_TYPES and not _is_common(value)
 
 
 def _is_common(value: str) -> bool:

@@ -172,7 +172,7 @@ GUARDS: tuple[Described, ...] = (
         name="echo",
         what="Answers that hold a registered secret or value which this conversation doesn't, or the canary of the system text",
         observe="pass",
-        guard="secrets are taken out (`output.secrets`), and so are registered values (`output.personal`); a canary, where the "
+        guard="secrets are taken out (`output.secrets`), and so are values of others (`output.personal`); a canary, where the "
         "policy has one planted, is taken out or its answer refused (`output.canary`)",
         strict="what only looks like a secret is taken out as well, and so is personal data that other conversations hid",
         rows="O.6",

@@ -95,7 +95,7 @@ def check_settled(call: Call) -> None:
     if standing is None or attempt is None:
         return
     if standing.has("without") and (call.body.binary_bytes or not call.policy.redaction.enabled):
-        raise _denied("without")
+        raise denied("without")
     if standing.has("max_output_tokens") or standing.has("without"):
         output, findings = _output_tokens(call), frozenset(call.findings)
         _decide(call, replace(attempt, output_tokens=output, findings=findings))
@@ -122,10 +122,11 @@ def _decide(call: Call, attempt: Attempt) -> None:
     standing = call.standing
     caveat = None if standing is None else standing.denies(attempt)
     if caveat is not None:
-        raise _denied(caveat)
+        raise denied(caveat)
 
 
-def _denied(caveat: str) -> Refused:
+def denied(caveat: str) -> Refused:
+    """Return the refusal of a call that a caveat doesn't allow."""
     return Refused(
         f"The grant or scope of this call doesn't allow {_WHAT.get(caveat, caveat)} (caveat {caveat!r})",
         guard=NAME,

@@ -14,6 +14,7 @@ from safellm._core import jsontext
 from safellm._core.adapter import Retention
 from safellm._core.bodies import JsonBody, MultipartBody, TextBody
 from safellm._core.call import Call, Tools
+from safellm._core.tools.shapes import backend_of
 from safellm._core.who import pseudonym
 from safellm.errors import Reason, Refused
 
@@ -68,7 +69,8 @@ def _refuse_keeping(body: dict[str, Any], rules: Retention) -> None:
 
 def _tools(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the tools that a body declares: in its list, in what a connection is set up with, in the middle of a conversation."""
-    inner = (body.get(name) for name in ("setup", "session", "response"))
+    session = body.get("session")
+    inner = (body.get("setup"), session, body.get("response"), backend_of(session))
     items = (one for name in ("input", "messages") for one in _objects(body.get(name)))
     for holder in (body, *(one for one in inner if isinstance(one, dict)), *items):
         yield from _objects(holder.get("tools"))

@@ -38,6 +38,8 @@ class Look:
 
 def look(text: str) -> Look:
     """Return what is seen in a text; any `str` is accepted."""
+    if not text or text.isspace():
+        return Look(0.0, ())
     plain = normal(text)
     words = tokens(plain)
     distinct = set(words)
@@ -69,7 +71,7 @@ def _read(text: str, words: list[str], distinct: set[str]) -> tuple[float, set[s
     """Return the scaled margin of one view of a text, 0 where the line is, and its signals."""
     model = shipped()
     found = signals(text, distinct)
-    whole, window = model.margins(words)
+    whole, window = model.margins(words, distinct)
     share = model.header["share"]
     margin = (1 - share) * whole + share * window + model.header["signal"] * min(len(found), _MOST_SIGNALS)
     return (margin - model.header["line"]) * model.header["steep"], found

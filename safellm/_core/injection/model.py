@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from itertools import accumulate
 from math import sqrt
-from operator import add, itemgetter
+from operator import itemgetter
 from typing import Any
 
-from safellm._core.injection.features import link, pieces, rows
+from safellm._core.injection.features import BITS, has_pieces, pieces, rows, slots
 
-MAGIC = b"safellm injection 1\n"
+MAGIC = b"safellm injection 2\n"
 SIZE, STEP = 96, 64  # tokens of a window of a long text, and from one to the next
 LONG = SIZE + STEP  # tokens; a text that has more is looked at in windows, too
 _SHIFT = 40  # bits below which the sum of weights stands
@@ -30,38 +30,12 @@ _HALF = 1 << (_SHIFT - 1)
 _REMEMBERED = 50_000  # words whose sums are kept
 
 
-class _Words(dict[str, int]):
-    """What each word brings, worked out when it is first met; bounded, because texts choose the words."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Callable[[Sequence[int]], list[int]]) -> None:
-        super().__init__()
-        self._values = values
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        self[word] = value = sum(self._values(pieces(word)))
-        return value
-
-
-class _Links(dict[str, bytes]):
-    """The bytes of each word in a row; the same."""
-
-    def __missing__(self, word: str) -> bytes:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        self[word] = value = link(word)
-        return value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """Weights, ready to add up.
 
     Attributes:
-        table: The code of each slot; its length is a power of two.
+        table: The code of each slot.
         codes: For each code, its weight plus its mass shifted.
         header: The file's header: scales, bias, and what the score is made with.
     """
@@ -69,45 +43,61 @@ class Model:
     table: bytes
     codes: tuple[int, ...]
     header: dict[str, Any]
-    _words: _Words = field(init=False, repr=False, compare=False)
-    _links: _Links = field(default_factory=_Links, init=False, repr=False, compare=False)
+    # What was met of words: what each brings, and its slot. Other threads may read them, so they are only added to, or replaced.
+    _met: list[tuple[dict[str, int], dict[str, int]]] = field(
+        default_factory=lambda: [({}, {})], init=False, repr=False, compare=False
+    )
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_words", _Words(self.values))
-
-    def margins(self, text: Sequence[str]) -> tuple[float, float]:
+    def margins(self, text: Sequence[str], distinct: AbstractSet[str]) -> tuple[float, float]:
         """Return the margin of a text, and the highest of its windows; the same where the text is short.
 
         Args:
             text: Its tokens.
+            distinct: Each of them once.
         """
-        words = self._words
-        hashed = rows(list(map(self._links.__getitem__, text)))
+        words, places = self._meet(distinct)
+        hashed = rows([*map(places.__getitem__, text)])
         two, three = (self.values(row) for row in hashed)
-        distinct = dict(zip(hashed[0], two, strict=True)), dict(zip(hashed[1], three, strict=True))
-        total = sum(map(words.__getitem__, set(text))) + sum(distinct[0].values()) + sum(distinct[1].values())
-        whole = self.margin(total)
+        single = sum(map(words.__getitem__, distinct))
+        total = single + sum(dict(zip(hashed[0], two, strict=True)).values())
+        whole = self.margin(total + sum(dict(zip(hashed[1], three, strict=True)).values()))
         if len(text) <= LONG:
             return whole, whole
-        # Rows up to a place, so that those of a window are a difference.
-        row = list(accumulate(map(add, two, three), initial=0)), two
-        return whole, max(self._window(text, end, *row) for end in range(SIZE, len(text) + STEP, STEP))
+        return whole, max(
+            self.margin(
+                sum(map(words.__getitem__, set(text[end - SIZE : end])))
+                + sum(two[end - SIZE : end - 1])
+                + sum(three[end - SIZE : end - 2])
+            )
+            for end in range(SIZE, len(text) + STEP, STEP)
+        )
 
     def values(self, hashed: Sequence[int]) -> list[int]:
         """Return weight and mass of each of some features, in one number each."""
-        codes, mask = self.codes, len(self.table) - 1
         # Slots lie far apart in memory: one call that fetches them all waits for several at a time.
-        slots = [one & mask for one in hashed]
-        return (
-            [codes[code] for code in itemgetter(*slots)(self.table)]
-            if len(slots) > 1
-            else [codes[self.table[slot]] for slot in slots]
-        )
+        found = itemgetter(*hashed)(self.table) if len(hashed) > 1 else [self.table[one] for one in hashed]
+        return [*map(self.codes.__getitem__, found)]
 
-    def _window(self, text: Sequence[str], end: int, sums: Sequence[int], two: Sequence[int]) -> float:
-        start, end = end - SIZE, min(end, len(text))
-        values = sums[end - 2] - sums[start] + two[end - 2]  # one row of two more than rows of three
-        return self.margin(sum(map(self._words.__getitem__, set(text[start:end]))) + values)
+    def _meet(self, distinct: AbstractSet[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return what is known of words, among them the given ones: what each brings, and its slot."""
+        words, places = self._met[0]
+        new = [word for word in distinct if word not in words]
+        if not new:
+            return words, places
+        if len(words) + len(new) > _REMEMBERED:  # texts choose the words
+            words, places = self._met[0] = {}, {}
+            new = [*distinct]
+        hashed = slots(new)
+        values = dict(zip(new, self.values(hashed), strict=True))
+        long = [word for word in new if has_pieces(word)]
+        if long:
+            found, ends = pieces(long)
+            brought = self.values(found)
+            for word, (begin, end) in zip(long, ends, strict=True):
+                values[word] += sum(brought[begin:end])
+        places.update(zip(new, hashed, strict=True))
+        words.update(values)
+        return words, places
 
     def margin(self, total: int) -> float:
         """Return the margin of summed values."""
@@ -141,7 +131,11 @@ def unpack(data: bytes) -> Model:
     size = int.from_bytes(data[at - 4 : at], "big")
     header = json.loads(data[at : at + size])
     codes = tuple(weight + (mass << _SHIFT) for weight, mass in header.pop("codes"))
-    return Model(table=zlib.decompress(data[at + size :]), codes=codes, header=header)
+    table = zlib.decompress(data[at + size :])
+    if len(table) != 1 << BITS:
+        msg = "the injection model's file has another size"
+        raise ValueError(msg)
+    return Model(table=table, codes=codes, header=header)
 
 
 @cache

@@ -30,7 +30,9 @@ _INLINE_PICTURE = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,[A-Za-z0-
 _OWN_SCHEMES: Final = frozenset({"sandbox", "attachment"})
 _LINK_SCHEMES: Final = frozenset({"http", "https", "mailto", "tel", "ftp"}) | _OWN_SCHEMES
 _LONGEST_QUERY: Final = 120  # characters; a longer one carries something
+_LONGEST_FRAGMENT: Final = 200  # the same; names of headings are long words joined by hyphens
 _PACKED = re.compile(r"[A-Za-z0-9+/_\-]{40,}|(?:%[0-9A-Fa-f]{2}[^%\s]{0,3}){8}")  # encoded data
+_PACKED_FRAGMENT = re.compile(r"(?:%[0-9A-Fa-f]{2}[^%\s]{0,3}){8}")
 _SAYS_ADDRESS = re.compile(r"\s*(?:https?://|www\.)([^\s/?#:@\\]+)", re.IGNORECASE)
 _LONGEST_BELOW: Final = 200  # characters below an allowed path
 
@@ -155,9 +157,11 @@ def _carries(address: str) -> bool:
     host, _, rest = _split(address)
     if not host:
         return True
-    at = min((place for place in (rest.find("?"), rest.find("#")) if place >= 0), default=len(rest))
-    extra = rest[at + 1 :]
-    return len(extra) > _LONGEST_QUERY or _PACKED.search(extra) is not None
+    asked, _, fragment = rest.partition("#")
+    query = asked.partition("?")[2]
+    if len(query) > _LONGEST_QUERY or len(fragment) > _LONGEST_FRAGMENT:
+        return True
+    return _PACKED.search(query) is not None or _PACKED_FRAGMENT.search(fragment) is not None
 
 
 def _pretends(address: str, text: str) -> bool:

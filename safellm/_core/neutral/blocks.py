@@ -73,6 +73,25 @@ class Blocks:
         """Take note that the end of the HTML block stands on this line."""
         self._done = True
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether no fence is open for sure."""
+        return self.cases is _PLAIN
+
+    def prose(self) -> None:
+        """Take a line that begins with its text, which is no code; see `is_plain`."""
+        if self._done:
+            self.html, self._done = "", False
+        if self.after_blank:
+            self._offsets = ()
+        self.after_blank = self.doubtful = self._indented = False
+
+    def blank(self) -> None:
+        """Take an empty line; see `is_plain`."""
+        if self._done or self.html == "\n":
+            self.html, self._done = "", False
+        self._indented, self.after_blank = False, True
+
     def line(self, line: str, rest: int, *, complete: bool) -> bool:
         """Take the next line; return whether it is code.
 
@@ -123,7 +142,9 @@ class Blocks:
         offset = max((one for one in self._offsets if one <= column), default=0)
         marker = _MARKED.search(lead)
         near = column - offset <= _INDENT if not listed or marker is None else self._begins_item(marker, lead, offset)
-        certain = complete and near and "|" not in found[0] and not (self.html or self.math or self.doubtful)
+        # Some renderers know no fence of tildes, and for some what stands in "```{note}" is text.
+        odd = marks[0] == "~" or "|" in found[0] or (found[2] or "").lstrip(" \t").startswith("{")
+        certain = complete and near and not odd and not (self.html or self.math or self.doubtful)
         fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0)
         return {fence} if certain else {None, fence}
 

@@ -19,18 +19,31 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from safellm._core.neutral import lists, tex
+from safellm._core.neutral import directives, lists, tex
 from safellm._core.neutral.addresses import Judge, has_script, plain, runs_script
 from safellm._core.neutral.blocks import LONGEST_LINE, PREFIX, Blocks
 from safellm._core.neutral.tags import Verdict, judge_tag
 
 LONGEST: Final = 2048  # characters of an address that are looked at; a longer one is taken for the worst
 _LONGEST_SPAN: Final = 1000
+_SHORTEST_FENCE: Final = 3
 _LONGEST_NAME: Final = 300  # of an image or of a link's text that is compared with its address
 
-_SPECIAL = re.compile(r"[<\[\]\\{=]")
+_RARE = re.compile(r"[<\[\]\\{:]")
+_RARE_LISTED = re.compile(r"[<\[\]\\{:=]")  # where an attribute list may stand
+# What may have to be changed: an opening bracket only behind "!", "@" or what came before, a closing one only before an address.
+_SPECIAL = re.compile(r"[\\{=]|<(?=[A-Za-z/!?]|\Z)|(?:(?<=[!@])|\A)\[|\](?=[(:]|[ \t]{0,32}(?:\(|\Z))|:(?=[:t]|\Z)")
 _LINE_END = re.compile(r"\n|\r(?!\n)")
-_TOKEN = re.compile(r"[\\`<\[\]${=]|\n|\r(?!\n)|-->")
+# The next of these, line ends, and what code and comments begin or end with; all that says nothing is skipped in one go.
+_SKIPPED = (
+    r"(?:[^\\`<\[\]${{\n\r\-:{}]++|<(?![A-Za-z/!?]|\Z)|(?<=[^!@])\[|\](?![(:]|[ \t]{{0,32}}(?:\(|\Z))"
+    r"|\r(?=\n)|-(?!->)|:(?![:t]|\Z))*+"
+)
+_TOKEN = re.compile(_SKIPPED.format("") + r"([\\`<\[\]${\n\r:]|-->)")
+_TOKEN_LISTED = re.compile(_SKIPPED.format("=") + r"([\\`<\[\]${\n\r:=]|-->)")
+_ADDRESS_GOES_ON = re.compile(r"[^\s()<>\[\]]*+")
+# A line that begins so is not indented, quoted, an item of a list or a fence, and begins nothing that goes on in indented lines.
+_PROSE = re.compile(r"[^\W\d_]|\*\*|[#|($\"'&/@.,;}%^\\_<]")
 _CUT_MARKER = re.compile(r"\d{1,9}[.)]?\Z")
 _RUN = re.compile(r"`+")
 _NAME = re.compile(r"\[[^\[\]\\`<\r\n]*+")
@@ -43,29 +56,47 @@ _CLOSED = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslash may stand before, but for "<"
 # Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
 _CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])|\](?=[ \t]++\()")
+_PLAIN_IMAGE = re.compile(r"!\[[^\[\]\\`<\r\n]{0,250}\]\(([^\s()<>]{0,1000})\)")
 _GAP = re.compile(r"[ \t]{0,32}")  # some renderers allow it before an address
 _SCRIPT_BEGINS = re.compile(r"(?:[a-z]{0,10}|)", re.IGNORECASE)  # of an address: perhaps the beginning of "javascript:"
-_TARGET = r"\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-]{0,39})?|(?!//)[\w.\-/#~]+)"
+_TARGET = r"\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-.]{0,120})?|(?!//)[\w.\-/#~]+)"
 _HARMLESS_TARGET = re.compile(rf"\]\({_TARGET}(?=[ )])|\]:{_TARGET}(?=\s)")
+_HARMLESS_LINK = re.compile(rf"\]\({_TARGET}(?=[ )])")
 _WAITS: Final = -1  # of a reader: only more text can tell
 
 
 def may_need(text: str, judge: Judge) -> bool:
     """Return whether a whole text holds anything that would be changed outside code; false is the usual, fast case."""
-    if tex.may_hold(text) or lists.may_hold(text):
+    if tex.may_hold(text) or lists.may_hold(text) or directives.may_hold(text):
         return True
-    if "<" not in text and "[" not in text and "]" not in text:
-        return False  # one character is searched much faster than two
-    if "<" not in text and "]" not in text and "![" not in text and "!\\" not in text:
+    # One character is searched much faster than two.
+    if "<" not in text and "]" not in text and ("[" not in text or ("![" not in text and "!\\" not in text)):
         return False
-    for found in _CANDIDATE.finditer(text):
-        at = found.start()
-        if found[0] != "]" or judge.strict or _HARMLESS_TARGET.match(text, at) is None:
-            return True
-        name = text[max(0, at - _LONGEST_NAME) : at].rpartition("[")[2].lower()
-        if "://" in name or "www." in name:
-            return True  # perhaps another address than the link's
-    return False
+    if "<" not in text and "![" not in text and not judge.strict:
+        # Links without an address in their text, which would have to be the same, are left out in one go.
+        rest = _HARMLESS_LINK.sub("]", text)
+        text = text if "://" in rest or "www." in rest.lower() else rest
+    at = 0
+    while at >= 0 and (found := _CANDIDATE.search(text, at)) is not None:
+        at = _harmless_to(text, found, judge)
+    return at < 0
+
+
+def _harmless_to(text: str, found: re.Match[str], judge: Judge) -> int:
+    """Return where to look on behind a candidate that is left as it is, in code or not; negative if nobody knows."""
+    begin, end = found.span()
+    mark = found[0]
+    if mark in ("<!", "<?"):
+        return _WAITS
+    if mark[0] == "<":
+        verdict, after = judge_tag(text, begin, judge, last=True)
+        return after if verdict is Verdict.PASS else _WAITS
+    if mark[0] == "!":
+        image = _PLAIN_IMAGE.match(text, begin)
+        may = image is not None and not runs_script(image[1]) and judge.may_fetch(image[1])
+        return image.end() if may and image is not None else _WAITS
+    name = text[max(0, begin - _LONGEST_NAME) : begin].rpartition("[")[2]
+    return end if mark == "]" and not judge.strict and _is_plain_link(text, begin, name) else _WAITS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,12 +124,18 @@ class LinkFilter:
     _money: bool = False  # a dollar sign stands before: mathematics may begin there
     _images: bool = False  # images by reference were seen, so a definition may make one of them load
     _definitions: bool = False  # and the other way round
+    _in_address: bool = False  # what is held back ends in an address, and nothing changes until it ends
 
     def feed(self, text: str) -> str:
         """Return the text that is certain by now."""
-        if self._sent == len(self._text) and not _SPECIAL.search(text):
-            self._late.append(text)
-            return text
+        if self._sent == len(self._text):
+            rare = (_RARE_LISTED if self._braces else _RARE).search(text)
+            if rare is None or _SPECIAL.search(text, rare.start()) is None:
+                self._late.append(text)
+                return text
+        elif self._in_address and len(self._text) < LONGEST and _ADDRESS_GOES_ON.fullmatch(text):
+            self._text += text
+            return ""
         return self._run(text, last=False)
 
     def finish(self) -> str:
@@ -106,6 +143,7 @@ class LinkFilter:
         return self._run("", last=True) if self._sent < len(self._text) else ""
 
     def _run(self, text: str, *, last: bool) -> str:
+        self._in_address = False
         if self._late:
             late = "".join(self._late)
             self._late.clear()
@@ -150,10 +188,23 @@ class LinkFilter:
 
     def _begin_line(self, *, last: bool) -> bool:
         text, at = self._text, self._at
-        rest = at
-        if not text[at].isalpha():  # nearly every line of prose begins with its text
-            found = PREFIX.match(text, at, at + LONGEST_LINE)
-            rest = found.end() if found is not None else at
+        if self._blocks.is_plain:  # nearly every line is one of these
+            if text[at] == "\n":
+                self._blocks.blank()
+                self._plain = self._money = False
+            elif _PROSE.match(text, at) is not None:
+                self._blocks.prose()
+            else:
+                return self._begin_any_line(last=last)
+            self._begins, self._code, self._rest = False, False, at
+            self._plain |= bool(self._blocks.html)
+            return True
+        return self._begin_any_line(last=last)
+
+    def _begin_any_line(self, *, last: bool) -> bool:
+        text, at = self._text, self._at
+        found = PREFIX.match(text, at, at + LONGEST_LINE)
+        rest = found.end() if found is not None else at
         stop = _line_end(text, at)
         if stop == len(text) - 1 and text[stop] == "\r" and not last:
             return False
@@ -161,9 +212,7 @@ class LinkFilter:
         if (
             not known
             and stop - at < LONGEST_LINE
-            and (
-                stop - rest < 3 or text[rest] in "`~" or _CUT_MARKER.match(text, rest)  # noqa: PLR2004 - a fence has three
-            )
+            and (stop - rest < _SHORTEST_FENCE or text[rest] in "`~" or _CUT_MARKER.match(text, rest))
         ):
             return False
         known = known or text[rest : rest + 1] not in ("`", "~")
@@ -178,31 +227,35 @@ class LinkFilter:
             self._plain = True
         return True
 
-    def _step(self, *, last: bool) -> bool:  # noqa: C901 - one branch for each kind of mark
+    def _step(self, *, last: bool) -> bool:  # noqa: C901, PLR0912 - one branch for each kind of mark
         """Read up to and with the next character that says something; return whether reading can go on."""
         text = self._text
-        found = _TOKEN.search(text, self._at)
+        found = (_TOKEN_LISTED if self._braces else _TOKEN).match(text, self._at)
         if found is None:
             kept = 2 if self._blocks.html == "-->" and not last else 1 if text.endswith("\r") and not last else 0
             self._at = max(self._at, len(text) - kept)
             return False
-        at, mark = found.start(), found[0]
+        at, mark = found.start(1), found[1]
         if found.end() == len(text) and not last and mark != "\n":
             self._at = at
             return False
         if mark == "<":
             after = self._tag(at, last=last)
         elif mark == "[":
-            after = self._image(at, last=last) if (text[at - 1 : at] or self._before[-1:]) == "!" else at + 1
+            before = text[at - 1 : at] or self._before[-1:]
+            after = self._image(at, last=last) if before == "!" else at + 1
+            after = self._directive(at, " [", last=last) if before == "@" else after
         elif mark == "]":
             after = self._closing(at, last=last)
         elif mark == "`":
             after = self._backticks(at, last=last)
         elif mark == "{":
             self._braces = True
-            after = at + 1
+            after = self._directive(at, "{ ", last=last) if directives.begins(self._read(at)) else at + 1
+        elif mark == ":":
+            after = self._directive(at, ": ", last=last)
         elif mark == "=":
-            after = self._attribute(at, last=last) if self._braces else at + 1
+            after = self._attribute(at, last=last)
         elif mark == "$":
             self._money = True
             twice = text[at + 1 : at + 2] == "$"
@@ -222,7 +275,7 @@ class LinkFilter:
     def _edit(self, at: int, new: str) -> None:
         self._edits.append((at, at + 1, new))
 
-    def _tag(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
+    def _tag(self, at: int, *, last: bool) -> int:  # noqa: C901, PLR0911 - one case after another
         text = self._text
         following = text[at + 1 : at + 2]
         if not (following.isascii() and following.isalpha()) and following not in ("/", "!", "?"):
@@ -231,6 +284,10 @@ class LinkFilter:
         if following in "!?":
             if following == "!" and not last and "<!--".startswith(text[at : at + 4]) and len(text) - at < 4:  # noqa: PLR2004
                 return _WAITS
+            if following == "!" and at + 2 == len(text) and not last:
+                return _WAITS
+            if following == "!" and not (text[at + 2 : at + 3].isalpha() or text[at + 2 : at + 3] in "-["):
+                return at + 2  # "(<!, >)": nothing for renderers, and at most a comment for browsers
             if not text.startswith("<!--", at) or self.judge.strict:
                 return self._escape_tag(at)
             if starts and not self._blocks.html:
@@ -274,6 +331,12 @@ class LinkFilter:
             return _WAITS
         return self._defang(at, ": ") if lists.is_harmful(name, text, at + 1, self.judge) else at + 1
 
+    def _directive(self, at: int, new: str, *, last: bool) -> int:
+        text = self._text
+        if not last and directives.is_open(text, at):
+            return _WAITS
+        return self._defang(at, new) if directives.is_harmful(text, at, self.judge, self._read(at)) else at + 1
+
     def _read(self, at: int) -> str:
         """Return what stands before a place, as much of it as anything depends on."""
         return (self._before + self._text[max(0, at - _LONGEST_NAME) : at])[-_LONGEST_NAME:]
@@ -283,12 +346,17 @@ class LinkFilter:
         self.changed += 1
         return at + 1
 
-    def _backticks(self, at: int, *, last: bool) -> int:
+    def _backticks(self, at: int, *, last: bool) -> int:  # noqa: C901, PLR0911 - one case after another
         text = self._text
         run = _RUN.match(text, at)
         begin = run.end() if run is not None else at + 1
         if begin == len(text) and not last:
             return _WAITS
+        after = _gap_end(text, begin) if at == self._rest and begin - at >= _SHORTEST_FENCE else at
+        if after == len(text) and not last:
+            return _WAITS
+        if text[after : after + 1] == "{":
+            return begin  # a directive, for renderers that allow more such marks behind it
         if not self._plain and _BARE_ADDRESS.search(
             (self._before + text[max(0, at - _LONGEST_NAME) : at])[-_LONGEST_NAME:]
         ):
@@ -316,9 +384,9 @@ class LinkFilter:
         end = found.end() if found is not None else at + 1
         if end >= len(text) - 1 and not last and end - at < _LONGEST_NAME:
             return _WAITS
-        if end >= len(text):
+        if end >= len(text) and end - at < _LONGEST_NAME:
             return end  # nothing closes it any more
-        if text[end] != "]":
+        if text[end : end + 1] != "]":
             return self._defang(at, " [")
         gap = _gap_end(text, end + 1)
         if gap == len(text) and not last:
@@ -354,19 +422,22 @@ class LinkFilter:
         self.changed += 1
         return at + 1
 
-    def _closing(self, at: int, *, last: bool) -> int:  # noqa: PLR0911 - one case after another
+    def _closing(self, at: int, *, last: bool) -> int:  # noqa: C901, PLR0911 - one case after another
         text = self._text
         following = text[at + 1 : at + 2]
         if following in (" ", "\t"):
             return self._apart(at, last=last)
         if following not in ("(", ":"):
             return at + 1
+        name = self._read(at).rpartition("[")[2]
+        if following == "(" and not self.judge.strict and _is_plain_link(text, at, name):
+            return at + 2
         address, stop = self._address(at + 2, last=last)
         if address is None:
+            self._in_address = _ADDRESS_GOES_ON.fullmatch(text, at + 2) is not None
             return _WAITS
         if following == ":" and _LINE_END.search(text, at, max(at, stop - len(address))):
             self._blocks.doubtful = True
-        name = (self._before + text[:at])[-_LONGEST_NAME:].rpartition("[")[2]
         if following == "(":
             split = self._is_split(at + 2, address, last=last)
             if split is None:
@@ -436,6 +507,12 @@ class LinkFilter:
         if cut:
             return None, at
         return text[begin:end], _WAITS if end - begin >= LONGEST else end
+
+
+def _is_plain_link(text: str, at: int, name: str) -> bool:
+    """Return whether a text's closing bracket is followed by an address that hides nothing, whatever is allowed."""
+    said = name.lower()
+    return "://" not in said and "www." not in said and _HARMLESS_TARGET.match(text, at) is not None
 
 
 def _gap_end(text: str, at: int) -> int:

@@ -123,7 +123,8 @@ def _judge_loosely(text: str, at: int, name: str, *, last: bool, strict: bool) -
 
 def _is_harmless(tag: re.Match[str], judge: Judge) -> bool:
     name, written = tag[1].lower(), tag[0]
-    if "`" in written or "<" in written[1:] or ">" in written[:-1] or _BLANK_LINE.search(written):
+    odd = "`" in written or "<" in written[1:] or ">" in written[:-1] or _BLANK_LINE.search(written)
+    if odd or written[-2].isspace():  # markdown2 writes "<b >" as "<b &gt;", and what follows is attributes
         return False
     for one in _ONE.finditer(tag[2]):
         attribute, value = one[1].lower(), (one[2] or "").strip("\"'")

@@ -124,13 +124,20 @@ def _added(value: dict[str, Any]) -> Iterator[Any]:
 def _places(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the objects of a body that may list tools.
 
-    Itself; in a realtime or live session the answer or session that it is about; items of the input that bring tools found by
-    a search.
+    Itself; in a realtime or live session the answer or session that it is about, and the model that works for it; items of the
+    input that bring tools found by a search.
     """
     items = value.get("input")
-    about = (value.get("response"), value.get("session"), value.get("setup"))
+    session = value.get("session")
+    about = (value.get("response"), session, backend_of(session), value.get("setup"))
     inner = [*about, *items] if isinstance(items, list) else about
     return [value, *[one for one in inner if isinstance(one, dict)]]
+
+
+def backend_of(session: Any) -> Any:
+    """Return the settings of the model that a live session hands its work on to, or None."""
+    work = session.get("delegation") if isinstance(session, dict) else None
+    return work.get("responses") if isinstance(work, dict) else None
 
 
 _LISTS: Final = ("tools", "functions", "mcp_servers")

@@ -96,6 +96,8 @@ class StreamCalls:
         if not isinstance(event, dict):
             return EventCalls()
         kind = event.get("type")
+        if kind == "response.event" and isinstance(event.get("event"), dict):
+            return self.read(event["event"])  # of an answer that a live session handed on
         if isinstance(event.get("choices"), list):
             return self._chunk(event["choices"])
         if isinstance(event.get("candidates"), list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,9 +20,9 @@ from safellm._core.detection.filters import (
     MultiPart,
     Plan,
     build_filters,
-    build_gates,
     engine_version,
 )
+from safellm._core.detection.gates import build_gates
 from safellm._core.detection.reach import Reach, windows
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.scanner import (
@@ -114,6 +115,45 @@ def test_places_are_the_same_when_a_text_floods_the_filters(monkeypatch: pytest.
     assert expected == {
         number: windows(text, ends, PLAN.numbered[number].reach) for number, ends in flooded.items() if ends
     }
+
+
+LATE = [rule for rule in RULES if rule.late]
+FILLER = "nothing to see here, and nothing there\n" * 9
+WHOLE_MULTI = replace(MULTI, near=None)
+
+
+@pytest.mark.parametrize("rule", LATE, ids=lambda rule: rule.id)
+def test_late_filters_lead_to_the_same_in_long_texts_when_they_search_near_digits(rule: Rule) -> None:
+    """What the rule's examples open far apart in a long text is what they open when all of it is searched."""
+    everywhere = RuleScanner(rules=RULES, filters=WHOLE_MULTI)
+    for joint in ("\n", " "):
+        pieces = [f"{FILLER}{joint}{example}{joint}" for example in (*rule.matches, *rule.ignores, "order 5551200")]
+        text = "".join(pieces * (20_000 // len("".join(pieces)) + 1))
+        assert len(View(text).data) > 16_384
+        assert compile_scanner().scan(text) == BY_GATES.scan(text) == everywhere.scan(text)
+
+
+@given(st.lists(PIECES | st.sampled_from(["12 34 56 78", "1 @ b c", "AB1 2CD", "ID 1234-5678", "\n\n"]), max_size=9))
+def test_late_filters_find_the_same_in_long_texts_when_text_is_any(pieces: list[str]) -> None:
+    """Whatever stands far apart in a long text is found as if all of it was searched for numbers."""
+    text = "".join(f"{FILLER * 6}{piece}" for piece in pieces) + FILLER * 48 + "order 5551200\n"
+    whole = RuleScanner(rules=RULES, filters=WHOLE_MULTI)
+    assert compile_scanner().scan(text) == whole.scan(text)
+
+
+def test_label_counts_in_long_texts_when_it_stands_in_the_line_above() -> None:
+    """A line without a digit that names the number in the next one is searched, too."""
+    text = FILLER * 60 + "passport number\nX123" + "4567\n" + FILLER
+    (found,) = compile_scanner().scan(text)
+    assert text[found.start : found.end].startswith("X123")
+    number = next(at for at, rule in enumerate(RULES) if rule.id == "identifier-labelled")
+    assert number in MULTI.opened(view_bytes(text))
+
+
+def test_late_filters_search_all_when_digits_are_everywhere() -> None:
+    """A flood of what the late filters need ends the look for it, and changes no find."""
+    text = "1234567 bob\n" * 3_000 + "passport X1234567 and 4111 1111 1111 1111\n"
+    assert compile_scanner().scan(text) == RuleScanner(rules=RULES, filters=WHOLE_MULTI).scan(text)
 
 
 def test_stored_database_finds_the_same_when_loaded() -> None:

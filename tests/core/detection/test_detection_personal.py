@@ -183,3 +183,92 @@ def test_card_is_found_behind_other_digits(before: str) -> None:
     number = "4111 1111 " + "1111 1111"
     text = f"total {before}{number}"
     assert ("CREDIT_CARD", len(text)) in {(one.type, one.end) for one in compile_scanner().scan(text)}
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "kind"),
+    [
+        ("Passport: ", "C01X0" + "006H", "PASSPORT"),
+        ("paspoortnummer ", "NT8EN" + "8CG2", "PASSPORT"),
+        ("driving licence: ", "MORGA657" + "054SM9IJ", "DRIVER_LICENSE"),
+        ("DL ", "B335" + "3456", "DRIVER_LICENSE"),
+        ("MRN: ", "MRN-06" + "69193", "MEDICAL_ID"),
+        ("My NIE is ", "Y-24175" + "91-M", "NATIONAL_ID"),
+        ("my passport, ", "X1234" + "567", "PASSPORT"),
+        ("номер паспорта: ", "CR73" + "4679", "PASSPORT"),
+        ("mój numer dowodu osobistego to ", "WNV84" + "8046", "NATIONAL_ID"),
+        ("vehicle identification number ", "1HGCM826" + "33A004352", "VIN"),
+        ("<acctNum>", "09167" + "938", "BANK_ACCOUNT"),
+        ('"ssnNumber":"', "181-94" + "-5811", "US_SSN"),
+        ("vehicleVin: ", "1HGCM826" + "33A004352", "VIN"),
+        ("<faxNumber>", "0612526" + "504", "PHONE"),
+        ("rodné číslo: ", "981020/" + "1352", "NATIONAL_ID"),
+        ("taxpayer ", "212-02" + "-7676", "US_SSN"),
+        ("call ", "0061 412 " + "348 290", "PHONE"),
+        ("logged in as ", "tnovak", "USERNAME"),
+        ("kullanıcı adı: ", "yusuf-eriksson", "USERNAME"),
+    ],
+)
+def test_value_is_named_in_many_forms(before: str, value: str, kind: str) -> None:
+    """Letters within a number, names of fields in code and markup, and a comma behind the label don't hide a value."""
+    assert (kind, value) in found(f"{before}{value}</x>" if before.startswith("<") else f"{before}{value}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Ich bin am 12.05." + "1980 geboren.", "12.05." + "1980"),
+        ("12.05." + "1980 года рождения", "12.05." + "1980"),
+        ("1980年5月" + "12日出生", "1980年5月" + "12日"),
+        ("12 Mayıs " + "1980 doğumluyum", "12 Mayıs " + "1980"),
+        ("my date of birth, 9/9/" + "1975, is wrong", "9/9/" + "1975"),
+    ],
+)
+def test_date_of_birth_is_found_before_its_word(text: str, value: str) -> None:
+    """A word for birth may stand behind the date."""
+    assert found(text) == [("DATE_OF_BIRTH", value)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,dob,ssn,phone\nAnn Lee,{0},{1},{2}\nBob Lee,{0},{1},{2}\n",
+        "Here they are:\n| name | DOB | SSN | mobile |\n|---|---|---|---|\n| Ann Lee | {0} | {1} | {2} |\n",
+        "name\tdate_of_birth\tssn\tphone\nAnn Lee\t{0}\t{1}\t{2}\n",
+    ],
+)
+def test_heading_of_a_column_is_a_label(text: str) -> None:
+    """CSV, Markdown and tab-separated tables name their values once, at the top."""
+    values = {"DATE_OF_BIRTH": "12/05/" + "1980", "US_SSN": "5362" + "28714", "PHONE": "21255" + "50187"}
+    assert {one for one in found(text.format(*values.values())) if one[0] in values} == set(values.items())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order,qty,total\n5362" + "28714,21255" + "50187,3\n",
+        "name | released\n--- | ---\nalpha | 12/05/1980\n",
+        'd="M0,2 L3,4\n1,0.0275919 2.82326,0.5"',
+        "0069 0307 0300",
+        "255 250 250 snow",
+        "fill 0.5,rgb\n235,255 228 196",
+        "tax numbers, Copyright (C) 2008-2011",
+        "serial:AF:A2:8B:B9:33:AD:DA:AD",
+        "Python 3.11.13.2 on linux",
+        "types-requests<2.31.0.7",
+        "https://bugs.tracker.test/show_bug.cgi?id=85099",
+        "https://tool.readthedocs.io/en/latest/user/support.html",
+        "previous handle is selected",
+        "username: this.props.username",
+        "login: handler2.login",
+        '"username": "octocat"',
+        "user_id = request.user_id, name=x",
+        "logged in as admin_user1",
+        "<value nick='full-screen'/>",
+        "b 512, kB 1000, K 1024, MB 1000",
+        "9999-12-31 geboren2",
+    ],
+)
+def test_neighbours_of_new_forms_are_left_alone(text: str) -> None:
+    """Tables of other things, colours, code points, versions, entries of trackers and names in code are nobody's."""
+    assert found(text) == []

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from safellm._core.detection.engine import compile_pattern, view_bytes
-from safellm._core.detection.filters import build_gates
+from safellm._core.detection.gates import build_gates
 from safellm._core.detection.rules import Rule, load_rules, parse_rules
 from safellm._core.detection.scanner import RuleScanner, compile_scanner, filter_of, plan_of
 from safellm.errors import ConfigurationError

@@ -15,10 +15,10 @@ from safellm._core.detection.canonical import canonicalise, fold
 from safellm._core.detection.confusables import LOOK_ALIKES, fold_look_alikes
 from safellm._core.detection.context import Spans
 from safellm._core.detection.engine import view_bytes
-from safellm._core.detection.filters import build_gates
+from safellm._core.detection.gates import build_gates
 from safellm._core.detection.rules import Rule, load_rules
 from safellm._core.detection.scanner import RuleScanner, compile_scanner, merge, plan_of
-from safellm._core.detection.validators import CHECKS, Check
+from safellm._core.detection.validators import CHECKS, NATIONAL, Check, check_of
 from safellm.errors import GuardFailure, Reason
 
 KEY = "sk-" + "proj-" + "A1b2" * 10
@@ -208,9 +208,12 @@ def test_work_is_linear_when_text_is_hostile(unit: str, monkeypatch: pytest.Monk
     asked = dict.fromkeys(CHECKS, 0)
 
     def counted(name: str) -> Check:
+        real = check_of(name)
+
         def check(text: str, start: int, end: int) -> Spans:
             asked[name] += 1
-            return CHECKS[name](text, start, end)
+            assert real is not None
+            return real(text, start, end)
 
         return check
 
@@ -247,7 +250,7 @@ def test_matches_count_unasked_when_very_many_were_finds(
         asked += 1
         return ((start, end),) if accepts else ()
 
-    monkeypatch.setattr(scanner_module, "check_of", {**CHECKS, "mixed_token": check}.get)
+    monkeypatch.setattr(scanner_module, "check_of", {"mixed_token": check}.get)
     rule = Rule(id="number", type="SECRET", pattern="[0-9]{6}", keywords=("1",), check="mixed_token")
     scanner = compile_scanner([rule])
     asked = 0
@@ -338,7 +341,7 @@ def test_canary_fails_when_the_filters_are_blind() -> None:
 
 def test_canary_is_not_reported_when_in_a_text() -> None:
     """The engine's own canary in a user's text is no finding."""
-    assert compile_scanner().scan("safellm-canary-" + "0123" * 3) == ()
+    assert compile_scanner().scan("safellm-canary-" + "abcd" * 3) == ()
 
 
 @pytest.mark.parametrize(
@@ -357,3 +360,20 @@ def test_canary_is_not_reported_when_in_a_text() -> None:
 def test_scanner_is_silent_when_text_is_harmless(text: str) -> None:
     """Order numbers, versions, digests, identifiers and placeholders aren't findings."""
     assert compile_scanner().scan(text) == ()
+
+
+@pytest.mark.parametrize("name", [*CHECKS, *(f"{name}:DE,FR" for name in sorted(NATIONAL))])
+def test_checks_are_where_the_table_says(name: str) -> None:
+    """Each check that a rule may name is found in its module, also those that are told countries."""
+    check = check_of(name)
+    assert getattr(check, "func", check).__name__ == name.partition(":")[0]
+
+
+def test_unknown_check_is_an_error_when_a_match_asks() -> None:
+    """A name that no module has never counts as a rule without a check."""
+    assert check_of("") is None
+    with pytest.raises(KeyError):
+        check_of("nothing_of_the_kind")
+    rule = Rule(id="number", type="SECRET", pattern="[0-9]{6}", keywords=("1",), check="nothing_of_the_kind")
+    with pytest.raises(GuardFailure):
+        compile_scanner([rule]).scan("123456")

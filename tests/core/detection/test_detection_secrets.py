@@ -83,6 +83,11 @@ BODY = "\n".join(drawn(64, LETTERS + "+/", seed=line) for line in range(6))
         "postgres://app:{TOKEN}@db.test/app",
         "Server=h;Uid=x;Password={PASS};Encrypt=yes",
         "value {TOKEN} of no name",
+        "has\u0142o: {PASS}",
+        "l\u00f6senord: {PASS}",
+        "\u015fifre: {PASS}",
+        "adgangskode: {PASS}",
+        "jdbc:oracle:thin:app/{PASS}@//db.test:1521/ORCL",
     ],
 )
 def test_secret_is_hidden_whole_in_its_place(text: str) -> None:
@@ -166,6 +171,26 @@ def test_shared_access_signature_is_graded_by_its_rights(query: str, rule: str) 
         "10 4-10 10v15h-9V17h9v9c0-5 6-9 15l8-9 10zm83-29v46h-9V5h9z",
         "user_id = 'V1StGXR8_Z5jdHi6B'",
         "traceparent: 00-" + HEX + "-01",
+        # Lines of certificates, of keys that are public, and of signatures, where a slash or the end cuts them short.
+        "-----BEGIN CERTIFICATE-----\n" + BODY + "\n" + drawn(29) + "a1B2==\n-----END CERTIFICATE-----",
+        BODY + "\n" + drawn(20) + "a1/" + drawn(30) + "a1\n" + BODY,
+        "<SignatureValue>" + drawn(64) + "\n" + BODY + "\n" + drawn(20) + "a1=</SignatureValue>",
+        "<ds:SignatureValue>" + drawn(86) + "a1</ds:SignatureValue>",
+        "ssh-ed25519 AAAAC3" + "NzaC1lZDI1NTE5AAAAI" + drawn(41) + "a1 bob@h",
+        "gpg --recv-keys " + drawn(40, "0123456789ABCDEF"),
+        "x/y.py,sha256=YC" + drawn(38) + "a1b,705",
+        "x/y.py,sha256=qaN-fw_" + drawn(34) + "a1,160",
+        '"kid": "' + drawn(18) + "a1" + '"',
+        'primary_key = "' + "88511c31-64c9-4f14-b4df-fe8916907627" + '"',
+        'W/"5a537-' + drawn(25) + 'a1"',
+        'sitekey="6L' + drawn(36) + 'a1"',
+        "badge.svg?token=" + drawn(10) + "a1",
+        "Includes https://github.com/x/bytecode " + drawn(40, "0123456789abcdef"),
+        "please fix kXxh3Secrets",
+        "secret:MyTestDatabaseSecret-a1b2c3",
+        "mergeTokens:!1!==t.mergeTokens",
+        "hesap:parola:UID:GID:GECOS:dizin:kabuk",
+        "Связка ключей GNOME: компонент PKCS#11",
     ],
 )
 def test_look_alike_is_left_alone(text: str) -> None:

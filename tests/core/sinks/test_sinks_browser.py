@@ -10,6 +10,7 @@ import mistune
 import pytest
 from markdown_it import MarkdownIt
 from markup_cases import BENIGN, attacks
+from mistune.directives import Admonition, FencedDirective, Figure, Image, RSTDirective
 
 import safellm
 from safellm import sinks
@@ -28,6 +29,16 @@ def commonmark(text: str) -> str:
 def notebook(text: str) -> str:
     """Render as the conversion of notebooks does."""
     return str(mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "footnotes", "url"])(text))
+
+
+def directives(text: str) -> str:
+    """Render as books made of notebooks do."""
+    known = [Image(), Figure(), Admonition()]
+    fenced = FencedDirective(known, markers="`~:")
+    return "".join(
+        str(mistune.create_markdown(escape=False, plugins=["table", one])(text))
+        for one in (fenced, RSTDirective(known))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +61,7 @@ def test_o_2_untreated_replies_do_harm(chromium: browser.Browser) -> None:
 WAYS: dict[str, Callable[[str], str]] = {
     "neutralised": lambda text: commonmark(safellm.neutralise(text)),
     "neutralised, in a notebook": lambda text: notebook(safellm.neutralise(text)),
+    "neutralised, with directives": lambda text: directives(safellm.neutralise(text)),
     "markdown sink": lambda text: commonmark(sinks.markdown(text)),
     "markdown sink, in a notebook": lambda text: notebook(sinks.markdown(text)),
     "html sink": lambda text: f"<p title='{sinks.html(text)}'>{sinks.html(text)}</p>",

@@ -149,9 +149,9 @@ def test_prices_ignore_a_list_that_was_fetched() -> None:
         data_snapshot.set_custom_snapshot(None)
 
 
-@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai", "anthropic"])
+@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai", "anthropic", "gcp.gemini"])
 def test_flat_rates_say_what_the_list_calculates(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The three products give the list's own result for every model that they are used for."""
+    """The three products give the list's own result for every model, those with steps of the input's length too."""
     owner = next(one for one in prices._snapshot().providers if one.id == prices._PROVIDER_IDS.get(provider, provider))
     counts = (
         (0, 0, 0, 0, 0),
@@ -159,6 +159,9 @@ def test_flat_rates_say_what_the_list_calculates(provider: str, monkeypatch: pyt
         (1000, 500, 300, 0, 0),
         (123_457, 9, 123_457, 5, 5),
         (9000, 1, 99, 777, 333),
+        # Around the lengths from which long inputs cost more.
+        *((start + more, 11, 99_999, 777, 333) for start in (128_000, 200_000, 256_000, 272_000) for more in (0, 1)),
+        (2_000_001, 7, 0, 0, 0),
     )
 
     def price(name: str, count: tuple[int, ...]) -> int | None:
