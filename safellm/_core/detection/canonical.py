@@ -33,13 +33,14 @@ _IGNORED_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2065")
 _UNASSIGNED_IGNORED = range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000)
 _REMEMBERED = 20_000  # characters whose folds are kept
 _FEW = 128  # up to so many folds a replacement each is faster than a table lookup per character
+_LONGEST = 32  # characters of a run whose fold is kept
 _MANY = 1_000  # characters of a run that are read by the distinct ones
 _LINE_ENDS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _EXTRA_DASHES = frozenset("\u2212\u2043\u02d7")  # minus sign, hyphen bullet, modifier minus: not of category Pd
 
 
-# A run of characters beyond Latin-1: where it begins, what it is, what it is folded to, whether look-alike letters may be in it.
-Run = tuple[int, str, str, bool]
+# A run of characters beyond Latin-1: where it begins, what it is, and whether look-alike letters may be in it.
+Run = tuple[int, str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def fold_places(text: str, runs: Sequence[Run], others: str) -> Canonical:
     changes = _changes(text, runs, others)
     resized = [
         (start + at, len(fold(one)))
-        for start, run, _, _ in changes
+        for start, run, _ in changes
         if not _RESIZED.isdisjoint(run)
         for at, one in enumerate(run)
         if len(fold(one)) != 1
@@ -128,32 +129,40 @@ def fold_places(text: str, runs: Sequence[Run], others: str) -> Canonical:
     return _mapped(_fold_at(text, runs, changes), resized)
 
 
-def _changes(text: str, runs: Sequence[Run], others: str) -> Sequence[Run]:
-    if not others:
-        return runs
-    return sorted([*runs, *((index, one, fold(one), False) for one in others for index in _places(text, one))])
+def _changes(text: str, runs: Sequence[Run], others: str) -> list[tuple[int, str, str]]:
+    places = [(start, run, _fold_run(run)) for start, run, _ in runs]
+    if others:
+        places += [(index, one, fold(one)) for one in others for index in _places(text, one)]
+        places.sort()
+    return places
 
 
-def _fold_at(text: str, runs: Iterable[Run], changes: Iterable[Run]) -> str:
+def _fold_at(text: str, runs: Iterable[Run], changes: Iterable[tuple[int, str, str]]) -> str:
     pieces: list[str] = []
     done = 0
-    for start, run, folded, _ in changes:
+    for start, run, folded in changes:
         pieces += (text[done:start], folded)
         done = start + len(run)
     view = "".join((*pieces, text[done:])) if pieces else text
-    if all(_FOREIGN.isdisjoint(run) for _, run, _, may_be in runs if may_be):
+    if all(_FOREIGN.isdisjoint(run) for _, run, may_be in runs if may_be):
         return view
     lines = view.split("\n")  # no word goes beyond its line
     return "\n".join(line if _FOREIGN.isdisjoint(line) else fold_look_alikes(line) for line in lines)
 
 
-def fold_run(run: str) -> str:
+def _fold_run(run: str) -> str:
     """Return what a run of characters becomes in the view, but for its look-alike letters."""
-    if len(run) > _MANY:
-        return _translate(
-            run, {character: folded for character in set(run) if (folded := _FOLDS[character]) != character}
-        )
-    return _FOLDS[run] if len(run) == 1 else "".join(map(_FOLDS.__getitem__, run))
+    folded = _folded_runs.get(run)
+    if folded is None:
+        if len(run) > _MANY:
+            changing = {one: folded for one in set(run) if (folded := _FOLDS[one]) != one}
+            return _translate(run, changing)
+        folded = "".join(map(_FOLDS.__getitem__, run))
+        if len(run) <= _LONGEST:
+            if len(_folded_runs) >= _REMEMBERED:
+                _folded_runs.clear()
+            _folded_runs[run] = folded
+    return folded
 
 
 def _mapped(view: str, resized: Sequence[tuple[int, int]]) -> Canonical:
@@ -220,6 +229,7 @@ class _Folds(dict[str, str]):
 
 
 _FOLDS = _Folds()
+_folded_runs: dict[str, str] = {}
 _RESIZED: set[str] = (
     set()
 )  # characters that were met and are left out or become several; never forgotten, Unicode has few thousand

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 from typing import Any, cast
 
-from safellm._core.detection.canonical import Run, fold, fold_run
+from safellm._core.detection.canonical import Run, fold
 from safellm._core.detection.confusables import LOOK_ALIKES
 from safellm._core.detection.engine import view_bytes
 from safellm._core.detection.pages import SPECIAL, WHOLE_PAGES, Pages
@@ -63,8 +63,8 @@ _LOOK_ALIKES = frozenset(LOOK_ALIKES)
 _of_character = _Codes()
 # Characters that were met and don't stay as they are, or are look-alikes; never forgotten, Unicode has few thousand.
 _changing = set(LOOK_ALIKES)
-# By run: its bytes; with whether it holds look-alike letters, and what it is folded to, if there is anything of both.
-_of_run: dict[str, bytes | tuple[bytes, bool, str]] = {}
+# By run: its bytes; with whether it holds look-alike letters, if it does or anything in it changes.
+_of_run: dict[str, bytes | tuple[bytes, bool]] = {}
 
 
 class Runs(str):
@@ -125,19 +125,19 @@ def _encode_run(error: UnicodeEncodeError) -> tuple[bytes, int]:
         known = _read(run)
         if known.__class__ is bytes:
             return known, end
-    data, alike, folded = cast(tuple[bytes, bool, str], known)
-    text.runs.append((start, run, folded, alike))
+    data, alike = cast(tuple[bytes, bool], known)
+    text.runs.append((start, run, alike))
     if alike and (text[start - 1 : start] in _ALNUM_FOLDS or text[end : end + 1] in _ALNUM_FOLDS):
         return bytes([SPECIAL]), end
     return data, end
 
 
-def _read(run: str) -> bytes | tuple[bytes, bool, str]:
+def _read(run: str) -> bytes | tuple[bytes, bool]:
     data = b"".join(map(_of_character.__getitem__, run))
     alike, changes = not _alike.isdisjoint(run), not _changing.isdisjoint(run)
     if alike and not _ALNUM.isdisjoint(data):
         data = bytes([SPECIAL])
-    read = (data, alike, fold_run(run) if changes else run) if alike or changes else data
+    read = (data, alike) if alike or changes else data
     if len(run) <= _LONGEST:
         if len(_of_run) >= _REMEMBERED:
             _of_run.clear()
@@ -166,7 +166,7 @@ def _by_pages(run: str, start: int, runs: list[Run]) -> bytes | None:
             return None
         data[at] = folded[0]
         if one in _changing:
-            noted.append((start + at, one, fold(one), False))
+            noted.append((start + at, one, False))
         at = pages.find(0, at + 1)
     runs += noted
     return bytes(data)

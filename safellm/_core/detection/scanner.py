@@ -65,7 +65,7 @@ def compile_scanner(rules: Sequence[Rule] | None = None) -> RuleScanner:
     """Return a scanner for the rules (default: those of the package); equal rules share one.
 
     Raises:
-        GuardFailure: The engine rejects a rule, or does not find the planted canary.
+        GuardFailure: The engine rejects a rule, a rule names an unknown check, or the planted canary isn't found.
     """
     return _compiled(load_rules() if rules is None else tuple(rules))
 
@@ -74,6 +74,10 @@ def compile_scanner(rules: Sequence[Rule] | None = None) -> RuleScanner:
 def _compiled(rules: tuple[Rule, ...]) -> RuleScanner:
     for rule in rules:
         compile_pattern(rule.pattern, ignore_case=rule.ignore_case)  # a wrong one fails now, not at its first text
+        try:
+            check_of(rule.check)
+        except KeyError:
+            raise engine_failure("A detection rule names a check that there isn't") from None
     return make_scanner(rules)
 
 

@@ -30,6 +30,7 @@ _LONGEST_CHARACTER = 4  # bytes of UTF-8
 _READABLE = 0.85  # share of letters, digits, blanks and common marks in decoded text that is worth reading
 _LEET_SHARE = 12  # one word in so many with digits for letters makes a text one that is written so
 _ENOUGH = 2  # words of a language, written backwards or in rot13, that make a text one that is written so
+_AROUND = 300  # characters around letters that stand apart
 _MARKS = frozenset(" .,;:!?'\"-\n()<>/#*_[]{}=")
 
 # Repetitions of one class, or of groups that begin with a different character than they go on with: `re` is linear on them.
@@ -201,6 +202,20 @@ def _join(match: re.Match[str]) -> str:
     return " ".join(part.replace(" ", "") for part in re.split("  +", run)) if "  " in run else run.replace(" ", "")
 
 
+def _unspaced(text: str) -> str:
+    """Return what letters with marks between them say, with the text around them: of a long text the rest was read already."""
+    out: list[str] = []
+    done = -1
+    for match in _SPACED.finditer(text):
+        if match.end() <= done:
+            continue
+        begin = max(text.rfind(" ", 0, max(match.start() - _AROUND, 0)) + 1, done, 0)
+        done = text.find(" ", match.end() + _AROUND)
+        done = len(text) if done < 0 else done
+        out.append(_SPACED.sub(_join, text[begin:done]))
+    return "\n".join(out)
+
+
 def _unleet(match: re.Match[str]) -> str:
     word = match[0]
     return word.translate(_LEET) if any(map(str.isalpha, word)) else word
@@ -219,7 +234,7 @@ _WRITTEN: tuple[tuple[str, str, Callable[[str], str]], ...] = (
     ("percent", r"(?:%[0-9A-Fa-f]{2}[^%]{0,30}){3}", lambda text: unquote(text, errors="replace")),
     ("entities", r"&#[0-9xX]", html.unescape),
     ("escapes", r"\\u|\\x[0-9A-Fa-f]{2}|\\[0-7]{3}", lambda text: _ESCAPE.sub(_unescape, text)),
-    ("spaced", r"(?:[0-9A-Za-z\x80-\xff] ?[ .\-_*|/,~]){5}", lambda text: _SPACED.sub(_join, text)),
+    ("spaced", r"(?:[0-9A-Za-z\x80-\xff] ?[ .\-_*|/,~]){5}", _unspaced),
 )
 _LEET_MARK = r"[A-Za-z][013457@$|!+][A-Za-z]|[013457@$|!][A-Za-z]{2}"
 _ANY = "|".join(gate for _, gate, _ in _WRITTEN)

@@ -17,7 +17,7 @@ from safellm._core.detection.context import Spans
 from safellm._core.detection.engine import view_bytes
 from safellm._core.detection.gates import build_gates
 from safellm._core.detection.rules import Rule, load_rules
-from safellm._core.detection.scanner import RuleScanner, compile_scanner, merge, plan_of
+from safellm._core.detection.scanner import RuleScanner, compile_scanner, make_scanner, merge, plan_of
 from safellm._core.detection.validators import CHECKS, NATIONAL, Check, check_of
 from safellm.errors import GuardFailure, Reason
 
@@ -369,11 +369,13 @@ def test_checks_are_where_the_table_says(name: str) -> None:
     assert getattr(check, "func", check).__name__ == name.partition(":")[0]
 
 
-def test_unknown_check_is_an_error_when_a_match_asks() -> None:
-    """A name that no module has never counts as a rule without a check."""
+def test_unknown_check_is_an_error_when_a_scanner_is_made() -> None:
+    """A name that no module has never counts as a rule without a check: not when it is made, nor when a match asks."""
     assert check_of("") is None
     with pytest.raises(KeyError):
         check_of("nothing_of_the_kind")
     rule = Rule(id="number", type="SECRET", pattern="[0-9]{6}", keywords=("1",), check="nothing_of_the_kind")
     with pytest.raises(GuardFailure):
-        compile_scanner([rule]).scan("123456")
+        compile_scanner([rule])
+    with pytest.raises(GuardFailure):
+        make_scanner((rule,)).scan("123456")
