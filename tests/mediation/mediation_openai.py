@@ -146,8 +146,14 @@ OPENAI = SDK(
     doors=frozenset({"get", "post", "put", "patch", "delete", "get_api_list", "request"}),
     guarded_sockets=frozenset(
         {
-            "responses.connect", "beta.responses.connect", "realtime.connect", "realtime.translations.connect",
-            "beta.realtime.connect", "live.connect", "live.forks.connect", "live.sideband.connect",
-        }  # fmt: skip
+            "responses.connect",
+            "beta.responses.connect",
+            "realtime.connect",
+            "realtime.translations.connect",
+            "beta.realtime.connect",
+            "live.connect",
+            "live.forks.connect",
+            "live.sideband.connect",
+        }
     ),
 )

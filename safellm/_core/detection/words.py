@@ -20,7 +20,9 @@ from safellm._core.detection.randomness import has_humps
 
 REACH = 56  # characters before a value in which its label may stand
 OTHER = "OTHER"  # names of numbers that identify no person
-_GENERAL = frozenset({OTHER, "PHONE", "CREDIT_CARD"})  # "reference", "numaram", "card number": the word before says of what
+_GENERAL = frozenset(
+    {OTHER, "PHONE", "CREDIT_CARD"}
+)  # "reference", "numaram", "card number": the word before says of what
 _ABBREVIATION = 3  # letters before a full stop that ends no sentence: "no. 12"
 _GAP, _SHORT_GAP = 30, 14  # characters between label and value
 _WHOLE = 4  # labels of up to so many letters count only as whole words
