@@ -41,7 +41,7 @@ def neutralise(text: str) -> str:
     output = policy.output
     hidden, terminal = output.hidden_characters == "remove", output.terminal_controls == "escape"
     if hidden or terminal:
-        text = clean(text, hidden=hidden, terminal=terminal)
+        text = clean(text, hidden=hidden, terminal=terminal, typography=True)
     judge = policy.judge()
     return text if judge is None or not may_need(text, judge) else defang(text, judge)
 

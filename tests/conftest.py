@@ -250,6 +250,7 @@ def _close_stores() -> None:
         return
     for cached in (client._open_ledger, client._open_journal, client._install_key):
         cached.cache_clear()
+    client._registered, client._values = None, ()  # what one test hides is not hidden for the next
     from safellm.stores.journal import jsonl
     from safellm.stores.ledger import forks
 

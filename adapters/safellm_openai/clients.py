@@ -343,13 +343,15 @@ class _Connecting(_Realtime):
             guarded_resource(self, found.responses, responses_dialect)
         return found
 
-    @functools.cached_property
-    def live(self) -> Any:
-        """Live sessions, their forks and sidebands; `connect` opens a guarded websocket."""
-        found = super().live  # type: ignore[misc]  # the SDK's property
-        for one in (found, found.forks, found.sideband):
-            guarded_resource(self, one, live_dialect)
-        return found
+    if hasattr(openai.OpenAI, "live"):  # newer SDKs
+
+        @functools.cached_property
+        def live(self) -> Any:
+            """Live sessions, their forks and sidebands; `connect` opens a guarded websocket."""
+            found = super().live  # type: ignore[misc]  # the SDK's property
+            for one in (found, found.forks, found.sideband):
+                guarded_resource(self, one, live_dialect)
+            return found
 
     @functools.cached_property
     def realtime(self) -> Any:

@@ -281,7 +281,7 @@ class AnswerRules:
         hidden, terminal = output.hidden_characters == "remove", output.terminal_controls == "escape"
         if kind not in _READ or self.policy.observes or not (hidden or terminal):
             return None
-        return CharacterFilter(hidden=hidden, terminal=terminal)
+        return CharacterFilter(hidden=hidden, terminal=terminal, typography=True)
 
     def _restorer(self, kind: Kind, tool: str | None, parameter: str | None) -> Restorer | None:
         if self.mapping is None or not self.policy.redaction.restore or kind not in _WRITTEN:

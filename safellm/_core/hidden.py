@@ -5,7 +5,11 @@ r"""Characters that a person can't see or that drive a terminal, and how text is
 
 Kept, because scripts and emoji need them: ZWJ and ZWNJ between two visible characters that aren't ASCII, one variation
 selector 15 or 16 after a visible character, and the tag sequence of a flag emoji (UTS 51 ED-14a).
-What is removed or kept depends on one character before and one after, never on where a stream was cut.
+
+Of text that a person reads, typography is kept as well: a soft hyphen or ZWNJ inside of a word, Mongolian selectors behind
+Mongolian letters, one of the first ideographic selectors behind an ideograph, direction marks in lines with a right-to-left letter.
+But few to a line, and none in a line that holds a bracket of a link or from which anything was removed: who hides data needs many,
+and breaks these rules. What is removed or kept never depends on where a stream was cut.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -36,6 +40,23 @@ _HIDDEN = re.compile(f"[{_HIDDEN_CLASS}]")
 _TERMINAL = re.compile(f"[{_TERMINAL_CLASS}]")
 
 
+_SOFT_HYPHEN, _MONGOLIAN_SEPARATOR = "\u00ad", "\u180e"
+_MARKS = "\u200e\u200f\u061c"
+_MONGOLIAN_SELECTORS = "\u180b\u180c\u180d\u180f"
+_TYPOGRAPHY = re.compile(
+    f"[{_SOFT_HYPHEN}{ZWNJ}{_MARKS}{_MONGOLIAN_SELECTORS}{_MONGOLIAN_SEPARATOR}\U000e0100-\U000e011f]"
+)
+_MONGOLIAN = re.compile("[\u1820-\u18aa]")
+_IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+# Letters of Hebrew, Arabic and their kin (Unicode 15.1, DerivedBidiClass R and AL), by block.
+_RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
+_BRACKET = re.compile(r"[\[<]")  # a link may begin: what it shows must be what it is
+_MOST_IN_A_LINE = 8
+_AHEAD = 2  # characters behind one that decide about it
+
+
 @dataclass(slots=True, kw_only=True)
 class CharacterFilter:
     """Cleans one channel of text. `feed` any pieces, then `finish`; `counts` says what was done.
@@ -43,25 +64,33 @@ class CharacterFilter:
     Args:
         hidden: Remove hidden characters.
         terminal: Make terminal controls visible.
+        typography: Keep what the typography of a language needs; for text that is shown to people.
     """
 
     hidden: bool = True
     terminal: bool = True
+    typography: bool = False
     removed: int = 0
     escaped: int = 0
     _before: str = (
         "\n"  # the last character handed on: what a joiner may attach to; "" right after a selector or joiner
     )
     _held: str = field(default="")  # a joiner, CR or flag whose next character decides
+    _earlier: str = "\n"  # the character before `_before`
+    # Of the line so far:
+    _right_to_left: bool = False  # it holds a letter of such a script
+    _kept: int = 0  # characters of typography
+    _spoiled: bool = False  # none is kept any more
 
     def feed(self, text: str) -> str:
-        """Return the text that is certain by now; at most a joiner, a CR or one flag sequence is held back."""
+        """Return the text that is certain by now; at most a joiner, a CR, one flag sequence, or two characters more are held."""
         if not self._held and not _NEEDS_LOOK.search(text):
             if text:
-                self._before = text[-1]
                 if text[-1] == _FLAG_BASE:
                     self._held, text = _FLAG_BASE, text[:-1]
-                    self._before = text[-1:] or self._before
+                if self.typography:
+                    self._note(text)
+                self._before = text[-1:] or self._before
             return text
         return self._walk(self._held + text, last=False)
 
@@ -90,11 +119,20 @@ class CharacterFilter:
                     position += 1
                 self._before = _FLAG_BASE
                 continue
-            if character in (ZWJ, ZWNJ) or (character == "\r" and self.terminal):
+            behind = text[position + 1 : position + 1 + _AHEAD]
+            may_be = self.typography and self.hidden and _TYPOGRAPHY.match(character) is not None
+            if may_be and len(behind) < _AHEAD and not last:
+                self._held = text[position:]
+                break
+            if may_be and self._is_typography(character, behind):
+                self._kept += 1
+                self._earlier, self._before = self._before, character
+                out.append(character)
+            elif character in (ZWJ, ZWNJ) or (character == "\r" and self.terminal):
                 if position + 1 == len(text) and not last:
                     self._held = character
                     break
-                after = text[position + 1 : position + 2]
+                after = behind[:1]
                 out.append(self._joiner(character, after) if character != "\r" else self._carriage_return(after))
             else:
                 out.append(self._plain(character))
@@ -106,6 +144,7 @@ class CharacterFilter:
             _HIDDEN.match(character) or (character in _PRESENTATION_SELECTORS and not _is_visible(self._before))
         ):
             self.removed += 1
+            self._spoiled = True
             return ""
         if character in _PRESENTATION_SELECTORS:
             self._before = ""  # a second selector on the same character would carry data
@@ -114,18 +153,49 @@ class CharacterFilter:
             self.escaped += 1
             self._before = "\\"
             return _visible(character)
+        if self.typography:
+            self._note(character)
         self._before = character
         return character
+
+    def _note(self, text: str) -> None:
+        """Take in text that is handed on as it is, and holds nothing hidden."""
+        end = text.rfind("\n")
+        if end >= 0:
+            self._right_to_left, self._kept, self._spoiled = False, 0, False
+            text = text[end:]
+        if not self._spoiled and _BRACKET.search(text):
+            self._spoiled = True
+        if not self._right_to_left and not text.isascii() and _RIGHT_TO_LEFT.search(text):
+            self._right_to_left = True
+        self._earlier = text[-2:-1] or self._before
+
+    def _is_typography(self, character: str, behind: str) -> bool:
+        """Return whether a hidden character has a job in the line that it stands in."""
+        if self._spoiled or self._kept >= _MOST_IN_A_LINE or _TYPOGRAPHY.match(self._before):
+            return False
+        before, after = self._before, behind[:1]
+        if character in _MARKS:
+            return bool(before) and (self._right_to_left or _RIGHT_TO_LEFT.match(after) is not None)
+        if character in _MONGOLIAN_SELECTORS:
+            return _MONGOLIAN.match(before) is not None
+        if character == _MONGOLIAN_SEPARATOR:
+            return _MONGOLIAN.match(before) is not None and _MONGOLIAN.match(after) is not None
+        if character in (_SOFT_HYPHEN, ZWNJ):
+            inside = before.isalpha() and len(behind) == _AHEAD and behind.isalpha()
+            return inside and (character == _SOFT_HYPHEN or self._earlier.isalpha())
+        return _IDEOGRAPH.match(before) is not None
 
     def _joiner(self, character: str, after: str) -> str:
         if not self.hidden:
             return character
         # An emoji may carry a presentation selector before the joiner; `_before` is empty then.
-        attached = not self._before or not (self._before.isascii() or self._before.isspace())
+        attached = not self._before or (not self._before.isascii() and _is_visible(self._before))
         if attached and after and not after.isascii() and _is_visible(after):
             self._before = ""
             return character
         self.removed += 1
+        self._spoiled = True
         return ""
 
     def _carriage_return(self, after: str) -> str:
@@ -136,11 +206,11 @@ class CharacterFilter:
         return _visible("\r")
 
 
-def clean(text: str, *, hidden: bool = True, terminal: bool = True) -> str:
+def clean(text: str, *, hidden: bool = True, terminal: bool = True, typography: bool = False) -> str:
     """Return the whole text cleaned; see `CharacterFilter`."""
     if not _NEEDS_LOOK.search(text):
         return text
-    cleaner = CharacterFilter(hidden=hidden, terminal=terminal)
+    cleaner = CharacterFilter(hidden=hidden, terminal=terminal, typography=typography)
     return cleaner.feed(text) + cleaner.finish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 import pytest
@@ -11,22 +12,81 @@ from hypothesis import strategies as st
 
 from safellm._core.hidden import CharacterFilter, clean, needs_cleaning
 
+# Characters of typography, what they stand beside, and what ends or spoils a line.
+TYPOGRAPHIC = st.text(
+    alphabet="ab \n[<(\u00ad\u200c\u200d\u200b\u200e\u200f\u061c\u180b\u180e\u1820\u1821\u845b\u57ce\ufe0f\u05d0\u0627"
+    "\U000e0100\U000e01ef\x1b\r\U0001f3f4",
+    max_size=40,
+)
 
-@given(texts(), st.data())
-def test_any_cut_equals_whole(text: str, data: st.DataObject) -> None:
+
+@given(texts() | TYPOGRAPHIC, st.booleans(), st.data())
+def test_any_cut_equals_whole(text: str, typography: bool, data: st.DataObject) -> None:
     """Cutting a text anywhere changes neither the result nor the counts."""
-    whole = CharacterFilter()
+    whole = CharacterFilter(typography=typography)
     expected = whole.feed(text) + whole.finish()
-    pieces = CharacterFilter()
+    pieces = CharacterFilter(typography=typography)
     assert "".join([*(pieces.feed(piece) for piece in cuts(text, data)), pieces.finish()]) == expected
     assert (pieces.removed, pieces.escaped) == (whole.removed, whole.escaped)
-    assert clean(text) == expected
+    assert clean(text, typography=typography) == expected
 
 
-@given(texts())
-def test_cleaning_twice_changes_nothing(text: str) -> None:
+@given(texts() | TYPOGRAPHIC, st.booleans())
+def test_cleaning_twice_changes_nothing(text: str, typography: bool) -> None:
     """A cleaned text is clean."""
-    assert clean(clean(text)) == clean(text)
+    once = clean(text, typography=typography)
+    assert clean(once, typography=typography) == once
+
+
+@given(TYPOGRAPHIC)
+def test_o_4_typography_is_no_room_for_data(text: str) -> None:
+    """Of each line at most eight characters more are kept than otherwise, never two in a row, and none behind a bracket."""
+    kept = clean(text, typography=True)
+    assert clean(kept) == clean(text)
+    for line in kept.split("\n"):
+        marks = [place for place, one in enumerate(line) if one in "\u00ad\u200e\u200f\u061c\u180b\u180e\U000e0100"]
+        assert len(marks) <= 8
+        assert all(behind - place > 1 for place, behind in itertools.pairwise(marks))
+        assert not any("[" in line[:place] or "<" in line[:place] for place in marks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ein Schiff\u200cfahrts\u200camt",
+        "hy\u00adphen\u00adated text",
+        "\u1820\u180b \u1821\u180e\u1820\n",
+        "\u845b\U000e0100\u57ce\u5e02",
+        "\u05d0\u05d1 \u200f(123)\u200f",
+        "1 \u200f\u05d0\u05d1",
+    ],
+)
+def test_typography_stays_in_text_for_people(text: str) -> None:
+    """Words with places to break, names with variant characters, numbers in right-to-left lines; nowhere else."""
+    assert clean(text, typography=True) == text
+    assert clean(text) != text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "i\u00adg\u00adn\u00ado\u00adr\u00ade\u00ad t\u00adh\u00adi\u00ads",
+        "s\u180ba\u180by\u180b",
+        "pay \u200c\u200b\u200cpal",
+        "\u05d0 \u200f\u200e\u200f\u200e b",
+        "\u845b\U000e0101\U000e0102",
+        "see [goo\u00adgle.com](https://x.example)",
+        "a\u200eb",
+        "\u845b\U000e01a0",
+        "\u200bhy\u00adphen",
+    ],
+)
+def test_o_4_typography_that_carries_data_goes(text: str) -> None:
+    """Runs, marks without a script that needs them, marks in every gap, in a link, or beside what was removed."""
+    left = clean(text, typography=True)
+    hidden = sum(unicodedata.category(one) in {"Cf", "Mn"} for one in left)
+    assert hidden <= 1
+    assert hidden < sum(unicodedata.category(one) in {"Cf", "Mn"} for one in text)
 
 
 @given(texts())

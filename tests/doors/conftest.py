@@ -139,14 +139,7 @@ class Front:
         self.trust = ssl.create_default_context(cafile=str(self.certificate))
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for one in self._open:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+        _end(self._listener, self._open, self._threads)
 
     def _accept(self) -> None:
         while True:
@@ -242,14 +235,19 @@ class Proxy:
                 thread.start()
 
     def close(self) -> None:
+        _end(self._listener, self._open, self._threads)
+
+
+def _end(listener: socket.socket, connections: list[socket.socket], threads: list[threading.Thread]) -> None:
+    """Close a server and its connections, and wait for its threads."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for one in connections:
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for one in self._open:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+            one.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(10)
 
 
 @pytest.fixture

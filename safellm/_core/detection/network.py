@@ -20,10 +20,7 @@ from safellm._core.detection.context import (
 )
 
 # Ends of hosts whose pages are of projects, and words in addresses of pages that are of people.
-_PUBLIC_HOSTS = (
-    "readthedocs.io", "readthedocs.org", "npmjs.org", "npmjs.com", "jsdelivr.net", "deno.land", "jsr.io", "pypi.org",
-    "sourceforge.net",
-)  # fmt: skip
+_PUBLIC_HOSTS = ("readthedocs.io", "readthedocs.org", "sourceforge.net")
 _OWN_PAGES = ("hr/", "staff/", "employee", "patient")  # that no documentation has
 _PEOPLE = (
     "user",
