@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from safellm.errors import Refused
+from safellm.transports.urls import remembered
 from safellm_anthropic.errors import native_error
 from safellm_anthropic.platforms import Platform, follow, refuse_own_credential
 from safellm_anthropic.quiet import refuse_content
@@ -30,6 +31,7 @@ def seam(sdk: type, platform: Platform) -> None:
     _SEAMED.add(sdk)
     _seam_error(sdk)
     _seam_address(sdk)
+    _seam_url(sdk)
     for name in ("copy", "with_options"):
         _seam_copy(sdk, name, platform)
 
@@ -135,3 +137,17 @@ def _seam_copy(sdk: type, name: str, platform: Platform) -> None:
         return made
 
     setattr(sdk, name, copy)
+
+
+def _seam_url(sdk: type) -> None:
+    original: Any = sdk._prepare_url  # type: ignore[attr-defined]  # noqa: SLF001 - the SDK's one place for it
+    if not original.__module__.endswith("._base_client"):
+        return  # a platform's own way depends on more than the client's address
+
+    @functools.wraps(original)
+    def prepare_url(self: Any, url: str) -> Any:
+        return (
+            original(self, url) if _driver(self) is None else remembered(self, url, functools.partial(original, self))
+        )
+
+    sdk._prepare_url = prepare_url  # type: ignore[attr-defined]  # noqa: SLF001 - the same

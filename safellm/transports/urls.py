@@ -17,11 +17,11 @@ def remembered(client: Any, path: str, parse: Callable[[str], Any]) -> Any:
     """Return what `parse` makes of a path, from memory if this client asked before. URLs of httpx and httpx2 never change.
 
     Args:
-        client: Of an SDK. What it has as `_base_url` decides about the result: another one is another memory.
+        client: Of an SDK. What it has as `base_url` decides about the result: another one is another memory.
         path: As the SDK's method names it.
         parse: The SDK's own way.
     """
-    base = client._base_url  # noqa: SLF001 - the property makes nothing of it, and costs two calls
+    base = client.base_url
     known = client.__dict__.get(_NAME)
     if known is None or known[0] is not base:
         known = (base, {})

@@ -15,6 +15,7 @@ import pytest
 import anthropic
 import safellm
 import safellm.anthropic as guarded
+from safellm.testing.provider import LoopbackProvider
 from safellm.testing.replies import Reply, ToolCall
 from safellm.transports.http import guard_of
 
@@ -132,6 +133,10 @@ def test_another_address_set_in_code_counts(face, provider):
     client = face.client(base_url="http://127.0.0.1:9", api_key="x")
     client.base_url = provider.origin
     assert face.ask(client) == 'You wrote: "hello"'
+    with LoopbackProvider() as other:  # after a call too: what is remembered of the address before is no longer asked
+        client.base_url = other.origin
+        assert face.ask(client) == 'You wrote: "hello"'
+        assert (len(provider.received), len(other.received)) == (1, 1)
 
 
 def test_a_plain_client_beside_is_not_changed(face, provider):
