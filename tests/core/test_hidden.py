@@ -65,6 +65,16 @@ def test_typography_stays_in_text_for_people(text: str) -> None:
     """Words with places to break, names with variant characters, numbers in right-to-left lines; nowhere else."""
     assert clean(text, typography=True) == text
     assert clean(text) != text
+    for place in range(len(text) + 1):
+        pieces = CharacterFilter(typography=True)
+        assert pieces.feed(text[:place]) + pieces.feed(text[place:]) + pieces.finish() == text
+
+
+def test_o_4_a_line_keeps_eight_at_the_most() -> None:
+    """Whoever counts can't say more by them than that; the next line begins anew."""
+    line = "hy\u00adphen " * 9
+    assert clean(line, typography=True) == "hy\u00adphen " * 8 + "hyphen "
+    assert clean(f"{line}\n{line}", typography=True).count("\u00ad") == 16
 
 
 @pytest.mark.parametrize(
