@@ -97,6 +97,7 @@ class LiveDialect:
     declared: JSON = None
     table: Table = field(default_factory=lambda: _TABLE)
     _own_tools: bool = False
+    _is_own: bool = False
     _is_structured: bool = False
 
     @property
@@ -157,6 +158,7 @@ class LiveDialect:
         return Got(lane="response", answer=f"work {work}", begins=begins or ends, ends=ends)
 
     def _session(self, session: object, *, own: bool) -> None:
+        self._is_own |= own
         if not isinstance(session, dict):
             return
         model = session.get("model")
@@ -171,7 +173,8 @@ class LiveDialect:
         if isinstance(tools, list) and (own or (tools and not self._own_tools)):
             self.declared = {"tools": tools}
             self._own_tools |= own
-        if "text" in backend:
+        # In JSON links stay as they are: the provider's word for it counts only where the program set up nothing itself.
+        if "text" in backend and (own or not self._is_own):
             self._is_structured = ADAPTER.structured(backend)
 
     def weight(self, event: Mapping[str, Any], size: int) -> int:  # noqa: ARG002 - no call is bounded by tokens

@@ -19,6 +19,16 @@ from safellm._core.textfiles import FileBody, read_file
 _DATA = Kind.DATA
 _UNSAID = ("", "application/octet-stream")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks (RFC 2781)
+_OTHER_UNICODE = (
+    *_UTF_16,
+    b"{\0",
+    b"\0{",
+    b"[\0",
+    b"\0[",
+    b"\0\0\0{",
+    b"\0\0\0[",
+)  # how JSON begins in UTF-16 and UTF-32 (RFC 4627 3)
+_RECORDED = ("audio/", "image/", "video/", "font/")
 _FORM = "application/x-www-form-urlencoded"
 _DATA_URL = 256  # characters of the head of a data URL
 _HEAD64 = HEAD // 3 * 4  # characters of base64 that tell what a file is
@@ -218,7 +228,7 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     kind = content_type.partition(";")[0].strip().lower()
     if not data:
         return OpaqueBody(b"")
-    if kind in ("application/json", "") or kind.endswith("+json"):
+    if kind in ("application/json", "") or kind.endswith("+json") or (_is_undeclared(kind, data) and _is_json(data)):
         document = read(jsontext.loads(data, max_depth=max_depth), table)
         open_arguments(document, max_depth=max_depth)
         held = [one for one in document.fields if one.kind is _DATA]
@@ -226,14 +236,41 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
         return JsonBody(document, document.value, _tokens(document.value, table), held, inline)
     if kind.startswith("multipart/"):
         return _read_multipart(data, content_type, table, max_depth)
-    if kind.startswith("text/") or kind in ("application/x-ndjson", "application/jsonl"):
-        text = read_text(data, table, max_depth=max_depth)
-        return OpaqueBody(data) if text is None else text
     if kind == _FORM:
         raise jsontext.Malformed(
             "a form in this encoding is read by no guard"
         )  # passing it on would leave it unsearched
+    if data.startswith(_OTHER_UNICODE) and not kind.startswith(_RECORDED):
+        raise jsontext.Malformed("text that is not UTF-8")  # some servers read it all the same
+    if is_text_media(kind) or _is_undeclared(kind, data):
+        text = read_text(data, table, max_depth=max_depth)
+        return OpaqueBody(data) if text is None else text
     return OpaqueBody(data)
+
+
+def _is_undeclared(kind: str, data: bytes) -> bool:
+    """Return whether only a look at a body tells what it is: a type's name proves nothing, and libraries make some up.
+
+    An offer of SDP is left alone (RFC 8866): the addresses in it are its purpose.
+    """
+    if kind == "application/sdp":
+        return not data.startswith(b"v=0")
+    if kind.startswith(_RECORDED):
+        return _is_utf_8(data)
+    return not is_text_media(kind) and not kind.startswith("multipart/") and kind != _FORM
+
+
+def _is_utf_8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_json(data: bytes) -> bool:
+    """Return whether bytes of no declared type are meant as one JSON text; JSON lines aren't."""
+    return data.lstrip()[:1] in (b"{", b"[") and b"\n{" not in data
 
 
 def read_upload(data: bytes, table: Table, *, max_depth: int) -> Body:

@@ -20,6 +20,19 @@ from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused
 
 
 @dataclass(slots=True)
+class Pass:
+    """What lets a guarded call pass the seams below.
+
+    Attributes:
+        origin: Where it goes.
+        over: It was sent: tasks that began meanwhile took the pass along, and may not send calls of their own with it.
+    """
+
+    origin: Origin
+    over: bool = False
+
+
+@dataclass(slots=True)
 class State:
     """What `install` and `observe` switch.
 
@@ -43,7 +56,7 @@ class State:
 
 STATE = State()
 _ADDRESS_VARIABLES = ("_BASE_URL", "_API_BASE", "_ENDPOINT", "_BASE", "_API_URL")
-_passing: ContextVar[Origin | None] = ContextVar("safellm_passing", default=None)
+_passing: ContextVar[Pass | None] = ContextVar("safellm_passing", default=None)
 
 
 def start(settings: Mapping[str, object] | None) -> None:
@@ -166,21 +179,24 @@ def unguardable(target: Target, library: str, way_out: str) -> Refused:
 @contextmanager
 def passing(origin: Origin) -> Iterator[None]:
     """Let what is sent to an origin inside this block pass the seams below: a shell above has guarded it."""
-    token = _passing.set(origin)
+    held = Pass(origin)
+    token = _passing.set(held)
     try:
         yield
     finally:
+        held.over = True
         _passing.reset(token)
 
 
 def is_passing(origin: Origin) -> bool:
     """Return whether a shell above guards what goes to this origin now."""
-    return _passing.get() == origin
+    return passing_now() == origin
 
 
 def passing_now() -> Origin | None:
     """Return the origin that a shell above guards now."""
-    return _passing.get()
+    held = _passing.get()
+    return None if held is None or held.over else held.origin
 
 
 def _sdk_of(agent: str) -> str:

@@ -28,7 +28,11 @@ def patch(module: ModuleType, patches: Patches) -> None:
         def guarded(self: Any, method: str, url: str, *arguments: Any, **named: Any) -> Any:
             scheme, host, port, path = destination(self, url, secure)
             library = library_of(self)
-            gate.check(gate.find(scheme, host, port, path, library=library), library, WAY_OUT)
+            target = gate.find(scheme, host, port, path, library=library)
+            if target is None and "://" in url[:8]:  # what gets it is no proxy, or one that is a model (THREATS E.5)
+                own = "https" if isinstance(self, secure) else "http"
+                target = gate.find(own, str(self.host).strip("[]"), self.port, path, library=library)
+            gate.check(target, library, WAY_OUT)
             return original(self, method, url, *arguments, **named)
 
         return guarded

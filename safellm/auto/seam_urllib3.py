@@ -77,14 +77,31 @@ def _checked(original: Any) -> Any:
 def _target(pool: Any, connection: Any, url: str, headers: Any) -> Target | None:
     scheme, host, port, path = _destination(pool, connection, url)
     agent = next((_text(value) for name, value in (headers or {}).items() if name.lower() == "user-agent"), "")
-    return gate.find(scheme, host, port, path.partition("?")[0], library=library_of(connection), agent=agent)
+    library, path = library_of(connection), path.partition("?")[0]
+    found = gate.find(scheme, host, port, path, library=library, agent=agent)
+    if found is not None or not _leads_astray(pool, connection, url):
+        return found
+    return gate.find(*_place(pool), path, library=library, agent=agent)
 
 
 def _destination(pool: Any, connection: Any, url: str) -> tuple[str, str, int | None, str]:
-    """Return where a request goes: to the pool's host, or by an absolute URL through a proxy."""
+    """Return where a request goes, with its query: to the pool's host, or by an absolute URL through a proxy."""
     if "://" in url[:8]:
-        return destination(connection, url, ())
-    return pool.scheme, str(pool.host).strip("[]"), pool.port, url
+        scheme, host, port, path = destination(connection, url, ())
+        _, mark, query = url.partition("?")
+        return scheme, host, port, path + mark + query
+    return *_place(pool), url
+
+
+def _place(pool: Any) -> tuple[str, str, int | None]:
+    return pool.scheme, str(pool.host).strip("[]"), pool.port
+
+
+def _leads_astray(pool: Any, connection: Any, url: str) -> bool:
+    """Return whether an absolute URL names another host than the one that gets it, which is no proxy (THREATS E.5)."""
+    if "://" not in url[:8] or pool.proxy is not None:
+        return False
+    return gate.origin_of(*destination(connection, url, ())[:3]) != gate.origin_of(*_place(pool))
 
 
 def _send(original: Any, parts: dict[str, Any], target: Target) -> Any:
@@ -95,6 +112,7 @@ def _send(original: Any, parts: dict[str, Any], target: Target) -> Any:
     pool, connection, method = parts["self"], parts["conn"], parts["method"]
     timeout = pool._get_timeout(parts["timeout"])  # noqa: SLF001 - as the method itself does
     got: list[Any] = []
+    place = shell.Place(pool)
 
     def transport(forwarded: Any) -> Any:
         body = forwarded.read()
@@ -109,6 +127,7 @@ def _send(original: Any, parts: dict[str, Any], target: Target) -> Any:
         }
         with shell.in_time():
             raw = original(**{**parts, **sent})
+        raw._pool = place  # noqa: SLF001 - as the method itself does
         got.append(raw)
         stream = bridge.stream_of(shell.pieces_of(raw), shell.closing(raw, connection))
         return module.Response(raw.status, headers=shell.came(raw), stream=stream)
@@ -120,8 +139,7 @@ def _send(original: Any, parts: dict[str, Any], target: Target) -> Any:
         failed = shell.native(error, pool)
     else:
         raw = got[0] if got and bridge.refusal_of(answer) is None else None
-        if raw is None and parts["response_conn"] is not None and not got:
-            pool._put_conn(connection)  # noqa: SLF001 - it was taken for this request, and is not needed
+        place.settle(got[0] if got else None, parts["response_conn"], refused=raw is None)
         return shell.handed_on(raw, answer, pool=pool, request_method=method, request_url=parts["url"], **named)
     raise failed
 
@@ -142,7 +160,7 @@ def _answer(parts: dict[str, Any], target: Target, transport: Any, *, timeout: t
             [(_text(name).encode("latin-1"), _text(value).encode("latin-1")) for name, value in _headers(parts)],
             body,
             seconds={"connect": timeout[0], "read": timeout[1]},
-            renamed=name is not None and name != host,
+            renamed=(name is not None and name != host) or _leads_astray(parts["self"], parts["conn"], parts["url"]),
         )
     except Refused as error:
         return bridge.denied(error, target, library)

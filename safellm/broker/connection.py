@@ -275,11 +275,11 @@ class Connection(asyncio.Protocol):
             self._whole(failed, json.dumps({"error": {"message": text, "type": "api_connection_error"}}).encode())
             return
         told = b"".join(b"%s: %s\r\n" % pair for pair in request.headers)
-        head = b"GET %s HTTP/1.1\r\n%s\r\n" % (request.target, told) + self._http.trailing_data[0]
+        head, (rest, _) = b"GET %s HTTP/1.1\r\n%s\r\n" % (request.target, told), self._http.trailing_data
         self._relays = True  # the library reads from now on
         relay = sockets.Relay(self._transport, provider, way, most=self._upstream.policy.limits.request_bytes)
         try:
-            await relay.run(head, headers, self._leaving)
+            await relay.run(head, rest, headers, self._leaving)
         finally:
             self._counts["refused"] += relay.refused
 

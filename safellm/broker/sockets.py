@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from safellm.auto.gate import sockets_of
 from safellm.broker.upstream import Way, without_grant
@@ -25,6 +24,7 @@ from safellm.transports.websocket_opening import Opening, announce
 GOING_AWAY, POLICY, NORMAL = 1001, 1008, 1000  # RFC 6455 7.4.1
 _NO_STATUS, _ABNORMAL = 1005, 1006  # never sent
 _CLOSE_S = 2.0
+_REASON_BYTES = 123  # RFC 6455 5.5
 
 Headers = list[tuple[str, str]]
 
@@ -41,8 +41,7 @@ async def open_to_provider(way: Way, target: str, headers: Headers) -> Any:
         Refused: it may not be opened, or nothing guards what is said there.
         Exception: of the library; it can't be opened.
     """
-    path = urlsplit(target).path
-    dialect = sockets_of(way.target, path)
+    dialect = sockets_of(way.target, target.partition("?")[0])
     named = dict(headers)
     if dialect is None or "sec-websocket-protocol" in named:
         what = (
@@ -77,27 +76,33 @@ class Relay:
         self._mark = secrets.token_hex(16)
         self.refused = 0
 
-    async def run(self, head: bytes, headers: Headers, leaving: asyncio.Event) -> None:
+    async def run(self, head: bytes, rest: bytes, headers: Headers, leaving: asyncio.Event) -> None:
         """Answer the program's opening request, and carry messages until one side ends.
 
         Args:
-            head: The program's request, and what came after it.
+            head: The program's request.
+            rest: What came after it.
             headers: Of that request.
             leaving: Set when the broker ends.
         """
         program = self._program
+        self._transport.pause_reading()  # nothing overtakes the rest
         self._transport.set_protocol(program)
         program.connection_made(self._transport)
         program.data_received(head)
-        tasks: set[asyncio.Task[_End]] = set()
+        tasks: list[asyncio.Task[_End]] = []
         end = _End(GOING_AWAY)
         try:
             # Our own programs know their refusals by the mark; a provider can't forge one.
             is_ours = any(name == DIALECT_HEADER for name, _ in headers)
-            await program.accept({MARK_HEADER: self._mark} if is_ours else {})
-            tasks = {asyncio.ensure_future(one) for one in (self._outwards(), self._inwards(), _left(leaving))}
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            end = next(iter(done)).result()
+            if not await program.accept({MARK_HEADER: self._mark} if is_ours else {}):
+                return
+            self._transport.resume_reading()
+            program.data_received(rest)
+            carried = (self._outwards(), self._inwards(), _left(leaving), self._gone())
+            tasks = [asyncio.ensure_future(one) for one in carried]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            end = next(task for task in tasks if task.done()).result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -105,6 +110,12 @@ class Relay:
             # Each side hears how the other one ended; closing the provider's settles what is under way.
             code = NORMAL if end.code == POLICY else end.code
             await asyncio.gather(_close(self._provider, code, ""), _close(program, end.code, end.reason))
+
+    async def _gone(self) -> _End:
+        """Wait for the program's end; what it said last is still sent, unless the provider takes nothing."""
+        await self._program.wait_closed()
+        await asyncio.sleep(_CLOSE_S)
+        return _End(GOING_AWAY)
 
     async def _tell(self, error: Refused) -> None:
         self.refused += 1
@@ -161,7 +172,9 @@ def _ending(error: Any) -> _End:
     said = error.rcvd
     if said is None:
         return _End(GOING_AWAY)
-    return _End(NORMAL) if said.code in (_NO_STATUS, _ABNORMAL) else _End(said.code, said.reason)
+    # Made harmless, a reason may have grown beyond what a frame takes.
+    reason = said.reason.encode("utf-8", "replace")[:_REASON_BYTES].decode("utf-8", "ignore")
+    return _End(NORMAL) if said.code in (_NO_STATUS, _ABNORMAL) else _End(said.code, reason)
 
 
 def _unguarded(what: str) -> Refused:
@@ -196,18 +209,32 @@ def _closed() -> Any:
 
 
 @cache
-def _program() -> Any:
+def _program() -> Any:  # noqa: C901 - one class and its protocol
     from websockets.asyncio.connection import Connection  # noqa: PLC0415 - there when it is called
-    from websockets.protocol import CONNECTING  # noqa: PLC0415
+    from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
+    from websockets.frames import OP_PONG  # noqa: PLC0415
+    from websockets.protocol import CONNECTING, OPEN  # noqa: PLC0415
     from websockets.server import ServerProtocol  # noqa: PLC0415
 
     from safellm.transports.websocket_library import QUIET  # noqa: PLC0415
+
+    class Protocol(ServerProtocol):
+        """The library's, but a program that reads nothing can't pile up pongs: the newest waits (RFC 6455 5.5.3)."""
+
+        is_full = False
+        owed: Any = None
+
+        def send_frame(self, frame: Any) -> None:
+            if self.is_full and frame.opcode is OP_PONG:
+                self.owed = frame
+            else:
+                super().send_frame(frame)
 
     class ProgramConnection(Connection):
         """A program's connection, on the transport that its request came by."""
 
         def __init__(self, *, most: int) -> None:
-            self._server = ServerProtocol(max_size=most, logger=QUIET)
+            self._server = Protocol(max_size=most, logger=QUIET)
             super().__init__(self._server, close_timeout=_CLOSE_S)
             self._asked: Any = None
 
@@ -217,16 +244,33 @@ def _program() -> Any:
             else:
                 super().process_event(event)
 
-        async def accept(self, headers: dict[str, str]) -> None:
-            """Answer the opening request; one that is none is answered with an error, and the connection closes."""
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._server.is_full = True
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._server.is_full = False
+            owed, self._server.owed = self._server.owed, None
+            if owed is not None and self._server.state is OPEN:
+                self._server.send_frame(owed)
+                self.send_data()
+
+        async def accept(self, headers: dict[str, str]) -> bool:
+            """Answer the opening request; one that is none is answered with an error: False, and the connection closes."""
             if self._asked is None:
-                self.transport.close()
-                return
-            async with self.send_context(expected_state=CONNECTING):
-                answer = self._server.accept(self._asked)
-                for name, value in headers.items():
-                    answer.headers[name] = value
-                self._server.send_response(answer)
+                return False
+            try:
+                async with self.send_context(expected_state=CONNECTING):
+                    answer = self._server.accept(self._asked)
+                    for name, value in headers.items():
+                        answer.headers[name] = value
+                    self._server.send_response(answer)
+            except ConnectionClosed:
+                return False  # the program left
+            if self._server.state is not OPEN:
+                return False
             self.start_keepalive()
+            return True
 
     return ProgramConnection

@@ -26,6 +26,7 @@ from safellm._version import __version__
 from safellm.auto.gate import load_adapter
 from safellm.auto.table import DIALECTS
 from safellm.auto.targets import Target, dialect_named, find_target, own_origins
+from safellm.broker.conversations import of_grant
 from safellm.broker.direct import direct_transport
 from safellm.client import Setup, open_journal
 from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused
@@ -209,7 +210,7 @@ class Upstream:
             )
             placeholder = setup.hold(stored)
             setup.grant = HeldGrant(grant=grant, key=name, source=self._grants, uid=uid)
-            driver = setup.driver(origin, in_code=False, native=lambda error, _: error)
+            driver = of_grant(setup.driver(origin, in_code=False, native=lambda error, _: error), grant.id)
         except ConfigurationError as error:
             raise _failed(error) from None
         return Way(

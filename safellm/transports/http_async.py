@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic, perf_counter
 from types import ModuleType
 from typing import Any
@@ -108,7 +110,13 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
                 await in_thread(driver.deny, error)
                 return parts.refused(error, request, driver)
             exchange, decision = driver.begin(head, await request.aread(), wait=False, answers=True)
-            decided: Decision = await in_thread(driver.resume, decision) if isinstance(decision, Pending) else decision
+            try:
+                decided: Decision = (
+                    await in_thread(driver.resume, decision) if isinstance(decision, Pending) else decision
+                )
+            except BaseException as error:  # cancelled: what was reserved is settled
+                await in_thread(driver.abandon, exchange, failure=parts.failure_of(error)[0], sent=False)
+                raise
             if isinstance(decided, Refuse):
                 return parts.refused(decided.error, request, driver)
             deadline = Deadline(driver.tools.policy)
@@ -205,8 +213,27 @@ async def in_thread(function: Any, *arguments: Any, **named: Any) -> Any:
     import anyio  # noqa: PLC0415 - sync programs never need it
     import anyio.to_thread  # noqa: PLC0415
 
-    with anyio.CancelScope(shield=True):
-        return await anyio.to_thread.run_sync(lambda: function(*arguments, **named))
+    begun, over = threading.Lock(), threading.Event()
+
+    def work() -> Any:
+        if not begun.acquire(blocking=False):
+            return None
+        try:
+            return function(*arguments, **named)
+        finally:
+            over.set()
+
+    def end() -> None:
+        with suppress(Exception):  # the task is cancelled: nobody waits for what comes out
+            work()  # unless it began
+        over.wait()
+
+    try:
+        with anyio.CancelScope(shield=True):
+            return await anyio.to_thread.run_sync(work)
+    except anyio.get_cancelled_exc_class():  # asyncio's own `cancel` heeds no scope, and the thread goes on
+        await anyio.to_thread.run_sync(end)
+        raise
 
 
 async def ended(exchange: Exchange) -> bytes:

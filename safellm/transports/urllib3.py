@@ -102,6 +102,43 @@ def closing(raw: HTTPResponse, connection: Any) -> Callable[[], None]:
     return close
 
 
+class Place:
+    """Stands for a pool until an answer is there: where an error ends a request before, the pool takes its connection back itself.
+
+    Args:
+        pool: Of urllib3. Given back twice, a connection takes a place too many.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._of = pool
+        self._back = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def __str__(self) -> str:
+        return str(self._of)
+
+    def _put_conn(self, _: Any) -> None:
+        self._back = True
+
+    def settle(self, raw: HTTPResponse | None, connection: Any, *, refused: bool) -> None:
+        """Let the pool itself stand there from now on, and give back what was given back or isn't needed.
+
+        Args:
+            raw: What the network brought.
+            connection: What the answer has to give back; None where the pool does that itself.
+            refused: The program won't get it.
+        """
+        if raw is not None:
+            raw._pool = self._of  # noqa: SLF001 - where urllib3 keeps it
+        if connection is None or not (self._back or refused):
+            return
+        if raw is not None and not self._back:
+            connection.close()  # it still brings what nobody reads
+        self._of._put_conn(connection)  # noqa: SLF001 - as `release_conn` does
+
+
 def headers_for(pairs: list[tuple[str, str]]) -> HTTPHeaderDict:
     """Return headers as urllib3 takes them, each as often as it is there."""
     return HTTPHeaderDict(pairs)

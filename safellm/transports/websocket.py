@@ -138,14 +138,18 @@ class Session:
         found = tools.scanner.scan(reason) or (tools.registered is not None and tools.registered.find(reason))
         return "" if reason and found else reason
 
-    def neutralise(self, closed: Any) -> None:
-        """Make the provider's reason for closing harmless, which the error of the library quotes."""
-        said = getattr(closed, "rcvd", None)
+    def neutralise(self, said: Any) -> None:
+        """Make the provider's reason for closing harmless, which errors of the library quote.
+
+        Args:
+            said: The library's account of the provider's closing frame; None where there was none.
+        """
         if said is not None and said.reason:
+            reason, said.reason = said.reason, ""  # nothing is told if that fails
             rules = AnswerRules(
                 policy=self.driver.tools.policy, mapping=None, structured=False, table=self._dialect.table
             )
-            said.reason = rules.whole(said.reason, Kind.TEXT, None)
+            said.reason = rules.whole(reason, Kind.TEXT, None)
 
     # -- what the program says ------------------------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ def _async_connection() -> Any:  # noqa: C901 - one class
 
     from websockets.asyncio.client import ClientConnection  # noqa: PLC0415 - there when it is called
     from websockets.exceptions import ConnectionClosed, ConnectionClosedOK  # noqa: PLC0415
+    from websockets.frames import OP_CLOSE  # noqa: PLC0415
 
     class GuardedConnection(ClientConnection):
         """The same for asyncio."""
@@ -198,6 +199,11 @@ def _async_connection() -> Any:  # noqa: C901 - one class
         async def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ARG002 - ours count
             with real_headers(self, self._plan) as headers:
                 await super().handshake(headers, *arguments, **options)
+
+        def process_event(self, event: Any) -> None:
+            super().process_event(event)
+            if getattr(event, "opcode", None) is OP_CLOSE:  # before any error quotes it, whoever asks first
+                self._session.neutralise(self.protocol.close_rcvd)
 
         async def send(self, message: Any, *arguments: Any, **options: Any) -> None:
             async with self._sending:
@@ -220,7 +226,6 @@ def _async_connection() -> Any:  # noqa: C901 - one class
                 except ConnectionClosed as closed:
                     kind = "closed" if isinstance(closed, ConnectionClosedOK) else "connection"
                     await in_thread(self._session.abandon, kind)
-                    self._session.neutralise(closed)
                     raise
                 else:
                     await self._take(self._guarded.taking(message))

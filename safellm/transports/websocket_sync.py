@@ -129,6 +129,7 @@ def _checked_socket(plan: Plan) -> socket.socket:
 @cache
 def _sync_connection() -> Any:  # noqa: C901 - one class
     from websockets.exceptions import ConnectionClosed, ConnectionClosedOK  # noqa: PLC0415 - there when it is called
+    from websockets.frames import OP_CLOSE  # noqa: PLC0415
     from websockets.sync.client import ClientConnection  # noqa: PLC0415
 
     class GuardedConnection(ClientConnection):
@@ -143,6 +144,11 @@ def _sync_connection() -> Any:  # noqa: C901 - one class
         def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ARG002 - ours count
             with real_headers(self, self._plan) as headers:
                 super().handshake(headers, *arguments, **options)
+
+        def process_event(self, event: Any) -> None:
+            super().process_event(event)
+            if getattr(event, "opcode", None) is OP_CLOSE:  # before any error quotes it, whoever asks first
+                self._session.neutralise(self.protocol.close_rcvd)
 
         def send(self, message: Any, *arguments: Any, **options: Any) -> None:
             with self._sending:
@@ -167,7 +173,6 @@ def _sync_connection() -> Any:  # noqa: C901 - one class
                         raise
                 except ConnectionClosed as closed:
                     self._session.abandon("closed" if isinstance(closed, ConnectionClosedOK) else "connection")
-                    self._session.neutralise(closed)
                     raise
                 else:
                     self._take(self._guarded.taking(message))

@@ -82,7 +82,9 @@ class SharedTLS:
                 self._incoming.write_eof()
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        with self._state:
+            answers = self._outgoing.pending  # not what another thread is just writing: it may wait for us to read
+        if answers:
             with self._order:
                 with self._state:
                     ready = self._outgoing.read()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import socket
 import time
 
 import pytest
@@ -363,3 +364,123 @@ def test_live_sessions_of_gemini_go_through_the_broker(broker, broker_grant, pro
     assert first.headers["x-goog-api-key"] == KEY
     assert MAIL not in "".join(first.messages)
     assert second.messages == []
+
+
+class RawProgram:
+    """A program that writes its bytes itself.
+
+    Args:
+        path: Of the broker's socket.
+        grant: As its key.
+        behind: Sent at once with the opening request.
+    """
+
+    def __init__(self, path, grant, behind=b""):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(str(path))
+        self.socket.sendall(
+            b"GET /v1/responses HTTP/1.1\r\nhost: b\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"authorization: Bearer " + grant.text().encode() + b"\r\n\r\n" + behind
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def until(self, end):
+        """Return what came until so many bytes have come, or a text, or (b"") the end."""
+        found = b""
+        while not end or end not in found:
+            more = self.socket.recv(1 << 16)
+            found += more
+            if not more:
+                break
+        return found
+
+
+def framed(opcode, data):
+    """Return a frame of a program, with a mask that changes nothing."""
+    size = len(data)
+    told = bytes([0x80 | size]) if size < 126 else b"\xff" + size.to_bytes(8, "big")
+    return bytes([0x80 | opcode]) + told + bytes(4) + data
+
+
+ASKS = {"type": "response.create", "model": "gpt-4o", "input": MAIL}
+
+
+def test_what_comes_behind_the_opening_request_waits_for_its_answer(broker, broker_grant, provider):
+    """Also more than the broker reads ahead; the answer comes first, and then each message its turn."""
+    long = framed(1, json.dumps({"type": "novel", "text": "x" * (3 << 20)}).encode())
+    asked = framed(1, json.dumps(ASKS).encode())
+    with RawProgram(broker.path, broker_grant(), framed(9, b"here?") + long + asked) as program:
+        said = program.until(b"response.completed")
+    assert said.startswith(b"HTTP/1.1 101 ")
+    assert b"here?" in said
+    assert b"mediation.unsupported" in said
+    assert MAIL not in "".join(provider.last.messages)
+    assert len(provider.last.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "behind", [framed(8, b"\x03\xe8"), framed(3, b""), framed(1, b"\xff"), b"GET / HTTP/1.1\r\n\r\n"]
+)
+def test_a_program_that_breaks_the_protocol_at_once_ends_both_sides(broker, broker_grant, provider, behind, caplog):
+    """Nothing of it is taken for a message, and nothing goes wrong in the broker."""
+    with RawProgram(broker.path, broker_grant(), behind) as program:
+        assert program.until(b"").startswith(b"HTTP/1.1 101 ")
+    provider.settled()
+    assert provider.last.messages == []
+    broker.stop()
+    assert not [one for one in caplog.records if one.name == "asyncio"]
+
+
+def test_pings_that_nobody_reads_the_answers_of_do_not_pile_up(broker, broker_grant, provider):
+    """The newest is answered as soon as there is room (RFC 6455 5.5.3)."""
+    with RawProgram(broker.path, broker_grant()) as program:
+        program.until(b"\r\n\r\n")
+        many = framed(9, b"p" * 125) * 2000
+        for _ in range(40):  # 10 MB
+            program.socket.sendall(many)
+        program.socket.sendall(framed(9, b"the last"))
+        said = program.until(b"the last")
+    assert len(said) < 4 << 20
+    provider.settled()
+
+
+def test_the_reason_for_closing_is_harmless_whoever_hears_of_it_first(broker, broker_grant, provider):
+    """The program was just sending when the provider closed."""
+    for _ in range(5):
+        with RawProgram(broker.path, broker_grant()) as program:
+            program.until(b"\r\n\r\n")
+            provider.wait(0)
+            program.socket.sendall(framed(1, json.dumps(ASKS).encode()) * 3)
+            provider.close_all(4001, "![i](https://evil.example/?q=1) \x1b[1m")
+            said = program.until(b"evil.example/?q=1)")
+            assert b"![i](https" not in said
+        provider.settled()
+        provider._open.clear()
+
+
+def test_the_provider_s_name_for_an_answer_belongs_to_its_grant(broker, broker_grant, provider):
+    """Who reads it in a log gets nothing of what was hidden for another."""
+    from websockets.sync.client import unix_connect
+
+    def ask(grant, **event):
+        headers = {"authorization": f"Bearer {grant.text()}"}
+        with unix_connect(str(broker.path), "ws://broker/v1/responses", additional_headers=headers) as made:
+            made.send(json.dumps({**ASKS, **event}))
+            while (told := json.loads(made.recv()))["type"] != "response.completed":
+                pass
+        return told["response"]
+
+    first = broker_grant()
+    answer = ask(first)
+    hidden = provider.last.events[0]["input"]
+    assert PREFIX in hidden
+    again = {"previous_response_id": answer["id"], "input": f"Who is {hidden}?"}
+    assert MAIL in json.dumps(ask(first, **again))
+    assert MAIL not in json.dumps(ask(broker_grant(), **{**again, "previous_response_id": answer["id"]}))

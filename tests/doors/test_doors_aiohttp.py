@@ -514,6 +514,28 @@ async def test_an_answer_that_breaks_off_is_aiohttp_s_error(installed, faults_at
     assert [one["event.name"] for one in records()] == EVENTS
 
 
+async def test_a_task_that_begins_within_a_call_is_guarded_itself(installed, model_at):
+    """What a trace starts takes the context of a guarded call along: its own calls afterwards are guarded none the less."""
+    go, begun = asyncio.Event(), []
+    config = aiohttp.TraceConfig()
+
+    async def later():
+        await go.wait()
+        async with aiohttp.ClientSession() as other, other.post(model_at.base_url + PATH, json=body()) as answer:
+            assert said(await answer.json()) == ANSWER
+
+    async def connected(*_):
+        begun.append(asyncio.create_task(later()))
+
+    config.on_connection_create_end.append(connected)
+    async with aiohttp.ClientSession(trace_configs=[config]) as session:
+        async with session.post(model_at.base_url + PATH, json=body()) as answer:
+            assert said(await answer.json()) == ANSWER
+    go.set()
+    await asyncio.gather(*begun)
+    nothing_leaked(model_at, 2)
+
+
 class Older:
     """What the seam sees of an aiohttp before 3.13."""
 

@@ -374,6 +374,50 @@ def test_e_5_a_host_header_of_another_host_is_refused(installed, model_at, pool)
     assert model_at.requests == []
 
 
+@pytest.mark.parametrize("preload", [True, False])
+def test_e_5_an_absolute_url_of_another_host_is_refused(stored_key, model_at, preload, records):
+    """A pool sends an absolute URL to its own host: whichever of the two is a model's, nothing is sent, nor the key."""
+    safellm.install()
+    held = {**TYPE, "authorization": "Bearer safellm-vault-openai"}
+    with LoopbackProvider() as other:
+        for server, url in ((model_at, "http://other.test/v1" + PATH), (other, model_at.base_url + PATH)):
+            with urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=1, block=True) as pool:
+                options = {"assert_same_host": False, "retries": False, "preload_content": preload, "pool_timeout": 1}
+                for _ in range(2):
+                    answer = pool.urlopen("POST", url, body=JSON, headers=held, **options)
+                    assert answer.status == 403
+                    assert answer.headers["x-safellm-reason"] in ("egress.origin", "egress.request")
+        assert model_at.requests == other.requests == []
+    assert len(records()) == 4
+
+
+def test_an_absolute_url_of_the_same_host_is_guarded(installed, model_at):
+    """Named as it is sent, the call is one like any other."""
+    with urllib3.HTTPConnectionPool("127.0.0.1", model_at.port, retries=False) as pool:
+        pool.urlopen("POST", model_at.base_url + PATH, body=JSON, headers=TYPE)
+    nothing_leaked(model_at, 1)
+
+
+def test_e_5_the_query_counts_through_a_proxy(installed, model_at):
+    """An absolute URL is for a proxy: its query is looked at, too, and a key in it is refused."""
+    with urllib3.ProxyManager(model_at.origin, retries=False) as pool:
+        answer = pool.request("POST", f"{model_at.base_url}{PATH}?api_key=k", body=JSON, headers=TYPE)
+        assert (answer.status, answer.headers["x-safellm-reason"]) == (403, "egress.request")
+    assert model_at.requests == []
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET_MID_BODY, Fault.STALL_MID_BODY])
+def test_an_answer_that_breaks_off_takes_one_place_in_the_pool(installed, faults_at, fault):
+    """A whole answer is read before the program has it: where that fails, the pool gets its connection back once."""
+    url = urllib3.util.parse_url(faults_at.base_url(fault) + PATH)
+    with urllib3.HTTPConnectionPool(url.host, url.port, maxsize=1, block=True, timeout=0.2, retries=False) as pool:
+        for _ in range(2):
+            with pytest.raises((urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)) as caught:
+                pool.request("POST", url.path, json=body("hi"), preload_content=False, pool_timeout=1)
+            assert "Place" not in repr(caught.value)
+            assert pool.pool.qsize() == 1
+
+
 def test_e_3_a_url_that_can_be_read_in_two_ways_is_refused(installed, model_at, records):
     """What the guards would read differently from what the library sends: refused, recorded, nothing is sent."""
     with urllib3.HTTPConnectionPool("127.0.0.1", model_at.port) as pool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import threading
 
 import pytest
 from sockets_support import MAIL, limited
@@ -368,3 +369,29 @@ def test_every_event_of_the_sdk_is_known():
     }
     assert len(kinds) > 10
     assert [one for one in sorted(kinds) if not LiveDialect().sent({"type": one}).route.known] == []
+
+
+def test_the_provider_does_not_turn_text_into_json(face, sockets):
+    """In JSON links stay: what the program set up says whether an answer is JSON."""
+    connection = start(face, sockets, {"delegation": HANDS_ON})
+    told = {"delegation": {"responses": {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}}}
+    sockets.push([{"type": "session.updated", "event_id": "e", "session": told}])
+    face.until(connection, "session.updated")
+    sockets.reply_with(f"see ![i]({ADDRESS}/?q=1) now")
+    events = ask(face, connection, "hello")
+    assert f"![i]({ADDRESS}" not in json.dumps(events)
+    assert f"![i]({ADDRESS}" not in "".join(one.get("delta", "") for one in events)
+
+
+def test_the_reason_for_closing_is_harmless_to_a_program_that_sends(face, sockets):
+    """It reads nothing, and hears of the end by what it can't send."""
+    connection = start(face, sockets)
+    closing = threading.Thread(target=sockets.close_all, args=(4001, f"![i]({ADDRESS}) \x1b[1m"))
+    closing.start()  # it waits for the program's good-bye
+    with pytest.raises(Exception, match="4001") as caught:
+        while True:
+            face.run(connection.send(APPEND))
+    closing.join()
+    assert "\x1b" not in str(caught.value)
+    assert f"![i]({ADDRESS}" not in str(caught.value)
+    assert f"![i]({ADDRESS}" not in str(connection._connection.close_reason)

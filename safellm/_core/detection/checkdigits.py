@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from operator import mul
 
 _PLAIN = bytes.maketrans(b"0123456789", bytes(range(10)))
 _DOUBLED = bytes.maketrans(
@@ -47,7 +48,7 @@ def verhoeff(digits: str) -> bool:
 
 def weighted(digits: str, weights: Sequence[int]) -> int:
     """Return the sum of digit times weight, over the shorter of the two."""
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+    return sum(map(mul, digits.encode("ascii").translate(_PLAIN), weights))  # a table has many numbers of many kinds
 
 
 def mod11_10(digits: str) -> bool:

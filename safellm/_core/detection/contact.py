@@ -130,18 +130,20 @@ def phone_national(text: str, start: int, end: int) -> Spans:
     """Accept numbers of other plans: with a word for telephone before them, or with the groups of a telephone number."""
     if end - start > _PHONE_LENGTH:
         return ()
-    digits = _digits(text, start, end)
+    run = text[start:end]
+    groups = [run] if run.isdigit() else run.translate(_APART).split()
+    digits = "".join(groups)
     if not 6 <= len(digits) <= 15 or len(set(digits)) < 3 or is_glued(text, start, end):
         return ()
-    groups = text[start:end].translate(_APART).split()
-    if _dated(groups) or (len(groups) == 2 and text[start:end].count(".") == 1):
+    if _dated(groups) or (len(groups) == 2 and run.count(".") == 1):
         return ()
     label = label_of(text, start, end)
     if label is not None and label.type == _PHONE and (len(digits) >= 7 or (len(groups) > 2 and label.is_direct)):
         return ((start, end, 0.95),)
-    if len(digits) < 7 or _called_otherwise(label) or is_decimal(text, start, end):
+    is_bare = label is None and len(groups) == 1 and digits[0] != "0"  # as most numbers of a table are
+    if is_bare or len(digits) < 7 or _called_otherwise(label) or is_decimal(text, start, end):
         return ()
-    if [len(group) for group in groups] == [5, 4] and text[start + 5] == "-":  # a postcode of the United States
+    if list(map(len, groups)) == [5, 4] and text[start + 5] == "-":  # a postcode of the United States
         return ()
     if sure := _usual_groups(text, start, groups):
         return ((start, end, sure),)
@@ -156,6 +158,8 @@ def phone_national(text: str, start: int, end: int) -> Spans:
 
 def _usual_groups(text: str, start: int, groups: Sequence[str]) -> float:
     """Return how sure groups alone say a telephone number: as in Turkey, Russia and Chinese texts, or behind 00."""
+    if len(groups) < 3:
+        return 0.0
     sizes = list(map(len, groups))
     if sizes in ([3, 3, 2, 2], [4, 3, 2, 2]) and groups[0][0] != "1":
         return 0.7
@@ -180,12 +184,13 @@ def _called_otherwise(label: Label | None) -> bool:
 
 
 def _dated(groups: Sequence[str]) -> bool:
-    sizes = [len(group) for group in groups]
-    year_first = sizes[0] == 4 and groups[0][:2] in {"19", "20"} and len(sizes) > 1 and max(sizes[1:3]) <= 2
+    if len(groups) == 1:  # packed, as by far the most are
+        return len(groups[0]) in {8, 12, 14} and groups[0][:2] in {"19", "20"}
+    sizes = list(map(len, groups))
+    year_first = sizes[0] == 4 and groups[0][:2] in {"19", "20"} and max(sizes[1:3]) <= 2
     year_last = len(sizes) >= 3 and sizes[2] == 4 and groups[2][:2] in {"19", "20"} and max(sizes[:2]) <= 2
-    years = len(sizes) >= 2 and sizes[-2:] == [4, 4] and all(group[:2] in {"19", "20"} for group in groups[-2:])
-    packed = len(sizes) == 1 and sizes[0] in {8, 12, 14} and groups[0][:2] in {"19", "20"}
-    return year_first or year_last or years or packed
+    years = sizes[-2:] == [4, 4] and all(group[:2] in {"19", "20"} for group in groups[-2:])
+    return year_first or year_last or years
 
 
 def _digits(text: str, start: int, end: int) -> str:

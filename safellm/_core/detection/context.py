@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self, TypeVar
 
 # What holds of a match: none, the same, narrower or wider spans, in indexes of the canonical text; a third part is the confidence,
 # a fourth the type, where they aren't the rule's.
 Spans = Sequence[tuple[int, int] | tuple[int, int, float] | tuple[int, int, float, str]]
+Key = TypeVar("Key")
+_DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"9" * 10)
+_REMEMBERED = 20_000  # answers about one text
 REACH = 48  # characters before a number in which its name may stand
 _ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _WORD = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,6 +28,43 @@ _VERSION_WORDS = frozenset(
 )
 
 
+class Text(str):
+    """A text that remembers what was found out about its places: several checks ask the same about one number.
+
+    Attributes:
+        labels: By where a value begins, its label, as `words.label_before` answers.
+        windows: By the text before a value, its digits all the same, the same label.
+        called: By where a value begins and ends, what it is called, as `tables.label_of` answers.
+        row: The line that was looked at last, and where its block begins, for `tables`.
+        headings: By where a table begins, its separator and a column, the label of the column.
+    """
+
+    __slots__ = ("called", "headings", "labels", "row", "windows")
+
+    labels: dict[int, object]
+    windows: dict[str, object]
+    called: dict[tuple[int, int], object]
+    headings: dict[tuple[int, str, int], object]
+    row: tuple[int, int]
+
+    def __new__(cls, text: str) -> Self:
+        self = super().__new__(cls, text)
+        self.labels, self.windows, self.called, self.headings = {}, {}, {}, {}
+        self.row = -1, -1
+        return self
+
+
+def shape_of_digits(text: str) -> str:
+    """Return a text with 9 for each digit of ASCII."""
+    return text.encode().translate(_DIGITS_ALIKE).decode() if text.isascii() else text
+
+
+def remember(answers: dict[Key, object], key: Key, answer: object) -> None:
+    """Keep an answer, unless there are very many."""
+    if len(answers) < _REMEMBERED:
+        answers[key] = answer
+
+
 def is_glued(text: str, start: int, end: int) -> bool:
     """Return whether the number goes on beyond the span, or is part of a word, path or identifier."""
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
@@ -31,9 +72,11 @@ def is_glued(text: str, start: int, end: int) -> bool:
         return False  # emphasis in Markdown
     if after and (after[0] in _GLUE_RIGHT or (len(after) == 2 and after[0] in _JOINS and after[1].isdigit())):  # noqa: PLR2004
         return True
-    if not before or is_after_escape(text, start):
+    if not before or not (
+        before[-1] in _GLUE_LEFT or (len(before) == 2 and before[1] in _JOINS and before[0] in _ALNUM)  # noqa: PLR2004
+    ):
         return False
-    return before[-1] in _GLUE_LEFT or (len(before) == 2 and before[1] in _JOINS and before[0] in _ALNUM)  # noqa: PLR2004
+    return not is_after_escape(text, start)
 
 
 def is_after_escape(text: str, start: int) -> bool:

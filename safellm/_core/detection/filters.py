@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, Protocol, cast
 
 from safellm._core.detection.alternatives import take_apart
-from safellm._core.detection.engine import engine_failure
+from safellm._core.detection.engine import NOWHERE, engine_failure, search_of
 from safellm._core.detection.reach import Reach, Window, gate_ends, lines_around
 
 try:
@@ -35,6 +35,10 @@ _FEW = 8  # filters below which compiling a database takes longer than it saves
 _SIZE = 8  # bytes of a length in a stored database
 # Matches of a filter that are kept for one text: so many, and one more per so many bytes, up to a limit. One costs 0.1 us.
 _KEPT, _PER_KEPT, _MOST_KEPT = 128, 4, 50_000
+# A part of late filters, which are few and most of which read lines, is searched no further where one of them reports more than so
+# many matches, and one more per so many bytes: then each is asked by itself, from line to line. That costs less than to be told
+# about every place of a flood of digits.
+_STOP, _PER_STOP = 64, 8
 _LARGE = 16_384  # bytes of a text from which on late filters search only near what can lead to a find of theirs
 _PER_NEAR = 64  # bytes for each such place, so that they are few
 
@@ -106,6 +110,11 @@ class Plan:
 
 class Part(Protocol):
     """Some of the filters."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Their numbers."""
+        ...
 
     def search(self, data: bytes, note: Note, scratch: Any) -> None:
         """Call `note` for the matches of the filters.
@@ -195,14 +204,40 @@ class Filters:
             part.search(data, note, space)
         if self.second and (found.pop(self.gate, ()) or any(_literal_ends(data, self.literal))):
             places = self._near(data) if self.near and len(data) >= _LARGE else None
-            near, noting = data, cast("Note", note)
+            few = _STOP + len(data) // _PER_STOP
+            stopped: list[int] = []
+
+            def note_few(number: int, _start: int, end: int, _flags: int, _context: object) -> bool:
+                ends = found[number]
+                ends.append(end)
+                if len(ends) > few:
+                    stopped.append(number)
+                return len(ends) > few
+
+            near, noting = data, cast("Note", note_few)
             stretches = [] if places is None else lines_around(data, places, self.before)
             if 0 < sum(high - low for low, high in stretches) < len(data) // 2:
-                near, noting = _together(data, stretches, note)
+                near, noting = _together(data, stretches, note_few)
             for part, space in zip(self.second, spaces[len(self.first) :], strict=True):
                 part.search(near, noting, space)
+                self._complete(part, data, found, stopped)
         self._idle.append(spaces)  # after an error it is dropped: it may still be in use
         return {number: self._where(data, number, ends, most, places or ()) for number, ends in found.items()}
+
+    def _complete(self, part: Part, data: bytes, found: dict[int, list[int]], stopped: list[int]) -> None:
+        """Ask each filter of a part, if a flood of one ended the search."""
+        if not stopped:
+            return
+        stopped.clear()
+        for number in part.numbers:
+            one = self.filters[number]
+            if one.is_asked_once:
+                ends = [0] if search_of(one.pattern)(data, 0, len(data))[0] != NOWHERE else []
+            else:
+                ends = list(gate_ends(one.pattern, data, one.reach))
+            found.pop(number, None)
+            if ends:
+                found[number] = ends
 
     def _near(self, data: bytes) -> list[int] | None:
         """Return where what late filters need ends, rising; None if that is in too many places."""
@@ -261,8 +296,9 @@ def _together(data: bytes, stretches: Sequence[Window], note: Note) -> tuple[byt
 
 @dataclass(frozen=True, slots=True)
 class MultiPart:
-    """A Hyperscan database."""
+    """A Hyperscan database, with the numbers of the filters in it."""
 
+    numbers: tuple[int, ...]
     _database: Any
     _first: Any  # never used for a search, only copied
 
@@ -289,13 +325,13 @@ def _build_multi(plan: Plan, database: bytes | memoryview | None) -> Filters:
         parts: list[MultiPart] = []
         for numbers in plan.parts(late=late):
             one = _compile(plan.numbered, numbers) if stored is None else _load(next(stored, b""))
-            parts.append(MultiPart(one, hyperscan.Scratch(one)))
+            parts.append(MultiPart(numbers, one, hyperscan.Scratch(one)))
         stages.append(tuple(parts))
     near: MultiPart | None = None
     if plan.near:
         filters = (Filter(plan.near, Reach.LINE),)
         one = _compile(filters, (0,)) if stored is None else _load(next(stored, b""))
-        near = MultiPart(one, hyperscan.Scratch(one))
+        near = MultiPart((), one, hyperscan.Scratch(one))
     if stored is not None and next(stored, None) is not None:
         raise engine_failure("The detection engine's stored filters are of another version")
     return Filters(plan.numbered, len(plan.filters), plan.literal, stages[0], stages[1], near, plan.before)

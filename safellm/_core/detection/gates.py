@@ -30,6 +30,11 @@ class GatePart:
     filters: tuple[tuple[int, Filter], ...]
     halves: tuple[GatePart, ...] = ()
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the filters."""
+        return tuple(number for number, _ in self.filters)
+
     def search(self, data: bytes, note: Note, scratch: Any) -> None:  # noqa: ARG002 - as the other engine is called
         """Call `note` for the matches; see `filters.Part`."""
         self._search(data, note, {})

@@ -10,7 +10,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -50,11 +50,13 @@ _DATES = frozenset(
     }
 )
 
+_NO_BEGIN = frozenset("+.")  # signs before digits that are a part of something longer
 _HEX = frozenset("0123456789abcdef")
 _COLOURS = ("rgb(", "rgba(")
 _STEP = 16  # between neighbours of a table
 _Group = tuple[int, int]
 _Found = tuple[int, int, float, str]
+_Candidate = tuple[float, str, str, Callable[[str], bool] | None]  # confidence, type, prefix and check of a kind
 
 
 def identifier(text: str, start: int, end: int, countries: frozenset[str] = frozenset()) -> Spans:
@@ -67,28 +69,21 @@ def identifier(text: str, start: int, end: int, countries: frozenset[str] = froz
         countries: Whose numbers are found without a label; none means all.
     """
     run = text[start:end]
-    form = shape(run)
-    places, candidates = _look(form, countries)
+    places, candidates, first = _look(shape(run), countries)
     if not places:
         return ()
-    groups = [(start + low, start + high) for low, high in places]
-    found: list[_Found] = []
-    after = 0
-    for position, rows in candidates:
-        if position >= after:
-            one, taken = _alone(text, run, start, rows)
-            found += [one] if one else []
-            after = position + taken
-    begin = _first_with_digit(form, start, groups)
-    if begin is None or (found and found[0][0] == groups[0][0] and found[0][2] >= _SURE):
+    found = _unlabelled(text, run, start, candidates) if candidates else []
+    if first < 0 or (found and found[0][0] == start + places[0][0] and found[0][2] >= _SURE):
         return found
-    if text[max(0, begin[0][0] - 4) : begin[0][0]].upper().endswith("RFC ") and text[begin[0][0]].isdigit():
-        return found  # a standard's number; that of a Mexican taxpayer begins with letters
-    begin = _with_prefix(text, groups, begin)
-    look = label_of if _may_be_labelled(text, begin[0][0]) else label_above
-    label = look(text, *begin[0])
+    if _is_standard(text, start + places[first][0]):
+        return found
+    if first and text[start + places[first - 1][1]] == "-" and places[first - 1][1] + 1 == places[first][0]:
+        first -= 1  # the letters that a hyphen joins to the number: `MRN-0669193`
+    low, high = start + places[first][0], start + places[first][1]
+    label = label_of(text, low, high) if _may_be_labelled(text, low) else label_above(text, low, high)
     if label is None:
         return found
+    begin = [(start + low, start + high) for low, high in places[first:]]
     named = _named(text, begin, label)
     if named is not None:
         return [named, *(one for one in found if one[0] >= named[1])]
@@ -98,38 +93,82 @@ def identifier(text: str, start: int, end: int, countries: frozenset[str] = froz
     return [one for one in found if one[2] >= sure]
 
 
-@dataclass(frozen=True, slots=True)
+def _unlabelled(text: str, run: str, start: int, candidates: Sequence[tuple[int, tuple[_Row, ...]]]) -> list[_Found]:
+    """Return the numbers of a run that need no label."""
+    found: list[_Found] = []
+    after = 0
+    for position, rows in candidates:
+        if position >= after:
+            one, taken = _alone(text, run, start, rows)
+            if one:
+                found.append(one)
+            after = position + taken
+    return found
+
+
+def _is_standard(text: str, low: int) -> bool:
+    """Return whether a number is that of a standard: RFC 9110; that of a Mexican taxpayer begins with letters."""
+    return (
+        text[max(0, low - 1) : low] == " " and text[low].isdigit() and text[max(0, low - 4) : low - 1].upper() == "RFC"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     """Groups in a row that could be a number without a label.
 
     Attributes:
         groups: Their spans in the run.
         end: Where they end, with a bracket that closes the last.
-        formatted: The kinds that are written in such groups.
-        bare: The kinds of such a form without separators; None if there are some.
+        formatted: The kinds that are written in such groups, each with its confidence, the surest first.
+        bare: These and the kinds of such a form without separators.
+        alone: The same for a number that is the whole text.
+        is_bare: Whether there are no separators.
     """
 
     groups: tuple[_Group, ...]
     end: int
-    formatted: tuple[Kind, ...]
-    bare: tuple[Kind, ...] | None
+    formatted: tuple[_Candidate, ...]
+    bare: tuple[_Candidate, ...]
+    alone: tuple[_Candidate, ...]
+    is_bare: bool
 
 
 def _row(form: str, groups: Sequence[_Group], end: int, kinds: Kinds) -> _Row:
     window, compact = form[groups[0][0] : end], "".join(form[low:high] for low, high in groups)
-    bare = kinds.bare.get(compact, ()) if window == compact else None
-    return _Row(tuple(groups), end, kinds.layouts.get((window, compact), ()), bare)
+    formatted = [(kind.formatted, kind) for kind in kinds.layouts.get((window, compact), ())]
+    bare = kinds.bare.get(compact, ()) if window == compact else ()
+    return _Row(
+        groups=tuple(groups),
+        end=end,
+        formatted=_surest_first(formatted),
+        bare=_surest_first([*formatted, *((kind.bare, kind) for kind in bare)]),
+        alone=_surest_first([*formatted, *((max(kind.bare, kind.alone), kind) for kind in bare)]),
+        is_bare=window == compact,
+    )
+
+
+def _surest_first(kinds: Iterable[tuple[float, Kind]]) -> tuple[_Candidate, ...]:
+    found = [(sure, kind.type, kind.prefix, kind.check) for sure, kind in kinds if sure]
+    return tuple(sorted(found, key=lambda one: one[:2], reverse=True))
 
 
 @lru_cache(maxsize=2048)  # shapes are few, and say nothing about the numbers
-def _look(form: str, countries: frozenset[str]) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[_Row, ...]], ...]]:
-    """Return the groups of a shape, none if it is no number; and from which one on which of them could be meant as a kind."""
+def _look(
+    form: str, countries: frozenset[str]
+) -> tuple[tuple[_Group, ...], tuple[tuple[int, tuple[_Row, ...]], ...], int]:
+    """Return what a shape says.
+
+    Returns:
+        Its groups, none if it is no number; from which one on which of them could be meant as a kind; and which is the first with
+        a digit, or -1.
+    """
     kinds = load_kinds(countries)
     if form.count("9") < _LEAST_DIGITS and _is_mixed(form):
         whole = ((0, len(form)),)
-        return whole, (((0, (_row(form, whole, len(form), kinds),)),) if form in kinds.bare else ())
+        return whole, (((0, (_row(form, whole, len(form), kinds),)),) if form in kinds.bare else ()), 0
     if form.count("9") < _LEAST_DIGITS or (form.replace("9", "") in _SKELETONS and form != _CZECH) or form in _DATES:
-        return (), ()
+        return (), (), -1
     groups = _groups(form)
     candidates: list[tuple[int, tuple[_Row, ...]]] = []
     for first, (low, _) in enumerate(groups):
@@ -141,19 +180,13 @@ def _look(form: str, countries: frozenset[str]) -> tuple[tuple[_Group, ...], tup
                 rows.append(_row(form, groups[first : first + count], end, kinds))
         if rows:
             candidates.append((first, tuple(rows)))
-    return tuple(groups), tuple(candidates)
+    first = next((place for place, (low, high) in enumerate(groups) if "9" in form[low:high]), -1)
+    return tuple(groups), tuple(candidates), first
 
 
 def _is_mixed(form: str) -> bool:
     """Return whether a shape is that of a document's number in which letters stand all through: `C01X0006H`."""
     return len(form) in _MIXED and form.isalnum() and 2 <= form.count("9") < len(form)  # noqa: PLR2004
-
-
-def _with_prefix(text: str, groups: Sequence[_Group], begin: Sequence[_Group]) -> Sequence[_Group]:
-    """Return the groups of a number with the letters that a hyphen joins to it: `MRN-0669193`."""
-    first = len(groups) - len(begin)
-    high = groups[first - 1][1] if first else -1
-    return groups[first - 1 :] if first and high + 1 == begin[0][0] and text[high] == "-" else begin
 
 
 def _closed(form: str, high: int) -> int:
@@ -171,13 +204,6 @@ def _groups(form: str) -> list[_Group]:
     return groups
 
 
-def _first_with_digit(form: str, start: int, groups: Sequence[_Group]) -> Sequence[_Group] | None:
-    for place, (low, high) in enumerate(groups):
-        if "9" in form[low - start : high - start]:
-            return groups[place:]
-    return None
-
-
 def _may_be_labelled(text: str, start: int) -> bool:
     """Return whether a label can stand directly before an index: no other number or list does."""
     before = text[max(0, start - 3) : start].rstrip(" \"'([{=:")
@@ -190,7 +216,10 @@ def _alone(text: str, run: str, start: int, rows: Sequence[_Row]) -> tuple[_Foun
     """Return the number that needs no label and is the first of some rows of groups, if any, and how many groups it takes."""
     for row in rows:
         low, high = start + row.groups[0][0], start + row.end
-        compact = "".join([run[first:last] for first, last in row.groups])
+        if text[max(0, low - 1) : low] in _NO_BEGIN:
+            continue
+        whole = row.is_bare and low == start and row.end == len(run)
+        compact = run if whole else "".join([run[first:last] for first, last in row.groups])
         best = _best(row, compact, is_all=low < _MARGIN and text.strip() == text[low:high])
         if best and not _is_part(text, low, high) and not _counts(text[low:high]):
             return (low, high, best[0], best[1]), len(row.groups)
@@ -206,13 +235,19 @@ def _best(row: _Row, compact: str, *, is_all: bool) -> tuple[float, str] | None:
         upper = compact.upper()
         if not characters - _HEX or (compact != upper and compact != compact.lower()):  # a commit, or no number
             return None
-    found = [(kind.formatted, kind.type) for kind in row.formatted if kind.holds(upper)]
-    if row.bare is not None and not _is_time(compact):
-        bare = ((max(kind.bare, kind.alone if is_all else 0.0), kind) for kind in row.bare)
-        found += [(sure, kind.type) for sure, kind in bare if sure and kind.holds(upper)]
-        if len(compact) == _VIN and compact == upper and not compact.isdigit() and vin(compact):
-            found.append((_VIN_ALONE, "VIN"))
-    return max(found) if found else None
+    if not row.is_bare or _is_time(compact):
+        return _first_that_holds(row.formatted, upper)
+    best = _first_that_holds(row.alone if is_all else row.bare, upper)
+    if len(compact) == _VIN and compact == upper and not compact.isdigit() and vin(compact):
+        return max(best or (0.0, ""), (_VIN_ALONE, "VIN"))
+    return best
+
+
+def _first_that_holds(kinds: Iterable[_Candidate], compact: str) -> tuple[float, str] | None:
+    for sure, kind, prefix, check in kinds:
+        if compact.startswith(prefix) and (check is None or check(compact)):
+            return sure, kind
+    return None
 
 
 def _named(text: str, groups: Sequence[_Group], label: Label) -> _Found | None:
@@ -247,7 +282,7 @@ def _is_part(text: str, start: int, end: int) -> bool:
     if text[max(0, start - 5) : start].lower().endswith(_COLOURS):
         return True
     begin = start - 1 if text[max(0, start - 2) : start] == " #" else start  # "account #20159323"
-    if is_glued(text, begin, end) or text[max(0, start - 1) : start] in {"+", "."} or is_decimal(text, start, end):
+    if is_glued(text, begin, end) or text[max(0, start - 1) : start] in _NO_BEGIN or is_decimal(text, start, end):
         return True
     return text[end : end + 1] == "-" and text[end + 1 : end + 2].isalnum()  # a UUID
 

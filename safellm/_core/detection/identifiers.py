@@ -17,6 +17,7 @@ from safellm._core.detection.words import OTHER, label_before
 
 _CARD_DIGITS = range(13, 20)
 _STEP = 16  # between neighbours of a table
+_DECIMALS = frozenset("0123456789")
 _HEX = "0123456789abcdefABCDEF"
 _DIGEST, _AROUND_DIGEST = (
     64,
@@ -146,7 +147,8 @@ def iban(text: str, start: int, end: int) -> Spans:
 
 def us_ssn(text: str, start: int, end: int, countries: frozenset[str] = frozenset()) -> Spans:
     """Accept numbers that can have been issued (SSA: no area 000, 666, 9xx; no group 00; no serial 0000)."""
-    digits = "".join(character for character in text[start:end] if character.isdigit())
+    run = text[start:end]
+    digits = run if run.isdigit() else "".join(filter(str.isdigit, run))
     if (
         len(digits) != 9
         or digits[:3] in {"000", "666"}
@@ -155,7 +157,7 @@ def us_ssn(text: str, start: int, end: int, countries: frozenset[str] = frozense
         or digits[5:] == "0000"
     ):
         return ()
-    same = len(set(digits[:3])) == len(set(digits[3:5])) == len(set(digits[5:])) == 1  # 111-22-3333
+    same = digits[3] == digits[4] and len(set(digits[:3])) == len(set(digits[5:])) == 1  # 111-22-3333
     if digits == "123456789" or same or is_glued(text, start, end):
         return ()
     label = label_of(text, start, end)
@@ -163,7 +165,7 @@ def us_ssn(text: str, start: int, end: int, countries: frozenset[str] = frozense
         return ((start, end, 1.0),)
     if not is_of("us", countries):
         return ()
-    separators = {character for character in text[start:end] if not character.isdigit()}
+    separators = set(run) - _DECIMALS
     dashed = separators == {"-"}
     if dashed and label is not None and label.word in _TAXPAYERS:
         return ((start, end, 0.9),)

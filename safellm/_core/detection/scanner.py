@@ -21,7 +21,8 @@ from functools import lru_cache
 import re2
 
 from safellm._core.detection.canonical import Canonical, canonicalise, fold_places, fold_text
-from safellm._core.detection.engine import NOWHERE, Spans, compile_pattern, engine_failure, search_of, view_bytes
+from safellm._core.detection.context import Text
+from safellm._core.detection.engine import Spans, compile_pattern, engine_failure, search_of, view_bytes
 from safellm._core.detection.filters import Build, Filter, Filters, Places, Plan, build_filters
 from safellm._core.detection.finding import Finding
 from safellm._core.detection.pages import SPECIAL
@@ -37,7 +38,10 @@ _SECRET = "SECRET"  # noqa: S105 - the type of a finding
 _REPEAT = (12, 1024)  # characters of a value that is searched again; a shorter one could be a word
 _REPEATED = 64  # values of one text, so that the search stays linear
 # Matches of one secret's rule whose check is asked in any case: so many, and one more per so many characters.
-_CHECKED, _PER_CHECK = 500, 200
+_CHECKED, _PER_CHECK, _SECRETS_FOUND = 500, 200, 0.5
+# The same for numbers, whose tables are checked further and of which three in four must be finds; none goes beyond its match.
+_NUMBERS = frozenset({"identifier", "us_ssn", "phone_international", "phone_nanp", "phone_national"})
+_CHECKED_NUMBERS, _PER_NUMBER, _NUMBERS_FOUND = 2_000, 100, 0.75
 _WIDENING = frozenset({"whole_key"})  # checks whose finds go on behind the match
 _PER_RUN = 24  # characters of a text for each run beyond Latin-1, so that they are few
 _DEPTH = 2  # encodings within encodings that are opened
@@ -171,20 +175,20 @@ class RuleScanner:
 
     def _scan(self, text: str) -> Iterator[Finding]:
         view = View(text)
-        found = self._hits(view, 0, [0])
+        found = self._hits(view, 0, _Opened())
         if not found:
             return iter(())
         if view.is_original:
             return merge(found)
         return merge(_moved(hit, *view.canonical.original_span(hit[0], hit[1])) for hit in found)
 
-    def _hits(self, view: View, depth: int, spent: list[int]) -> list[Hit]:
+    def _hits(self, view: View, depth: int, spent: _Opened) -> list[Hit]:
         """Return what is found in a text, in indexes of its canonical view, unordered and overlapping.
 
         Args:
             view: The text.
             depth: How many encodings it stood in.
-            spent: How many characters were decoded so far for one scan; counted up.
+            spent: What was decoded so far for one scan; counted up.
         """
         opened = self.filters.opened(view.data)
         if len(self.rules) + 1 in opened:  # something special: only the whole work shows what the text says
@@ -199,6 +203,17 @@ class RuleScanner:
             else:
                 found += rule_hits(rule, view, places)
         return found + repeats(view.text, found) if found else found
+
+    def _hits_inside(self, text: str, depth: int, spent: _Opened) -> list[Hit]:
+        """Return what is found in a plain text with its surroundings, in its own indexes."""
+        key = text, depth
+        known = spent.found.get(key)
+        if known is None:
+            inner = View(text)
+            hits = self._hits(inner, depth, spent)
+            known = [_moved(hit, *inner.canonical.original_span(hit[0], hit[1])) for hit in hits]
+            spent.found[key] = known
+        return known
 
     def _questions(self, opened: Places, data: bytes) -> Iterable[tuple[Rule, Sequence[Window]]]:
         """Return the rules to ask, and where they read; two that lead to the same question are asked as one."""
@@ -216,7 +231,7 @@ class RuleScanner:
         return asked.values()
 
     def _encoded_hits(
-        self, rule: Rule, view: View, places: Sequence[Window], depth: int, spent: list[int]
+        self, rule: Rule, view: View, places: Sequence[Window], depth: int, spent: _Opened
     ) -> Iterator[Hit]:
         """Yield what is found in the plain text of encoded runs, at the runs."""
         from safellm._core.detection import decoded  # noqa: PLC0415 - only texts with encoded runs need it
@@ -229,17 +244,29 @@ class RuleScanner:
             if run is None:
                 continue
             low, after, plain = run
-            spent[0] += len(plain)
-            if spent[0] > decoded.BUDGET:
+            spent.size += len(plain)
+            if spent.size > decoded.BUDGET:
                 return
             left, right = decoded.surroundings(view.text, run)
-            inner = View(left + plain + right)
-            for hit in self._hits(inner, depth + 1, spent):
-                first, last = inner.canonical.original_span(hit[0], hit[1])
+            for hit in self._hits_inside(left + plain + right, depth + 1, spent):
+                first, last = hit[0], hit[1]
                 if first < len(left) + len(plain) and last > len(left):
                     # What goes on in the plain surroundings is found there, too.
                     begin, end = len(left) - first, last - len(left) - len(plain)
                     yield _moved(hit, low - max(0, begin), after + max(0, end))
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What one scan decoded.
+
+    Attributes:
+        size: Characters of plain text.
+        found: What was found in each plain text with its surroundings, by these and their depth: floods repeat themselves.
+    """
+
+    size: int = 0
+    found: dict[tuple[str, int], list[Hit]] = field(default_factory=dict)
 
 
 class View:
@@ -249,7 +276,7 @@ class View:
 
     def __init__(self, text: str) -> None:
         self._original = text
-        self._text: str | None = None
+        self._text: Text | None = None
         self._canonical: Canonical | None = None
         self.data, self._runs, self._raw = read(text)
         if self._raw and SPECIAL in self.data:
@@ -281,12 +308,12 @@ class View:
 
     @property
     def text(self) -> str:
-        """The canonical text."""
+        """The canonical text, with what the checks found out about it."""
         if self._text is None:
             if self._is_known:
-                self._text = fold_text(self._original, self._runs, folded_of(self._raw))
+                self._text = Text(fold_text(self._original, self._runs, folded_of(self._raw)))
             else:
-                self._text = self.canonical.text
+                self._text = Text(self.canonical.text)
         return self._text
 
 
@@ -301,19 +328,19 @@ def matches_of(rule: Rule, data: bytes, places: Sequence[Window] = ()) -> Iterat
     search = search_of(rule.pattern, ignore_case=rule.ignore_case)
     for begin, high in places or ((0, len(data)),):
         low = begin
-        while (spans := search(data, low, high))[0] != NOWHERE:
+        while (end := (spans := search(data, low, high))[0][1]) >= 0:
             yield spans
             if low == high:
                 break
-            low = max(spans[0][1], low + 1)  # behind the match; an empty one leads on, too
+            low = end if end > low else low + 1  # behind the match; an empty one leads on, too
 
 
 def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator[Hit]:
     """Yield what one rule finds in a text, in indexes of its canonical view.
 
     Checks read bounded windows, so tables of ten thousand numbers or hashes are checked to their end. Only where very many matches
-    of a rule for secrets were mostly finds, an attack on the scan or a list of keys, a further match is a find without being asked
-    about: it costs nothing, and nothing stays visible.
+    of a rule for secrets were mostly finds, or three in four of those of a rule for numbers, an attack on the scan or a list, a
+    further match is a find without being asked about: it costs nothing, and nothing stays visible.
 
     Args:
         rule: The rule.
@@ -322,15 +349,16 @@ def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator
     """
     data = view.data
     check = check_of(rule.check)
-    most = _CHECKED + len(data) // _PER_CHECK if rule.type == _SECRET else len(data)
+    most, enough = _limits(rule, len(data))
     asked = accepted = 0
+    last, sure = rule.type, rule.confidence  # of the find before, in a flood of numbers
     for spans in matches_of(rule, data, places):
         # A pattern may have a group per alternative; the one that took part is the value, else the whole match.
         start, end = spans[0] if len(spans) == 1 else value_of(spans)
         asked += 1
-        if asked > most and (rule.check in _WIDENING or accepted * 2 > most):
+        if asked > most and (rule.check in _WIDENING or accepted > enough * most):
             high = len(data) if rule.check in _WIDENING else end
-            yield start, high, rule.priority, rule.type, rule.id, rule.confidence
+            yield start, high, rule.priority, last, rule.id, sure
             if rule.check in _WIDENING:
                 return
             continue
@@ -344,7 +372,18 @@ def rule_hits(rule: Rule, view: View, places: Sequence[Window] = ()) -> Iterator
             kind = span[3] if len(span) > 3 else rule.type  # noqa: PLR2004
             if confidence >= LEAST_CONFIDENCE:
                 accepted += 1
+                if enough == _NUMBERS_FOUND:
+                    last, sure = kind, confidence
                 yield span[0], span[1], rule.priority, kind, rule.id, confidence
+
+
+def _limits(rule: Rule, size: int) -> tuple[int, float]:
+    """Return how many matches of a rule are asked about in any case, and which share of them are finds in a flood."""
+    if rule.type == _SECRET:
+        return _CHECKED + size // _PER_CHECK, _SECRETS_FOUND
+    if rule.check.partition(":")[0] in _NUMBERS:
+        return _CHECKED_NUMBERS + size // _PER_NUMBER, _NUMBERS_FOUND
+    return size, 1.0
 
 
 def value_of(spans: Spans) -> tuple[int, int]:

@@ -7,6 +7,9 @@ label is read or none. One look costs some searches for line ends, however long 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import cast
+
+from safellm._core.detection.context import Text, remember
 from safellm._core.detection.words import Label, label_before
 
 _ROW = 400  # characters of a row before a value
@@ -21,8 +24,14 @@ _QUOTES = " \"'`*\r"
 
 def label_of(text: str, start: int, end: int) -> Label | None:
     """Return what a value is called: the label right before it, else that of its column, else one further before it, or None."""
+    if isinstance(text, Text) and (start, end) in text.called:
+        return cast("Label | None", text.called[start, end])
     label = label_before(text, start)
-    return label if label is not None and label.is_direct else label_above(text, start, end) or label
+    if label is None or not label.is_direct:
+        label = label_above(text, start, end) or label
+    if isinstance(text, Text):
+        remember(text.called, (start, end), label)
+    return label
 
 
 def label_above(text: str, start: int, end: int) -> Label | None:
@@ -37,12 +46,32 @@ def label_above(text: str, start: int, end: int) -> Label | None:
     if line < 0:
         return None
     row = text[line + 1 : start]
-    separator = row.rstrip(_QUOTES)[-1:] or text[end : end + 2].lstrip(_QUOTES)[:1]
+    separator = row[-1:]
+    if separator not in _SEPARATORS:
+        separator = row.rstrip(_QUOTES)[-1:] or text[end : end + 2].lstrip(_QUOTES)[:1]
     if separator not in _SEPARATORS:
         return None
-    block = text.rfind("\n\n", max(0, start - _TABLE), line + 1)
-    low = block + 2 if block >= 0 else 0
-    column = row.count(separator)
+    low, column = _begin_of_block(text, start, line), row.count(separator)
+    if not isinstance(text, Text) or line - low <= _INTRODUCED * (_HEADING + 1):
+        return _label_of_column(text, low, line, separator, column)
+    key = low, separator, column  # so far below, the line makes no difference
+    if key in text.headings:
+        return cast("Label | None", text.headings[key])
+    label = _label_of_column(text, low, line, separator, column)
+    remember(text.headings, key, label)
+    return label
+
+
+def _label_of_column(text: str, low: int, line: int, separator: str, column: int) -> Label | None:
+    """Return the label in the heading of a column, or None.
+
+    Args:
+        text: The canonical text.
+        low: Where the block begins.
+        line: Where the line of the value begins; the heading ends before.
+        separator: What parts the columns.
+        column: How many columns stand before.
+    """
     for _ in range(_INTRODUCED):
         high = text.find("\n", low, low + _HEADING)
         if high < 0 or high > line:
@@ -55,3 +84,17 @@ def label_above(text: str, start: int, end: int) -> Label | None:
             return label_before(f"{name} ", len(name) + 1)
         low = high + 1
     return None
+
+
+def _begin_of_block(text: str, start: int, line: int) -> int:
+    """Return where the block of a line begins, as far as it is near; else where the text does."""
+    known, block = text.row if isinstance(text, Text) else (-1, -1)
+    if known == line:
+        return block + 2 if block >= max(0, start - _TABLE) else 0
+    if 0 <= known < line < known + _TABLE:  # only what stands between is new
+        block = max(block, text.rfind("\n\n", known, line + 1))
+    else:
+        block = text.rfind("\n\n", max(0, line - _TABLE), line + 1)
+    if isinstance(text, Text):
+        text.row = line, block
+    return block + 2 if block >= max(0, start - _TABLE) else 0

@@ -154,15 +154,17 @@ def lone_token(text: str, start: int, end: int) -> Spans:
     named = cue(text, start) or _cue_after(text, end)
     if _in_url(text, start):
         named = named if named == 2 and before == "=" else -1
+    compound = any(mark in value for mark in "/.+~")
+    if not named and (
+        compound or before in {"/", "."} or not _stands_alone(value)
+    ):  # most tokens: what follows costs more
+        return ()
     if named < 0 or _is_encoded_text(value) or is_sample(value) or _is_data(text, start, end, is_named=named == 2):
         return ()
-    compound = any(mark in value for mark in "/.+~")
     if named:
         holds = (not compound or _is_dense(value)) and (named == 2 or _is_thorough(value))
         return ((start, end, 0.85),) if holds else ()
-    if compound or before in {"/", "."} or not _stands_alone(value) or _is_line(text, start, end):
-        return ()
-    return ((start, end, 0.6),)
+    return () if _is_line(text, start, end) else ((start, end, 0.6),)
 
 
 def _hexadecimal(text: str, start: int, end: int, value: str) -> Spans:

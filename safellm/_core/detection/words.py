@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import re2
 
 from safellm._core.detection.canonical import canonicalise
+from safellm._core.detection.context import Text, remember, shape_of_digits
 from safellm._core.detection.packaged import package_files
 from safellm._core.detection.randomness import has_humps
 
@@ -134,9 +135,39 @@ def label_before(text: str, start: int) -> Label | None:
         text: The canonical text.
         start: Where the value begins.
     """
+    if not isinstance(text, Text):
+        return _label_before(text, start)
+    if start in text.labels:
+        return cast("Label | None", text.labels[start])
     window = text[max(0, start - REACH) : start]
     lower = window.lower()
-    if window.isascii() and not _may_hold_label(window, lower):
+    if lower.isascii() and not lower.islower():
+        return None  # as in a table of numbers
+    alike = window
+    for word in _words_with_digits():
+        if word in lower:
+            break
+    else:  # which digits stand there makes no difference
+        alike = shape_of_digits(window)
+    if alike in text.windows:
+        label = cast("Label | None", text.windows[alike])
+    else:
+        label = _label_before(alike, len(alike))
+        remember(text.windows, alike, label)
+    remember(text.labels, start, label)
+    return label
+
+
+@cache
+def _words_with_digits() -> tuple[str, ...]:
+    words = [part for _, word in label_words() for part in word.split()]
+    return tuple({word for word in words if any(map(str.isdigit, word))})
+
+
+def _label_before(text: str, start: int) -> Label | None:
+    window = text[max(0, start - REACH) : start]
+    lower = window.lower()
+    if lower.isascii() and not _may_hold_label(window, lower):
         return None
     cased = window if len(window) == len(lower) else lower
     # RE2 counts bytes, and is quicker where they are characters.

@@ -20,9 +20,10 @@ def br_cpf(number: str) -> bool:
     """Brazil, CPF (Receita Federal): two mod 11 digits."""
     if len(set(number)) == 1:
         return False
-    first = weighted(number[:9], range(10, 1, -1)) * 10 % 11 % 10
-    second = weighted(number[:10], range(11, 1, -1)) * 10 % 11 % 10
-    return number[9:] == f"{first}{second}"
+    first = weighted(number[:9], (10, 9, 8, 7, 6, 5, 4, 3, 2)) * 10 % 11 % 10
+    if number[9] != str(first):
+        return False
+    return number[10:] == str(weighted(number[:10], range(11, 1, -1)) * 10 % 11 % 10)
 
 
 def br_cnpj(number: str) -> bool:

@@ -137,9 +137,9 @@ def ua_rnokpp(number: str) -> bool:
 
 def tr_id(number: str) -> bool:
     """Turkey, T.C. kimlik: two digits over sums of places."""
-    digits = [int(digit) for digit in number]
-    tenth = (sum(digits[0:9:2]) * 7 - sum(digits[1:8:2])) % 10
-    return digits[0] != 0 and digits[9] == tenth and digits[10] == sum(digits[:10]) % 10
+    if number[0] == "0" or number[10] != str(weighted(number[:10], (1,) * 10) % 10):
+        return False
+    return number[9] == str(weighted(number[:9], (7, -1, 7, -1, 7, -1, 7, -1, 7)) % 10)
 
 
 def tr_vkn(number: str) -> bool:

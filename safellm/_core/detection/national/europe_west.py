@@ -123,8 +123,10 @@ def fr_tax(number: str) -> bool:
 
 def de_idnr(number: str) -> bool:
     """Germany, IdNr (Bundeszentralamt fuer Steuern): one digit two or three times, MOD 11,10."""
+    if number[0] == "0" or not 8 <= len(set(number[:10])) <= 9:  # that one digit comes again leaves so many
+        return False
     counts = Counter(number[:10]).values()
-    return number[0] != "0" and max(counts) in {2, 3} and list(counts).count(1) >= 7 and mod11_10(number)
+    return max(counts) in {2, 3} and list(counts).count(1) >= 7 and mod11_10(number)
 
 
 def de_vat(number: str) -> bool:

@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import mul
 from types import MappingProxyType
 
 from safellm._core.detection.checkdigits import luhn, weighted
 
 _MBI_LETTERS = frozenset("ACDEFGHJKMNPQRTUVWXY")
-_VIN_VALUES = dict(
-    zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True)
+_VIN_VALUES = bytes.maketrans(
+    b"0123456789ABCDEFGHJKLMNPRSTUVWXYZ",
+    bytes((*range(10), 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9)),
 )
+_NO_VIN = frozenset("IOQ")
 _VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 
 
@@ -45,12 +48,9 @@ def us_mbi(number: str) -> bool:
 
 def vin(number: str) -> bool:
     """Vehicle identification (ISO 3779; check digit 49 CFR 565): 17 characters without I, O, Q."""
-    if set(number) & set("IOQ") or not number[13:].isdigit():
+    if number[8] not in "0123456789X" or not number[13:].isdigit() or not _NO_VIN.isdisjoint(number):
         return False
-    total = sum(
-        (int(one) if one.isdigit() else _VIN_VALUES[one]) * weight
-        for one, weight in zip(number, _VIN_WEIGHTS, strict=True)
-    )
+    total = sum(map(mul, number.encode("ascii").translate(_VIN_VALUES), _VIN_WEIGHTS))
     return number[8] == "0123456789X"[total % 11]
 
 

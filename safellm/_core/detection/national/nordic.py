@@ -33,8 +33,9 @@ def no_birth_number(number: str) -> bool:
     if not is_date(int(number[4:6]), month - 40 if month > 40 else month, day - 40 if day > 40 else day):
         return False
     first = -weighted(number[:9], (3, 7, 6, 1, 8, 9, 4, 5, 2)) % 11
-    second = -weighted(number[:10], (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) % 11
-    return number[9:] == f"{first}{second}"
+    if number[9] != str(first):
+        return False
+    return number[10:] == str(-weighted(number[:10], (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) % 11)
 
 
 def no_organisation(number: str) -> bool:
