@@ -93,7 +93,7 @@ class GuardAdapter(BaseAdapter):
         self._inner = inner
         self.safellm_driver = driver
 
-    def send(self, request: requests.PreparedRequest, stream: bool = False, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ARG002 - always streamed inside
+    def send(self, request: requests.PreparedRequest, stream: bool = False, **options: Any) -> requests.Response:  # type: ignore[override]  # always streamed inside
         """Send a request if the guards let it pass; see `requests.adapters.BaseAdapter.send`.
 
         Raises:
@@ -122,8 +122,11 @@ class GuardAdapter(BaseAdapter):
                 answered = _response(
                     inner, request, (*answer.headers, ("content-length", str(len(whole)))), self, exchange
                 )
-                answered._content = whole  # noqa: SLF001 - where `requests` keeps what it has read
-                answered._content_consumed = True  # noqa: SLF001
+                if stream:  # the program may read it where it likes
+                    raw.hold(whole)
+                else:
+                    answered._content = whole  # noqa: SLF001 - where `requests` keeps what it has read
+                    answered._content_consumed = True  # noqa: SLF001
                 answered.raw = raw
                 return answered
         except Refused as error:
@@ -328,6 +331,10 @@ class _GuardedRaw:
             raise requests.exceptions.SSLError(error, request=self._request) from None
         except ProtocolError as error:
             raise requests.exceptions.ChunkedEncodingError(error, request=self._request) from None
+
+    def hold(self, data: bytes) -> None:
+        """Have a whole answer read from here."""
+        self._source = iter((data,))
 
     def stream(self, amt: int | None = 65_536, decode_content: bool | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """Yield what is there, in pieces of at most `amt` bytes; decoded already."""

@@ -122,6 +122,30 @@ def test_stream_says_the_same_however_it_is_read(size, read):
     assert "".join(text_of(chunk) for chunk in chunks) == f'You wrote: "{MAIL}"'
 
 
+@pytest.mark.parametrize("read", ["content", "json", "raw", "raw in pieces", "iterate", "lines"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_whole_answer_is_there_however_it_is_read(session, provider, read, stream):
+    """With `stream=True` also from `raw`, as programs copy it to a file; once, as from any connection."""
+    with session.post(provider.origin + PATH, json=body_of(), stream=stream) as answer:
+        if read == "content":
+            data = answer.content
+        elif read == "json":
+            data = json.dumps(answer.json()).encode()
+        elif read == "raw":
+            data = answer.raw.read()
+        elif read == "raw in pieces":
+            data = b"".join(iter(lambda: answer.raw.read(7), b""))
+        elif read == "iterate":
+            data = b"".join(answer.iter_content(5))
+        else:
+            data = b"\n".join(answer.iter_lines())
+        if read.startswith("raw") and not stream:
+            assert data == b""  # `requests` has read it, and keeps it
+            data = answer.content
+        assert answer.raw.read() == b""
+    assert text_of(json.loads(data)) == f'You wrote: "{MAIL}"'
+
+
 def test_stream_that_is_left_is_settled(session, provider, outcome):
     """Closing early charges the hold."""
     with session.post(provider.origin + STREAM, json=body_of("count " * 50), stream=True) as answer:
