@@ -219,7 +219,7 @@ class MultipartBody:
 
 
 def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -> Body:
-    """Return the body that these bytes are, by their declared type.
+    """Return the body that these bytes are, by their declared type, or by what they look like where that says nothing.
 
     Raises:
         jsontext.Malformed: announced as JSON, and isn't.
@@ -228,24 +228,25 @@ def read_body(data: bytes, content_type: str, table: Table, *, max_depth: int) -
     kind = content_type.partition(";")[0].strip().lower()
     if not data:
         return OpaqueBody(b"")
-    if kind in ("application/json", "") or kind.endswith("+json") or (_is_undeclared(kind, data) and _is_json(data)):
-        document = read(jsontext.loads(data, max_depth=max_depth), table)
-        open_arguments(document, max_depth=max_depth)
-        held = [one for one in document.fields if one.kind is _DATA]
-        inline = [found for one in held if (found := _inline_text(one, table, max_depth)) is not None] if held else []
-        return JsonBody(document, document.value, _tokens(document.value, table), held, inline)
     if kind.startswith("multipart/"):
         return _read_multipart(data, content_type, table, max_depth)
     if kind == _FORM:
         raise jsontext.Malformed(
             "a form in this encoding is read by no guard"
         )  # passing it on would leave it unsearched
+    declared = kind in ("application/json", "") or kind.endswith("+json")
+    is_text = is_text_media(kind)
+    undeclared = not (declared or is_text) and _is_undeclared(kind, data)
+    if declared or (undeclared and _is_json(data)):
+        document = read(jsontext.loads(data, max_depth=max_depth), table)
+        open_arguments(document, max_depth=max_depth)
+        held = [one for one in document.fields if one.kind is _DATA]
+        inline = [found for one in held if (found := _inline_text(one, table, max_depth)) is not None] if held else []
+        return JsonBody(document, document.value, _tokens(document.value, table), held, inline)
     if data.startswith(_OTHER_UNICODE) and not kind.startswith(_RECORDED):
         raise jsontext.Malformed("text that is not UTF-8")  # some servers read it all the same
-    if is_text_media(kind) or _is_undeclared(kind, data):
-        text = read_text(data, table, max_depth=max_depth)
-        return OpaqueBody(data) if text is None else text
-    return OpaqueBody(data)
+    text = read_text(data, table, max_depth=max_depth) if is_text or undeclared else None
+    return OpaqueBody(data) if text is None else text
 
 
 def _is_undeclared(kind: str, data: bytes) -> bool:
@@ -255,9 +256,7 @@ def _is_undeclared(kind: str, data: bytes) -> bool:
     """
     if kind == "application/sdp":
         return not data.startswith(b"v=0")
-    if kind.startswith(_RECORDED):
-        return _is_utf_8(data)
-    return not is_text_media(kind) and not kind.startswith("multipart/") and kind != _FORM
+    return not kind.startswith(_RECORDED) or _is_utf_8(data)
 
 
 def _is_utf_8(data: bytes) -> bool:
