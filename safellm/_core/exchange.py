@@ -419,6 +419,11 @@ class Exchange:
         return call is not None and call.viewed is not None and 0 < self._status < _ERROR
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the provider said that nothing more comes, and the answer wasn't cut off here."""
+        return self._events is not None and self._events.ended and not self.cut_off
+
+    @property
     def tells(self) -> bool:
         """Whether `finish` tells guards of plug-ins that may take their time."""
         return self._tools.waits and self._is_told()
@@ -486,7 +491,7 @@ class Exchange:
         self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED)
         self.state = State.CLOSED
         call, rules, route = self._parts()
-        if self._events is not None and self._events.ended and failure == "closed":
+        if failure == "closed" and self._events is not None and self._events.ended:
             failure = None  # programs stop reading at the end mark; the stream was whole
         note_origins(call)
         if (

@@ -16,8 +16,15 @@ class Deadline:
     __slots__ = ("at", "seconds")
 
     def __init__(self, policy: Policy) -> None:
-        self.seconds = policy.limits.response_seconds
+        self.seconds: float = policy.limits.response_seconds
         self.at = time.monotonic() + self.seconds
+
+    @classmethod
+    def within(cls, seconds: float) -> Deadline:
+        """Return the end of a time that no policy sets."""
+        made = cls.__new__(cls)
+        made.seconds, made.at = seconds, time.monotonic() + seconds
+        return made
 
     def left(self) -> float:
         """Return the seconds that are left.

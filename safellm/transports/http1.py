@@ -8,8 +8,9 @@ the strictest form is left to `h11`, which the HTTP library uses: what this modu
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 Headers: TypeAlias = list[tuple[bytes, bytes, bytes]]  # name, name in lower case, value
 
@@ -111,18 +112,21 @@ class Sized:
 
     __slots__ = ("_expected", "clean", "left", "over")
 
+    rest: ClassVar[None] = None
+
     def __init__(self, length: int) -> None:
         self._expected = self.left = length
         self.over = False
         self.clean = True
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes | None]:
-        """Return the pieces of the body in these bytes; the second is always None."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the pieces of the body in these bytes."""
         if len(data) > self.left:
             data, self.clean = data[: self.left], False
         self.left -= len(data)
         self.over = self.left == 0
-        return ([data] if data else []), None
+        if data:
+            yield data
 
     def broken(self) -> str:
         """Return what is said when the connection ends too early; in the words of `h11`."""
@@ -139,49 +143,59 @@ class Chunked:
     Attributes:
         over: The last chunk came.
         clean: Nothing came behind it.
+        rest: What only a whole parser can read, from the head of a chunk on; None: there is nothing like that.
     """
 
-    __slots__ = ("_buffer", "_left", "clean", "over")
+    __slots__ = ("_buffer", "_left", "clean", "over", "rest")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._left = _NO_CHUNK  # bytes of the open chunk that are to come, or one of those below zero
         self.over = False
         self.clean = True
+        self.rest: bytes | None = None
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes | None]:
-        """Return the pieces of the body in these bytes, and what only a whole parser can read, from the head of a chunk on.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the pieces of the body in these bytes, each when it is asked for: the first waits for no other.
 
         Raises:
             ValueError: a chunk doesn't end where its head says.
         """
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
-        pieces: list[bytes] = []
         at = 0
-        while not self.over:
-            if self._left > 0:
-                piece = data[at : at + self._left]
-                if not piece:
-                    return pieces, None
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                if self._left:
-                    return pieces, None
-                self._left = _LINE_END
+        if self._left > 0 and (piece := data[: self._left]):
+            at = len(piece)
+            self._left = self._left - at or _LINE_END
+            yield piece
+        if self._left != _NO_CHUNK:
+            if self._left > 0 or not self._passes(data, at):
+                return
+            at, self._left = at + 2, _NO_CHUNK
+        yield from self._from_a_head(data, at)
+
+    def _from_a_head(self, data: bytes, at: int) -> Iterator[bytes]:
+        """Do so from a place on where a chunk begins."""
+        begins_chunk = _CHUNK.match
+        while True:
+            found = begins_chunk(data, at)
+            size = 0 if found is None else int(found[1], 16)
+            if found is None or size == 0:
+                self._unusual(data, at, found)
+                return
+            begins = found.end()
+            ends = begins + size
+            if data[ends : ends + 2] == b"\r\n":
+                at = ends + 2
+                yield data[begins:ends]
+                continue
+            piece = data[begins:ends]
+            self._left = size - len(piece) or _LINE_END
+            if piece:
+                yield piece
             if self._left == _LINE_END:
-                if not self._passes(data, at):
-                    return pieces, None
-                at, self._left = at + 2, _NO_CHUNK
-            begun = self._begin(data, at)
-            if begun is None:
-                return pieces, None
-            if begun < 0:
-                return pieces, data[at:]
-            at = begun
-        self.clean = at == len(data)
-        return pieces, None
+                self._passes(data, ends)
+            return
 
     def _passes(self, data: bytes, at: int) -> bool:
         """Return whether a line end stands here; False if that is still to come."""
@@ -193,27 +207,22 @@ class Chunked:
         self._buffer = ending
         return False
 
-    def _begin(self, data: bytes, at: int) -> int | None:
-        """Read the head of a chunk; return where the chunk begins, -1 for what isn't plain, None if more has to come."""
-        found = _CHUNK.match(data, at)
+    def _unusual(self, data: bytes, at: int, found: re.Match[bytes] | None) -> None:
+        """Read what is no whole head of a chunk, or the last one."""
+        rest = data[at : at + _LONGEST_LINE]
         if found is None:
-            rest = data[at : at + _LONGEST_LINE]
             if len(rest) == _LONGEST_LINE or b"\n" in rest or b";" in rest:
-                return -1
-            self._buffer = rest
-            return None
-        size, begins = int(found[1], 16), found.end()
-        if size:
-            self._left = size
-            return begins
-        ending = data[begins : begins + 2]
+                self.rest = data[at:]
+            else:
+                self._buffer = rest
+            return
+        ending = data[found.end() : found.end() + 2]
         if not b"\r\n".startswith(ending):
-            return -1  # trailers
-        if len(ending) < len(b"\r\n"):
+            self.rest = data[at:]  # trailers
+        elif len(ending) < len(b"\r\n"):
             self._buffer = data[at:]
-            return None
-        self.over = True
-        return begins + 2
+        else:
+            self.over, self.clean = True, found.end() + 2 == len(data)
 
     def broken(self) -> str:
         """Return what is said when the connection ends too early; in the words of `h11`."""

@@ -18,6 +18,7 @@ from safellm.transports.ahead import Ahead
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver, Pending
 from safellm.transports.http_parts import Parts, reads_at_once, without_frames
+from safellm.transports.tail import can_be_read, read_tail_async
 
 
 def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stream and a transport, of classes that are a parameter
@@ -28,9 +29,9 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
 
         def __init__(  # noqa: PLR0913 - the parts of one call
             self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
-            ahead: Ahead,
+            ahead: Ahead, said: Any,
         ) -> None:  # fmt: skip
-            self._body, self._injected, self._over = body, injected, False
+            self._body, self._injected, self._over, self._said = body, injected, False, said
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed, self._gather = aiter(body), driver.feeder(exchange), ahead.gather_async
 
@@ -79,6 +80,8 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             self._over = True
             try:
                 await self._abandon("closed")
+                if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
+                    await read_tail_async(self._source)
             finally:
                 await self._release()
 
@@ -139,7 +142,9 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
                 inner.extensions[EXTENSION] = exchange.account
                 if answer.form is not Form.WHOLE:
                     ahead = parts.ahead_of(inner, driver)
-                    stream = AsyncGuardedStream(source, injected, exchange, driver, request, deadline, ahead)
+                    stream = AsyncGuardedStream(
+                        source, injected, exchange, driver, request, deadline, ahead, inner.extensions
+                    )
                     return parts.answered(inner, None if answer.headers is given else answer.headers, stream)
                 with move_on_after(deadline.left()) as scope:
                     async for chunk in source:

@@ -16,6 +16,7 @@ from safellm.transports.ahead import Ahead
 from safellm.transports.deadline import CURRENT, Deadline
 from safellm.transports.driver import Driver
 from safellm.transports.http_parts import Parts, reads_at_once, without_frames
+from safellm.transports.tail import can_be_read, read_tail
 
 
 def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stream and a transport, of classes that are a parameter
@@ -26,9 +27,9 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
 
         def __init__(  # noqa: PLR0913 - the parts of one call
             self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
-            ahead: Ahead,
+            ahead: Ahead, said: Any,
         ) -> None:  # fmt: skip
-            self._body, self._injected, self._over = body, injected, False
+            self._body, self._injected, self._over, self._said = body, injected, False, said
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed, self._gather = iter(body), driver.feeder(exchange), ahead.gather
 
@@ -73,6 +74,8 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
             self._over = True
             try:
                 self._driver.abandon(self._exchange, failure="closed")
+                if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
+                    read_tail(self._source)
             finally:
                 self._release()
 
@@ -127,7 +130,9 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                 inner.extensions[EXTENSION] = exchange.account
                 if answer.form is not Form.WHOLE:
                     ahead = parts.ahead_of(inner, driver)
-                    stream = GuardedStream(source, injected, exchange, driver, request, deadline, ahead)
+                    stream = GuardedStream(
+                        source, injected, exchange, driver, request, deadline, ahead, inner.extensions
+                    )
                     return parts.answered(inner, None if answer.headers is given else answer.headers, stream)
                 for chunk in source:
                     deadline.left()

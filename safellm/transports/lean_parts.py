@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from logging import DEBUG, getLogger
 from operator import attrgetter
 from types import FunctionType, ModuleType
@@ -196,14 +197,13 @@ class Body:
             self._reader = http1.Chunked() if head.length is None else http1.Sized(head.length)
         self._closed = False
 
-    def _take(self, reader: http1.Sized | http1.Chunked, data: bytes) -> list[bytes]:
+    def _take(self, reader: http1.Sized | http1.Chunked, data: bytes) -> Iterator[bytes]:
         try:
-            pieces, rest = reader.feed(data)
+            yield from reader.feed(data)
         except ValueError:
             raise self._parts.core.RemoteProtocolError("malformed chunk footer") from None
-        if rest is not None:
+        if reader.rest is not None:
             self._reader = None
             self._parts.parse_it(self._link, _SAID_CHUNKED)
             self._link._h11_state.next_event()
-            self._link._h11_state.receive_data(rest)
-        return pieces
+            self._link._h11_state.receive_data(reader.rest)

@@ -162,8 +162,8 @@ def test_chunks_are_read_as_h11_reads_them_however_they_are_cut(
     for low, high in zip(edges, edges[1:], strict=False):
         if reader.over or rest is not None:
             break
-        taken, rest = reader.feed(sent[low:high])
-        body, at = body + b"".join(taken), high
+        taken = b"".join(reader.feed(sent[low:high]))
+        body, at, rest = body + taken, high, reader.rest
     if rest is not None:
         parser = _asked()
         parser.receive_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + rest + sent[at:])
@@ -179,7 +179,7 @@ def test_chunks_are_read_as_h11_reads_them_however_they_are_cut(
 def test_a_chunk_without_its_end_is_refused() -> None:
     """As by `h11`: bytes that belong to no chunk are no part of the body."""
     with pytest.raises(ValueError):
-        http1.Chunked().feed(b"1\r\nxy\r\n")
+        list(http1.Chunked().feed(b"1\r\nxy\r\n"))
 
 
 # -- over real connections ----------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_concurrent_requests_share_the_pool_and_its_limits() -> None:
     limits = httpx.Limits(max_connections=2, max_keepalive_connections=1)
     answers = [_OK] * 65  # one is left, so the server goes on listening
     with _server(*answers, several=True) as (url, asked):
-        with httpx.Client(trust_env=False, limits=limits) as client:
+        with httpx.Client(trust_env=False, limits=limits, timeout=60) as client:
             pool: Any = client._transport._pool  # type: ignore[attr-defined]
             use_lean(httpx, httpcore, client._transport)
             with ThreadPoolExecutor(8) as threads:
