@@ -123,7 +123,7 @@ def report(response: Any, *, sent: Any = None, packages: Collection[str] = ()) -
         recorded=bool(outcome),
         call_id=str(outcome.get("event.parent", "")),
         model=str(outcome.get("gen_ai.response.model", "")),
-        hidden=dict(intent.get("safellm.redaction.counts") or {}),
+        hidden=_hidden(intent),
         restored=int(actions.pop("restored", 0)),
         restored_from=() if account is None else account.restored,
         changed=actions,
@@ -131,6 +131,12 @@ def report(response: Any, *, sent: Any = None, packages: Collection[str] = ()) -
         unknown_packages=tuple(dict.fromkeys(one for text in texts for one in unknown_packages(text, known))),
         unseen_urls=None if before is None else _unseen(texts, before),
     )
+
+
+def _hidden(intent: Mapping[str, Any]) -> dict[str, int]:
+    """Return what was found in a request, without what was sent as it is."""
+    found, kept = intent.get("safellm.redaction.counts") or {}, intent.get("safellm.redaction.kept") or {}
+    return {kind: count - kept.get(kind, 0) for kind, count in found.items() if count > kept.get(kind, 0)}
 
 
 def _account_of(response: Any) -> Account | None:

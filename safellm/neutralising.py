@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from safellm._core.hidden import clean
-from safellm._core.neutral.links import defang, may_need
+from safellm._core.neutral.gate import may_need
+from safellm._core.neutral.links import defang
 
 if TYPE_CHECKING:
     from safellm._core.policy import Policy

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, update_wrapper
+from types import UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -24,6 +25,7 @@ from typing import (
     Generic,
     ParamSpec,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -81,6 +83,12 @@ class Tool(Generic[P, R]):
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
         self.description = inspect.getdoc(function) or ""
         self._model, checks, self._hints = _model_of(self.name, function, self._signature, names)
+        unknown = sorted(rule.arguments.keys() - self._model.model_fields.keys())
+        if unknown:
+            raise ConfigurationError(
+                f"The tool {self.name!r} has no parameter {unknown[0]!r} that could be checked",
+                remedy="Name one that it has.",
+            )
         self.rule = rule.model_copy(update={"arguments": {**checks, **rule.arguments}})
         self.schema = _without_titles(self._model.model_json_schema())
         self.schema.pop("description", None)
@@ -406,17 +414,41 @@ def _model_of(
                 f"The tool {name!r} has a parameter without a name of its own",
                 remedy="Name each parameter: no * and no /. Of a method, take the bound one: safellm.tool(thing.method).",
             )
-        hint = hints.get(parameter.name, Any)
-        if get_origin(hint) is Annotated:
-            inner, *extras = get_args(hint)
-            for one in extras:
-                if isinstance(one, ArgumentRule):
-                    checks[parameter.name] = one
-            kept = tuple(one for one in extras if not isinstance(one, ArgumentRule))
-            hint = Annotated[(inner, *kept)] if kept else inner
+        hint, found = _without_rules(hints.get(parameter.name, Any))
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"The parameter {parameter.name!r} of the tool {name!r} has two checks", remedy="Leave one of them."
+            )
+        checks.update((parameter.name, one) for one in found)
         fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     made = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    if any(one.alias is not None or one.validation_alias is not None for one in made.model_fields.values()):
+        raise ConfigurationError(
+            f"The tool {name!r} has a parameter with an alias, and checks go by names",
+            remedy="Call the parameter what the model is to call it.",
+        )
     return made, checks, {name: hint for name, (hint, _) in fields.items()}
+
+
+def _without_rules(hint: Any) -> tuple[Any, list[ArgumentRule]]:
+    """Return a hint without the checks in it, and them: of the argument, of one of its forms, or of each entry of a list.
+
+    Deeper inside nobody would look at them; pydantic refuses such a value.
+    """
+    inner, *parts = get_args(hint) or (hint,)
+    if get_origin(hint) is Annotated:
+        inner, found = _without_rules(inner)
+        found += [one for one in parts if isinstance(one, ArgumentRule)]
+        kept = tuple(one for one in parts if not isinstance(one, ArgumentRule))
+        return (Annotated[(inner, *kept)] if kept else inner), found
+    if get_origin(hint) is list:
+        inner, found = _without_rules(inner)
+        return (list[inner] if found else hint), found  # type: ignore[valid-type]  # made at run time
+    if get_origin(hint) in (Union, UnionType):
+        forms = [_without_rules(one) for one in get_args(hint)]
+        found = [rule for _, rules in forms for rule in rules]
+        return (Union[tuple(form for form, _ in forms)] if found else hint), found  # noqa: UP007 - made at run time
+    return hint, []
 
 
 def _without_titles(schema: Any) -> Any:

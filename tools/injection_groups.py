@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from hashlib import blake2b
 from zlib import crc32
 
 _PRIME = (1 << 61) - 1
@@ -36,14 +37,19 @@ def groups(texts: Sequence[str]) -> list[int]:
     return [root(number) for number in range(len(texts))]
 
 
-def folds(texts: Sequence[str], count: int) -> list[int]:
-    """Return a fold from 0 to count - 1 for each text; those of one group are together, and the same texts always fall alike."""
+def folds(texts: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """Return a fold from 0 to count - 1 for each text; those of one group are together, and one seed gives the same folds."""
     members: dict[int, list[str]] = defaultdict(list)
     number = groups(texts)
     for text, group in zip(texts, number, strict=True):
         members[group].append(text)
-    fold = {group: crc32(min(some).encode("utf-8", "surrogatepass")) % count for group, some in members.items()}
+    fold = {group: _drawn(min(some), seed) % count for group, some in members.items()}
     return [fold[group] for group in number]
+
+
+def _drawn(text: str, seed: int) -> int:
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=4, key=b"%d" % seed).digest(), "big")
 
 
 def _shingles(text: str) -> set[int]:

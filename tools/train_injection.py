@@ -1,12 +1,15 @@
-"""Trains the model of `safellm.injection_score`: `python tools/train_injection.py FOLDER [--families]`; needs scikit-learn.
+"""Trains the model of `safellm.injection_score`: `python tools/train_injection.py FOLDER`; needs scikit-learn. `--help` says more.
 
 FOLDER holds `injection/injection.jsonl`, labelled texts that do not come with this project: `{source, category, label, text}` a
 line, label 1 for an attack and 0 for a harmless text. Only sources whose licence allows it are read (`LICENCES`); texts of our own
-(`injection_texts.py`) are added, as many harmless ones as attacks.
+(`injection_texts.py`) are added.
 
 The model is a logistic regression over hashed features that are scaled by how telling they are (Wang and Manning 2012, "Baselines
 and bigrams: simple, good sentiment and topic classification"), in a table of one byte for each slot. The line between harmless and
 suspicious is drawn by cross-validation, in which texts that are nearly the same are never on both sides.
+
+What an attack is wrapped in isn't learnt as a part of it: documents of our own stand beside their copies with an order, and of a
+labelled document with an order the parts that look least like one are learnt as harmless.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from injection_groups import folds
-from injection_texts import made
+from injection_texts import CLEAN, made
 from scipy import sparse
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
@@ -33,13 +37,18 @@ from safellm._core.injection.signals import signals
 from safellm._core.injection.views import decoded, normal
 
 TARGET = Path(__file__).parent.parent / "safellm" / "_core" / "injection" / "data" / "model.bin"
-MADE = 5000  # texts of our own, of each of four kinds
+MADE = 5000  # texts of our own, of each of five kinds
 OWN_WEIGHT, WINDOW_WEIGHT = 0.3, 0.1  # of a text of our own, of a window; a labelled text has 1
-CARRIER_WEIGHT = 1.5  # of harmless documents whose copies with innocent-looking orders are among the attacks
-CARRIERS = "bipia_context"
+CLEAN_WEIGHT = 0.1  # of a harmless text of our own that has no attack beside it
+INNOCENT = "indirect_plain"  # family of orders that can't be told from any sentence: they mostly teach their documents
+INNOCENT_WEIGHT = 0.4
 K, ALPHA, C = 1.0, 0.3, 100.0
 KEPT = 600_000  # features
 WORST = 3  # windows of a harmless document that are learnt again
+INDIRECT = "indirect"  # families of orders inside of documents
+LEAST_PARTS = 4  # sentences or lines of a document that is learnt without its order, too
+TWIN_WEIGHT, TWIN_SHARE = 1.0, 0.5
+_PARTS = re.compile(r"(?<=[.!?])\s+|\n+")
 SIGNAL = 1.0  # what a signal adds to the margin, up to two of them
 SHARE = 0.3  # of the worst window in the margin of a long text
 FOLDS = 5
@@ -78,7 +87,8 @@ class Table:
     Attributes:
         lines: How often each slot's features stand in a line.
         row: The row of each line.
-        kind: 0 the text as it is, 1 what it says in another encoding, 2 a window of either.
+        kind: 0 the text as it is, 1 what it says in another encoding, 2 a window of either, 3 a sentence or line of a document that
+            holds an order.
         hits: Signals in each line, at most two.
     """
 
@@ -111,7 +121,7 @@ def load(folder: Path) -> list[Row]:
             one["label"],
             one["source"],
             one["category"],
-            CARRIER_WEIGHT if one["source"] == CARRIERS else 1.0,
+            INNOCENT_WEIGHT if one["category"] == INNOCENT else 1.0,
         )
         for one in rows
     ]
@@ -119,7 +129,10 @@ def load(folder: Path) -> list[Row]:
 
 def own() -> list[Row]:
     """Return texts of our own."""
-    return [Row(text, label, family, family, OWN_WEIGHT) for text, label, family in made(7, MADE)]
+    return [
+        Row(text, label, family, family, CLEAN_WEIGHT if family == CLEAN else OWN_WEIGHT)
+        for text, label, family in made(7, MADE)
+    ]
 
 
 def tabulate(rows: Sequence[Row]) -> Table:
@@ -134,6 +147,14 @@ def tabulate(rows: Sequence[Row]) -> Table:
         kind.append(form)
         hits.append(signs)
 
+    def learnt_apart(one: Row) -> list[str]:
+        parts = (
+            [part for part in _PARTS.split(one.text) if part.strip()]
+            if one.label and one.family.startswith(INDIRECT)
+            else []
+        )
+        return parts if len(parts) >= LEAST_PARTS else []
+
     for number, one in enumerate(rows):
         plain = normal(one.text)
         views = [plain, *(normal(text) for _, text in decoded(one.text, set(tokens(plain))))]
@@ -144,6 +165,8 @@ def tabulate(rows: Sequence[Row]) -> Table:
             if len(words) > LONG:
                 for end in range(SIZE, len(words) + STEP, STEP):
                     put(number, window(words, end - SIZE, end), 2, signs)
+        for part in learnt_apart(one):
+            put(number, whole(tokens(normal(part))), 3, 0)
     size = (len(row), 1 << BITS)
     lines = sparse.csr_matrix(
         (np.ones(len(places), np.float32), np.array(places, np.int32), np.array(starts)), shape=size
@@ -192,7 +215,30 @@ def learn(rows: Sequence[Row], table: Table, chosen: Any) -> Fitted:
     place = np.arange(len(windows)) - np.searchsorted(table.row[windows], table.row[windows])
     worst = windows[place < np.where(labels[windows] == 1, 1, WORST)]
     both = np.concatenate([base, worst])
-    return fit(table.lines[both], labels[both], np.concatenate([weights[base], weights[worst] * WINDOW_WEIGHT]))
+    twins, count = carriers(table, np.flatnonzero(here & (table.kind == 3)), margins)  # noqa: PLR2004
+    return fit(
+        sparse.vstack([table.lines[both], twins]).tocsr(),
+        np.concatenate([labels[both], np.zeros(count, int)]),
+        np.concatenate([weights[base], weights[worst] * WINDOW_WEIGHT, np.full(count, TWIN_WEIGHT)]),
+    )
+
+
+def carriers(table: Table, parts: Any, margins: Any) -> tuple[Any, int]:
+    """Return, for each document that holds an order, a line of the half of its parts that look least like one, and their number.
+
+    A document was not written by the attacker: without this the model learns that mails and tables are attacks.
+    """
+    order = parts[np.lexsort((margins[parts], table.row[parts]))]
+    number = np.unique(table.row[order], return_inverse=True)[1]
+    place = np.arange(len(order)) - np.searchsorted(number, number)
+    kept = place < np.bincount(number)[number] * TWIN_SHARE
+    count = int(number.max()) + 1 if len(number) else 0
+    sums = sparse.csr_matrix(
+        (np.ones(kept.sum()), (number[kept], np.arange(kept.sum()))), shape=(count, int(kept.sum()))
+    )
+    lines = (sums @ table.lines[order[kept]]).tocsr()
+    lines.data[:] = 1
+    return lines, count
 
 
 def scores(fitted: Fitted, table: Table, count: int) -> Any:
@@ -200,14 +246,21 @@ def scores(fitted: Fitted, table: Table, count: int) -> Any:
     margins = fitted.margins(table.lines)
     best = np.full((2, count), -np.inf)
     for form in (0, 1):
-        lines = np.flatnonzero((table.kind == 2) == bool(form))  # noqa: PLR2004
+        lines = np.flatnonzero(table.kind == 2 if form else table.kind < 2)  # noqa: PLR2004
         np.maximum.at(best[form], table.row[lines], margins[lines] + SIGNAL * table.hits[lines])
     return np.where(np.isfinite(best[1]), (1 - SHARE) * best[0] + SHARE * best[1], best[0])
 
 
-def crossed(rows: Sequence[Row], table: Table, count: int) -> Any:
-    """Return the margins of the first rows, each by a model that knows neither it nor rows that are nearly the same."""
-    fold = np.array(folds([row.text for row in rows[:count]], FOLDS))
+def crossed(rows: Sequence[Row], table: Table, count: int, seed: int) -> Any:
+    """Return the margins of the first rows, each by a model that knows neither it nor rows that are nearly the same.
+
+    Args:
+        rows: All rows.
+        table: What is learnt from.
+        count: Labelled rows; the rest, texts of our own, are known to every model.
+        seed: Draws the folds.
+    """
+    fold = np.array(folds([row.text for row in rows[:count]], FOLDS, seed))
     margins = np.zeros(count)
     for number in range(FOLDS):
         chosen = np.ones(len(rows), bool)
@@ -216,38 +269,46 @@ def crossed(rows: Sequence[Row], table: Table, count: int) -> Any:
     return margins
 
 
-def report(rows: Sequence[Row], margins: Any) -> None:
-    """Print what the margins are worth: over all, and by source."""
+def report(rows: Sequence[Row], crossings: Sequence[Any]) -> None:
+    """Print what the margins of some cross-validations are worth, on the mean: over all, and by source."""
     labels = np.array([row.label for row in rows])
-    harmless = np.sort(margins[labels == 0])[::-1]
-    lines = [harmless[int(len(harmless) * share)] for share in (0.01, 0.05, SURE)]
     names = np.array([row.source for row in rows])
-    print(f"AUC {roc_auc_score(labels, margins):.4f}")
+    lines = [
+        [np.quantile(margins[labels == 0], 1 - share) for share in (LINE, 5 * LINE, SURE)] for margins in crossings
+    ]
+    print(f"AUC {np.mean([roc_auc_score(labels, margins) for margins in crossings]):.4f}")
     print(
         "| source | attacks found at 1 % | at 5 % | harmless above the line of 1 % | of 0.1 % |\n|---|---|---|---|---|"
     )
     for name in ["all", *sorted(set(names))]:
         here = np.ones(len(rows), bool) if name == "all" else names == name
         cells = []
-        for label, some in ((1, lines[:2]), (0, (lines[0], lines[2]))):
-            found = margins[here & (labels == label)]
-            cells += [f"{(found > line).mean():.3f}" if len(found) else "" for line in some]
-        print(f"| {name} | {' | '.join(cells)} |")
+        for label, which in ((1, 0), (1, 1), (0, 0), (0, 2)):
+            some = here & (labels == label)
+            pairs = zip(crossings, lines, strict=True) if some.any() else ()
+            above = [(margins[some] > line[which]).mean() for margins, line in pairs]
+            cells.append(f"{np.mean(above):.3f}" if above else "")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def leave_out(rows: Sequence[Row], table: Table, count: int, sources: Sequence[str]) -> None:
-    """Print what is found of each source's attacks when the model never met them, at 1 % and at 5 % of a fifth of the harmless."""
+def leave_out(rows: Sequence[Row], table: Table, count: int, sources: Sequence[str], label: int) -> None:
+    """Print what is above the lines of 1 % and 5 % of a source's attacks, or of its harmless texts, when the model never met them.
+
+    The lines are those of a fifth of the other harmless texts.
+    """
     labels = np.array([row.label for row in rows])
     names = np.array([row.source for row in rows])
     fold = np.array([*folds([row.text for row in rows[:count]], FOLDS), *([-1] * (len(rows) - count))])
-    print("| source left out | attacks | found at 1 % | at 5 % |\n|---|---|---|---|")
+    print(
+        f"| {('harmless', 'attacks of')[label]} source left out | texts | above the line of 1 % | of 5 % |\n|---|---|---|---|"
+    )
     for name in sources:
-        chosen = ((names != name) | (labels == 0)) & ((labels == 1) | (fold != 0))
-        margins = scores(learn(rows, table, chosen), table, len(rows))
-        harmless = np.sort(margins[(fold == 0) & (labels == 0)])[::-1]
-        found = margins[(names == name) & (labels == 1)]
-        cells = " | ".join(f"{(found > harmless[int(len(harmless) * share)]).mean():.2f}" for share in (0.01, 0.05))
-        print(f"| {name} | {len(found)} | {cells} |", flush=True)
+        out = (names == name) & (labels == label)
+        rest = (fold == 0) & (labels == 0) & ~out
+        margins = scores(learn(rows, table, ~out & ~rest), table, len(rows))
+        lines = [np.quantile(margins[rest], 1 - share) for share in (LINE, 5 * LINE)]
+        cells = " | ".join(f"{(margins[out] > line).mean():.2f}" for line in lines)
+        print(f"| {name} | {out.sum()} | {cells} |", flush=True)
 
 
 def packed(fitted: Fitted, header: dict[str, Any]) -> bytes:
@@ -277,22 +338,32 @@ def main() -> None:
     parser.add_argument(
         "--families", nargs="*", help="also leave the attacks of each of these sources out; none: of all"
     )
+    parser.add_argument(
+        "--harmless", nargs="*", help="also leave the harmless texts of each of these sources out; none: of all"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="cross-validations that are averaged")
     wanted = parser.parse_args()
     labelled = load(wanted.folder)
     rows = [*labelled, *own()]
     table = tabulate(rows)
-    margins = crossed(rows, table, len(labelled))
-    report(labelled, margins)
-    harmless = margins[[row.label == 0 for row in labelled]]
-    line, sure = (float(np.quantile(harmless, 1 - share)) for share in (LINE, SURE))
+    crossings = [crossed(rows, table, len(labelled), seed) for seed in range(wanted.seeds)]
+    report(labelled, crossings)
+    harmless = [margins[[row.label == 0 for row in labelled]] for margins in crossings]
+    line, sure = (float(np.mean([np.quantile(one, 1 - share) for one in harmless])) for share in (LINE, SURE))
     header = {"line": line, "steep": float(np.log(9) / (sure - line))}  # the logit of 0.9
     data = packed(learn(rows, table, np.ones(len(rows), bool)), header)
     unpack(data)
     TARGET.write_bytes(data)
     print(f"{TARGET.name}: {len(data)} bytes, line at {line:.2f}, 0.9 at {sure:.2f}", flush=True)
-    if wanted.families is not None:
-        sources = wanted.families or sorted({row.source for row in labelled if row.label})
-        leave_out(rows, table, len(labelled), sources)
+    for label, sources in ((1, wanted.families), (0, wanted.harmless)):
+        if sources is not None:
+            leave_out(
+                rows,
+                table,
+                len(labelled),
+                sources or sorted({row.source for row in labelled if row.label == label}),
+                label,
+            )
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def construct(
     """
     from safellm.client import prepare  # noqa: PLC0415 - the guard's modules load when a client is made
     from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
+    from safellm.transports.quick import use_quick  # noqa: PLC0415
 
     quieten_log()
     refuse_content(options.get("open_telemetry"))
@@ -60,7 +61,7 @@ def construct(
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
     own = client._client if http_client is None else own_copy(http_client)  # noqa: SLF001
     made = sign_below(own) if platform.signs else own
-    client._client = guard_client(made, driver, own=http_client is None)  # noqa: SLF001
+    client._client = use_quick(guard_client(made, driver, own=http_client is None))  # noqa: SLF001
 
 
 def _manage_keys(setup: Setup, options: dict[str, Any], platform: Platform) -> None:

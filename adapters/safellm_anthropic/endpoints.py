@@ -41,6 +41,7 @@ def _route(method: str, template: str) -> Route:
         template=template,
         operation=_OPERATIONS.get(name, f"{method.lower()} {template}"),
         billing=billing,
+        accounts=("email",) if name == "POST /organizations/invites" else (),
     )
 
 

@@ -169,10 +169,18 @@ def _first_user_text(body: dict[str, Any]) -> str | None:
         return contents
     for content in contents if isinstance(contents, list) else [contents]:
         if isinstance(content, dict) and content.get("role", "user") == "user":
+            parts = content.get("parts")
+            if isinstance(parts, list) and len(parts) == 1 and _is_text(parts[0]):
+                return str(parts[0]["text"])
             return json.dumps(
                 content.get("parts", content.get("content", content.get("text"))), sort_keys=True, default=str
             )
     return None
+
+
+def _is_text(part: object) -> bool:
+    """Return whether a part is a text and nothing else, as most are."""
+    return isinstance(part, dict) and len(part) == 1 and isinstance(part.get("text"), str)
 
 
 def _cache_name(whole: dict[str, Any]) -> str | None:
@@ -204,7 +212,9 @@ def _usage(whole: dict[str, Any]) -> UsageSeen | None:
         usage, names = whole.get("usage"), _USAGE
     if not isinstance(usage, dict):
         return None
-    prompt, tools, answer, thoughts, total, cached = [_count(usage.get(name)) for name in names]
+    prompt, tools, answer, thoughts, total, cached = [
+        None if (value := usage.get(name)) is None else _count(value) for name in names
+    ]
     # Protobuf's JSON leaves out what is zero; the total says whether anything is missing.
     given = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
     output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)

@@ -156,6 +156,7 @@ class Client(google.genai.Client):
     ) -> None:
         from safellm.client import origin_of  # noqa: PLC0415
         from safellm.transports.http import guard_client  # noqa: PLC0415
+        from safellm.transports.quick import use_quick  # noqa: PLC0415
 
         api: Any = self._api_client
         if api._httpx_client is not http or api._async_httpx_client is not async_http or api._use_aiohttp():  # noqa: SLF001
@@ -172,8 +173,11 @@ class Client(google.genai.Client):
         if not setup.policy.is_strict and _asks_with_certificate(api, given, (http, async_http)):
             driver.bounds = _with_twin(driver.bounds, origin, origin_of(module.URL(_api_client.to_mtls_url(address))))
         driver.raises = True
-        guard_client(http, driver, own=not (given.httpx_client or _aims(given.client_args)))
-        guard_client(async_http, driver, own=not (given.httpx_async_client or _aims(given.async_client_args)))
+        use_quick(guard_client(http, driver, own=not (given.httpx_client or _aims(given.client_args))), text=True)
+        use_quick(
+            guard_client(async_http, driver, own=not (given.httpx_async_client or _aims(given.async_client_args))),
+            text=True,
+        )
 
     def close(self) -> None:
         """Close the client's connections; see the SDK's `close`."""

@@ -73,6 +73,7 @@ _BILLED_COLLECTIONS = {
     "triggers": ("", Billing.OTHER),
     "voices": ("", Billing.OTHER),
 }
+_ACCOUNTS = ("emailAddress", "email_address")  # whom a corpus or a tuned model is shared with or given to
 _RESUMABLE = Upload(
     command="x-goog-upload-command",
     offset="x-goog-upload-offset",
@@ -107,6 +108,7 @@ def find_route(method: str, path: str) -> Route:
         upload=_upload(method, uploads or segments[-1] == "files"),
         model=_model(segments) if verb else "",
         streams=verb in _STREAMS,
+        accounts=_ACCOUNTS if verb == "transferOwnership" or (not verb and "permissions" in segments[-2:]) else (),
     )
 
 

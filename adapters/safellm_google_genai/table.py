@@ -24,10 +24,11 @@ _IDENTIFIERS = (
     "imageSize", "personGeneration", "resolution", "startOffset", "endOffset", "duration", "sourceId", "placeId", "reviewId",
     "created", "updated", "environmentId", "source", "role_arn", "operationName", "encodedPolyline", "kmsKeyName",
     "googleMapsWidgetContextToken", "jsonPath", "urlRetrievalStatus", "error.status", "referenceType", "upscaleFactor",
+    "serviceAccount",
 )  # fmt: skip
 _NAMES = (
     "name", "displayName", "fileName", "filename", "speaker", "speakerLabel", "domain", "key", "parent", "user", "email",
-    "emailAddress", "serviceAccount", "fileSearchStoreNames", "allowedFunctionNames", "excludedPredefinedFunctions", "serverName",
+    "emailAddress", "fileSearchStoreNames", "allowedFunctionNames", "excludedPredefinedFunctions", "serverName",
 )  # fmt: skip
 _URLS = (
     "uri", "url", "fileUri", "imageUri", "sourceUri", "downloadUri", "gcsUri", "inputUri", "outputUri", "outputUriPrefix",

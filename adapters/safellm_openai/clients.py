@@ -132,6 +132,7 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
     """Make the SDK's client with placeholders for managed keys, then guard its transports."""
     from safellm.client import bind, origin_of, prepare, provider_of  # noqa: PLC0415 - loads when a client is made
     from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
+    from safellm.transports.quick import use_quick  # noqa: PLC0415
 
     _refuse_unguardable(options)
     http_client = options.get("http_client")
@@ -165,7 +166,7 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
     driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
     made = client._client if http_client is None else own_copy(http_client)  # noqa: SLF001
-    client._client = guard_client(made, driver, own=http_client is None)  # noqa: SLF001
+    client._client = use_quick(guard_client(made, driver, own=http_client is None))  # noqa: SLF001
 
 
 def _adapter_for(server: Profile | None, options: dict[str, Any]) -> OpenAIAdapter:

@@ -49,7 +49,16 @@ def _route(method: str, template: str) -> Route:
         template=template,
         operation=_OPERATIONS.get(name, f"{method.lower()} {template}"),
         billing=billing,
+        accounts=_accounts(method, template),
     )
+
+
+def _accounts(method: str, template: str) -> tuple[str, ...]:
+    if method != "POST" or not template.startswith("/organization/"):
+        return ()
+    if template in ("/organization/invites", "/organization/projects/{project_id}/users"):
+        return ("email",)
+    return ("notification_channel.recipients",) if "/spend_alerts" in template else ()
 
 
 @lru_cache(maxsize=512)

@@ -153,7 +153,7 @@ class LiveDialect:
         if inner is None:
             return Got()
         # Only its first and its last event name an answer; one piece of work has one answer at a time.
-        work, step = event.get("delegation_id"), inner.get("type")
+        work, step = event.get("delegation_id"), str(inner.get("type"))
         begins, ends = step in ("response.created", "response.queued"), step in _ENDS
         return Got(lane="response", answer=f"work {work}", begins=begins or ends, ends=ends)
 

@@ -123,19 +123,19 @@ class RealtimeDialect:
 
     def sent(self, event: Mapping[str, Any]) -> Sent:
         """Return what an event of the program is."""
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind == "response.create":
             return self._answer(bounded=not _parts(event, _is_unknown))
         if kind in _AUDIO:
             billing = Billing.OTHER if self._is_open else Billing.FREE
-            route = self._route(str(kind), f"realtime {kind}", billing)
+            route = self._route(kind, f"realtime {kind}", billing)
             return Sent(route=route, path=self.path, repeats=True, remedy=_BY_ITSELF)
         if kind == "session.update" and self.heard and self._opens(event.get("session")):
             # What was heard already would be written down, or answered.
-            route = self._route(str(kind), "realtime session.update", Billing.OTHER)
+            route = self._route(kind, "realtime session.update", Billing.OTHER)
             return Sent(route=route, path=self.path, remedy=_BY_ITSELF)
         known = kind in _FREE
-        name = str(kind) if known else "unknown"
+        name = kind if known else "unknown"
         spoken = self._is_open and bool(_parts(event, _is_audio))
         billing = Billing.FREE if known and not spoken else Billing.OTHER
         route = self._route(name, f"realtime {name}", billing, known=known)
@@ -150,7 +150,7 @@ class RealtimeDialect:
             by_itself, transcribes = _hears(event.get("session"))
             self.by_itself |= by_itself is True
             self.transcribes |= transcribes is True
-        self.heard |= event.get("type") in _AUDIO or bool(_parts(event, _is_audio))
+        self.heard |= str(event.get("type")) in _AUDIO or bool(_parts(event, _is_audio))
         self.seen |= bool(_parts(event, _is_unknown))
 
     def got(self, event: Mapping[str, Any]) -> Got:

@@ -80,7 +80,7 @@ class ResponsesDialect:
         error = 0
         if kind == "error":
             error = status if isinstance(status, int) and _LEAST <= status <= _MOST else _ERROR
-        return Got(lane=lane if isinstance(lane, str) else "", ends=kind in _ENDS or bool(error), error=error)
+        return Got(lane=lane if isinstance(lane, str) else "", ends=str(kind) in _ENDS or bool(error), error=error)
 
     def weight(self, event: Mapping[str, Any], size: int) -> int:  # noqa: ARG002 - nothing is kept
         """Return the size: each call says all of itself."""
@@ -108,7 +108,8 @@ class ResponsesDialect:
 
 
 def _unguarded(event: Mapping[str, Any], what: str) -> Refused:
-    known = event.get("type") if event.get("type") in _NAMED else "unknown"
+    kind = str(event.get("type"))
+    known = kind if kind in _NAMED else "unknown"
     return Refused(
         f"The event {known!r} of {what} websockets can't be guarded yet",
         guard="mediation",

@@ -182,7 +182,7 @@ class OpenAIStreamReader:
         if kind in ("thread.message", "thread.run.step"):
             return EventView(closes=((kind, name),))
         inner = event.get("delta")
-        if kind not in _ASSISTANT_DELTAS or not isinstance(inner, dict):
+        if not isinstance(kind, str) or kind not in _ASSISTANT_DELTAS or not isinstance(inner, dict):
             return EventView()
         details = inner.get("step_details")
         parts = inner.get("content") or (details.get("tool_calls") if isinstance(details, dict) else None)

@@ -75,13 +75,13 @@ class TranslationDialect:
 
     def sent(self, event: Mapping[str, Any]) -> Sent:
         """Return what an event of the program is."""
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind == _APPEND:
             remedy = "A translation tells no usage: limit requests instead, or use another client for it."
             return Sent(route=self._route("audio", Billing.OTHER), path=self.path, repeats=True, remedy=remedy)
         known = kind in _FREE
         billing = Billing.FREE if known else Billing.OTHER
-        return Sent(route=self._route(str(kind) if known else "unknown", billing, known=known), path=self.path)
+        return Sent(route=self._route(kind if known else "unknown", billing, known=known), path=self.path)
 
     def said(self, event: Mapping[str, Any]) -> None:
         """Note nothing: no event changes what the others are."""

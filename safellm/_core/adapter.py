@@ -54,6 +54,7 @@ class Route:
     upload: Upload | None = None  # the body may be a file's own bytes
     model: str = ""  # where the path names the model
     streams: bool = False  # where the path asks for a stream
+    accounts: tuple[str, ...] = ()  # dotted keys of the body: whose account this is about, such as who is invited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from safellm._core import jsontext
 from safellm._core.arguments import ParameterTracker, is_declared
@@ -17,9 +18,10 @@ from safellm._core.echo import Echo, Filter
 from safellm._core.effects import JSON
 from safellm._core.fields import Field, Kind, Table, Trust, read
 from safellm._core.hidden import CharacterFilter, needs_cleaning
-from safellm._core.neutral import directives, lists
+from safellm._core.neutral import diagrams, directives, lists
 from safellm._core.neutral.addresses import Judge
-from safellm._core.neutral.links import LinkFilter, may_need
+from safellm._core.neutral.gate import has_marks, may_need
+from safellm._core.neutral.links import LinkFilter
 from safellm._core.personalecho import PersonalEcho
 from safellm._core.placeholder import PREFIX, Mapping, has_prefix
 from safellm._core.plugged import SETTINGS
@@ -34,10 +36,13 @@ _RARE_ESCAPE = re.compile(rb"\\[^n\"t/\\]")
 _APART = re.compile(rb"\](?: |\\t)+\(")  # a link for some renderers
 _PREFIX = PREFIX.encode()
 _FIRST = _PREFIX[:1]
+_SHORT = 64  # characters of a string that is more likely an identifier than a text
 
 _ESCAPE = re.compile(r"\\\\[^nrt\"\\\\]")
 # Kinds whose text a program may show: no identifier or address needs a control or a hidden character.
 _READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN, Kind.IDENTIFIER, Kind.URL})
+# A file's name is shown as the text around it is, and somebody else chose it.
+_SHOWN = frozenset({Kind.TEXT, Kind.NAME})
 _WRITTEN = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT})
 
 
@@ -54,9 +59,29 @@ def may_change(data: bytes) -> bool:
         return True
     if b"!" in data and (b"![" in data or b"!\\\\" in data):
         return True
-    if (b"=" in data and lists.may_hold_json(data)) or directives.may_hold_json(data):
+    if (b"=" in data and lists.may_hold_json(data)) or directives.may_hold_json(data) or diagrams.may_hold_json(data):
         return True
     return b"\\" in data and _RARE_ESCAPE.search(data) is not None
+
+
+def _gather(value: JSON) -> tuple[list[str], list[str], list[str]]:
+    """Return the long strings of a JSON value, the short ones, and the names in it."""
+    long: list[str] = []
+    short: list[str] = []
+    names: list[str] = []
+    todo: list[Any] = [[value]]
+    for several in todo:
+        inside = several
+        if type(several) is dict:
+            names += several
+            inside = several.values()
+        for one in inside:
+            made = type(one)
+            if made is str:
+                (long if len(one) > _SHORT else short).append(one)
+            elif made is dict or made is list:
+                todo.append(one)  # the list is read to its new end
+    return long, short, names
 
 
 @dataclass(slots=True)
@@ -130,6 +155,10 @@ class Channel:
             text = one.feed(text)
         return self.restorer.feed(text) if self.restorer is not None else text
 
+    def whole(self, text: str) -> str:
+        """Return a whole text as it comes out."""
+        return self.feed(text) + self.finish()
+
     def finish(self) -> str:
         """Return what was held back, and add up the counts."""
         text = self.cleaner.finish() if self.cleaner is not None else ""
@@ -198,7 +227,7 @@ class AnswerRules:
         return channel
 
     def _filters(self, kind: Kind, tool: str | None, parameter: str | None, *, shown: bool) -> Channel:
-        links = LinkFilter(judge=self.judge) if shown and kind is Kind.TEXT and self.judge is not None else None
+        links = LinkFilter(judge=self.judge) if shown and kind in _SHOWN and self.judge is not None else None
         echo = (
             ()
             if self.echo is None
@@ -210,15 +239,17 @@ class AnswerRules:
         self, text: str, kind: Kind, tool: str | None, parameter: str | None = None, *, shown: bool = True
     ) -> str:
         """Return a whole text as the program gets it; `shown` says that a program may render it."""
-        read = kind in _READ and (needs_cleaning(text) or (shown and kind is Kind.TEXT and self._may_link(text)))
-        if self.echo is not None:
-            if not shown and self.echo.canary is not None:
-                text = text.replace(self.echo.canary.planted, "")  # the provider repeats the system text
-            read = read or self.echo.may_hold(text)
-        if not read and not self._may_hold(text):
+        if self.echo is not None and not shown and self.echo.canary is not None:
+            text = text.replace(self.echo.canary.planted, "")  # the provider repeats the system text
+        if kind in _READ and needs_cleaning(text) and (cleaner := self._cleaner(kind)) is not None:
+            text = Channel(self.counts, cleaner, None).whole(text)
+        linked = shown and kind in _SHOWN and self._may_link(text)
+        if not linked and not (self.echo is not None and self.echo.may_hold(text)) and not self._may_hold(text):
             return text
         filters = self._filters(kind, tool, parameter, shown=shown)
-        return filters.feed(text) + filters.finish()
+        filters.cleaner = None
+        filters.links = filters.links if linked else None
+        return filters.whole(text)
 
     def document(self, value: JSON, *, skip: Callable[[Field], bool] | None = None, tool: str | None = None) -> bool:
         """Treat every text of a parsed answer in place; return whether anything changed."""
@@ -255,6 +286,33 @@ class AnswerRules:
                 return self.text(data, download=download)
             out.append(jsontext.dumps(value) if self.may_change(line) and self.document(value) else line)
         return b"\n".join(out)
+
+    def stays(self, value: JSON) -> bool:
+        """Return whether `document` would surely change nothing in a parsed answer, and nobody asks for its texts.
+
+        It reads every string alike, whatever its field is for, so it says no to some that stay.
+        """
+        if self.heard is not None:
+            return False
+        long, short, names = _gather(value)
+        # Each of these looks for characters and words, which no line end can be part of.
+        few = "\n".join(short)
+        whole = "\n".join((few, *long, *names))
+        if self.mapping is not None and may_hold(self.mapping, whole):
+            return False
+        if self.echo is not None and self.echo.may_hold(whole):
+            return False
+        if needs_cleaning(whole) and not all(map(self._is_clean, (*short, *long, *names))):
+            return False
+        judge = self.judge
+        if judge is None:
+            return True
+        texts = [*short, *long] if has_marks(few) else long
+        return not any(may_need(one, judge) for one in texts)
+
+    def _is_clean(self, text: str) -> bool:
+        cleaner = self._cleaner(Kind.TEXT) if needs_cleaning(text) else None
+        return cleaner is None or cleaner.feed(text) + cleaner.finish() == text
 
     def may_change(self, data: bytes) -> bool:
         """Return whether any string of a JSON text could need cleaning or restoring."""

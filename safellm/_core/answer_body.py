@@ -81,7 +81,7 @@ def treated_value(  # noqa: PLR0913 - an answer, and who looks at it
         asked: Whether guards of plug-ins look at the answer.
         gate: Judges its tool calls.
     """
-    changed = rules.may_change(data) and rules.document(value)
+    changed = not rules.stays(value) and rules.document(value)
     if asked:
         changed |= plugins.of_document(call, value, call.tools.adapter.table)
     if gate is not None:

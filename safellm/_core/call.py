@@ -165,6 +165,7 @@ class Call:
     grown: int = 0  # bytes by which changes made the body longer
     hide_usage: bool = False
     findings: Counts[str] = field(default_factory=Counts)
+    kept: Counts[str] = field(default_factory=Counts)  # of these, what was sent as it is: `Route.accounts`
     hidden_at: list[tuple[str, str, Field]] = field(
         default_factory=list, repr=False
     )  # values, their types, their texts

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from safellm._core.detection.registered import written_forms
 from safellm._core.heldback import HeldBack, Span, merged
+from safellm._core.jsonview import view_of
 from safellm.errors import Reason, Refused
 
 CANARY_NOTE = "(removed)"
@@ -98,10 +99,17 @@ def _shingles(squeezed: str) -> Iterator[str]:
 
 @dataclass(slots=True, kw_only=True)
 class CanaryEcho(HeldBack):
-    """Takes the canary out of one text, and compares the text with the system text."""
+    """Takes the canary out of one text, and compares the text with the system text.
+
+    Args:
+        canary: What is looked for.
+        told: Gathers what the text tells of the system text.
+        is_json: The text is JSON: escapes are read, too.
+    """
 
     canary: Canary
     told: set[str]
+    is_json: bool = False
     _tail: str = field(default="", repr=False)
 
     def feed(self, text: str) -> str:
@@ -113,10 +121,18 @@ class CanaryEcho(HeldBack):
         return self._run(self._rest + text, last=False)
 
     def _open_from(self, text: str) -> int:
-        return self.canary.open_from(text)
+        start = self.canary.open_from(text)
+        if not self.is_json:
+            return start
+        said = view_of(text)
+        return min(start, said.start(self.canary.open_from(said.text)))
 
     def _spans(self, text: str) -> list[Span]:
-        return self.canary.spans(text)
+        spans = self.canary.spans(text)
+        if not self.is_json or "\\" not in text:
+            return spans
+        said = view_of(text)
+        return merged([*spans, *((said.start(start), said.start(end)) for start, end in self.canary.spans(said.text))])
 
     def _note(self) -> str:
         if self.canary.action == "refuse":

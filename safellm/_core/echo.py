@@ -138,10 +138,17 @@ class SecretEcho(HeldBack):
 
 @dataclass(slots=True, kw_only=True)
 class WordEcho(Running):
-    """Takes what the detectors call a secret out of one text, by words, each with what stands before it in its line."""
+    """Takes what the detectors call a secret out of one text, by words, each with what stands before it in its line.
+
+    Args:
+        scanner: The detectors.
+        was_sent: Whether a value stands in the request itself.
+        is_json: The text is JSON: escapes are read, too.
+    """
 
     scanner: Scanner
     was_sent: Callable[[str], bool]
+    is_json: bool = False
     _before: str = field(default="", repr=False)
 
     def _run(self, text: str, *, last: bool) -> str:
@@ -166,20 +173,27 @@ class WordEcho(Running):
         self._before = (self._before + word)[-_CONTEXT:]
         if len(word) < _LEAST_WORD or word.isalpha():
             return word
-        begin = len(line)
-        spans = [
-            (max(one.start, begin) - begin, one.end - begin)
-            for one in self.scanner.scan(line + word)
-            if one.type == "SECRET" and one.end > begin
-        ]
+        spans = self._found(line, word)
+        if said := view_of(word) if self.is_json and "\\" in word else None:
+            spans += [(said.start(start), said.start(end)) for start, end in self._found(line, said.text)]
         out: list[str] = []
         position = 0
         for start, end in merged(spans):
-            if not self.was_sent(word[start:end]):
+            value = word[start:end]
+            if not self.was_sent(value) and (said is None or not self.was_sent(view_of(value).text)):
                 out += (word[position:start], SECRET_NOTE)
                 position = end
                 self.removed += 1
         return "".join((*out, word[position:]))
+
+    def _found(self, line: str, word: str) -> list[Span]:
+        """Return where secrets stand in a word; in its last characters only, if they began before it."""
+        begin = len(line)
+        return [
+            (max(one.start, begin) - begin, one.end - begin)
+            for one in self.scanner.scan(line + word)
+            if one.type == "SECRET" and one.end > begin
+        ]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -231,7 +245,7 @@ class Echo:
         if self.index is not None:
             out.append(SecretEcho(index=self.index, was_sent=self.was_sent, is_json=is_json))
         if self.scanner is not None and kind is not Kind.URL:
-            out.append(WordEcho(scanner=self.scanner, was_sent=self.was_sent))
+            out.append(WordEcho(scanner=self.scanner, was_sent=self.was_sent, is_json=is_json))
         if shown:
             out += [ValueEcho(values=one, was_sent=self.holds, is_json=is_json) for one in self.values]
         if self.personal is not None and shown and kind is not Kind.URL:
@@ -245,7 +259,7 @@ class Echo:
                 )
             )
         if self.canary is not None and shown:
-            out.append(CanaryEcho(canary=self.canary, told=self.told))
+            out.append(CanaryEcho(canary=self.canary, told=self.told, is_json=is_json))
         return out
 
     def similarity(self) -> int:

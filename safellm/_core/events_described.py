@@ -103,6 +103,10 @@ FIELDS: Final[dict[str, tuple[str, Mapping[str, object]]]] = {
     "safellm.content.erased": ("How many kept requests and answers were erased.", _COUNT),
     "safellm.content.erased_sha256": ("SHA-256 of their sorted `sealed` digests, one a line.", _HASH),
     "safellm.redaction.counts": ("How many values of each type were found.", _COUNTS),
+    "safellm.redaction.kept": (
+        "Those of them that were sent as they are, as the call is about that very account: who is invited, who may read.",
+        _COUNTS,
+    ),
     "safellm.input.hidden_removed": ("Invisible characters taken out of the request.", _COUNT),
     "safellm.retention.changes": (
         "Keys of the request that were set, replaced by a pseudonym or taken out, so that the provider keeps nothing.",
@@ -174,8 +178,8 @@ EVENTS: Final[tuple[Event, ...]] = (
         ),
         may=(
             "safellm.key.ref", "safellm.grant.id", "gen_ai.request.model", "gen_ai.request.max_tokens",
-            "safellm.redaction.counts", "safellm.input.hidden_removed", "safellm.retention.changes", "safellm.upload.counts",
-            "safellm.untrusted.sources",
+            "safellm.redaction.counts", "safellm.redaction.kept", "safellm.input.hidden_removed", "safellm.retention.changes",
+            "safellm.upload.counts", "safellm.untrusted.sources",
             "safellm.injection.score", "safellm.injection.signals", "safellm.would_refuse",
             "safellm.content.binary_bytes", "safellm.content.sealed_in", "http.request.resend_count", "user.id",
             "safellm.labels", "safellm.answered_by",

@@ -37,6 +37,7 @@ _TERMINAL_CLASS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"
 _NEEDS_LOOK = re.compile(f"[{_HIDDEN_CLASS}{_JOINERS}{_TERMINAL_CLASS}]")
 _ORDINARY = b"\t\n" + bytes(range(0x20, 0x7F))  # stands for itself wherever it stands
 _HIDDEN = re.compile(f"[{_HIDDEN_CLASS}]")
+_ORDINARY_TEXT = re.compile(f"[^{_HIDDEN_CLASS}{_JOINERS}{_TERMINAL_CLASS}{_FLAG_BASE}]++")
 _TERMINAL = re.compile(f"[{_TERMINAL_CLASS}]")
 
 
@@ -98,11 +99,19 @@ class CharacterFilter:
         """Return what was held back: the text is over."""
         return self._walk(self._held, last=True)
 
-    def _walk(self, text: str, *, last: bool) -> str:
+    def _walk(self, text: str, *, last: bool) -> str:  # noqa: C901, PLR0912 - one case after another
         out: list[str] = []
         self._held = ""
         position = 0
         while position < len(text):
+            ordinary = _ORDINARY_TEXT.match(text, position)
+            if ordinary is not None:
+                out.append(ordinary[0])
+                if self.typography:
+                    self._note(ordinary[0])
+                position = ordinary.end()
+                self._before = text[position - 1]
+                continue
             character = text[position]
             if character == _FLAG_BASE:
                 end = position + 1

@@ -29,7 +29,7 @@ from safellm._core import alerts as watched
 from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
 from safellm._core.limits import KNOWN, Rule, base_account
-from safellm._core.neutral.addresses import Judge, parse_allowed
+from safellm._core.neutral.addresses import Judge, judge_of, parse_allowed
 from safellm._core.textrules import DETECTED, TextRule, check_together
 from safellm._core.tools.rules import ToolCalls, ToolRule
 
@@ -688,7 +688,7 @@ class Policy(_Part):
         if self.observes or self.output.links == "pass":
             return None
         strict = self.is_strict or self.output.links == "show"
-        return Judge(tuple(parse_allowed(one) for one in self.output.allowed_origins), strict)
+        return judge_of(tuple(self.output.allowed_origins), strict=strict)
 
     def budget_limits(self) -> tuple[Limit, ...]:
         """Return all limits that count, in order, each on the account of no label."""

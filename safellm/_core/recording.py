@@ -62,6 +62,7 @@ def _add_found(fields: dict[str, JSON], call: Call) -> None:
     """Add what the guards found in a request; in most they find nothing."""
     optional: tuple[tuple[str, JSON], ...] = (
         ("safellm.redaction.counts", dict(sorted(call.findings.items()))),
+        ("safellm.redaction.kept", dict(sorted(call.kept.items()))),
         ("safellm.input.hidden_removed", call.hidden_removed),
         ("safellm.retention.changes", list[JSON](call.retention_changes)),
         ("safellm.upload.counts", {name: count for name, count in call.upload_counts.items() if count}),

@@ -156,4 +156,6 @@ def data_of(event: bytes) -> bytes | None:
 def with_data(event: bytes, data: bytes) -> bytes:
     """Return the event with other data on one line; its name, id and comments stay."""
     kept = [line for line in _LINE_END.split(event) if line and line != b"data" and not line.startswith(b"data:")]
-    return b"".join(line + b"\n" for line in kept) + b"data: " + data + b"\n\n"
+    # A line feed at its beginning is the rest of a CR LF that was cut: some readers end no event at a CR.
+    rest = b"\n" if event.startswith(b"\n") else b""
+    return rest + b"".join(line + b"\n" for line in kept) + b"data: " + data + b"\n\n"

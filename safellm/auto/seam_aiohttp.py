@@ -1,8 +1,9 @@
 """The seam of `aiohttp`: every hop of every request of its client, behind all middlewares of the program.
 
 `ClientSession._request`, which `get`, `post`, `request` and `ws_connect` all call, gets one middleware more. It sees each request
-as it is about to be sent, redirects too. With an aiohttp before 3.13, whose middlewares are missing or differ, calls to language
-models are refused, and so are websockets, whose shell stands around another library.
+as it is about to be sent, redirects too. A websocket's first request is one of them; the connection that `ws_connect` then makes
+gets its guard before the program has it. With an aiohttp before 3.13, whose middlewares are missing or differ, calls to language
+models are refused.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -22,8 +24,10 @@ from safellm.auto.targets import Target
 from safellm.errors import Refused
 
 WAY_OUT = "Use aiohttp 3.13 or later, httpx or requests for it."
-WAY_OUT_OF_SOCKETS = "Use the library websockets for it, whose connections are guarded where the protocol is known."
+WAY_OUT_OF_SOCKETS = "Use the provider's HTTP endpoints, or one of the websockets that docs/websockets.md lists."
 _LIBRARY = "aiohttp"
+# While `ws_connect` opens a connection: what guards it, once that is decided.
+_opening: ContextVar[list[Any] | None] = ContextVar("safellm_opening", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +44,12 @@ class Patience:
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
-    """Patch `ClientSession._request`."""
+    """Patch `ClientSession._request`, and `_ws_connect`, which calls it."""
     takes = inspect.signature(module.ClientSession._request).parameters  # noqa: SLF001 - the seam
     known = "middlewares" in takes and hasattr(module.ClientRequest, "_body")
     patches.replace(module.ClientSession, "_request", _guarded if known else _checked)
+    if known:
+        patches.replace(module.ClientSession, "_ws_connect", _connecting)
 
 
 def _guarded(original: Any) -> Any:
@@ -68,8 +74,12 @@ async def _hop(patience: Patience, request: Any, handler: Any) -> Any:
     if target is None:
         return await handler(request)
     if gate.STATE.installed and not gate.is_passing(target.origin):
-        if "websocket" not in request.headers.get("Upgrade", "").lower():
+        opening = _opening.get()
+        if opening is None and "websocket" not in request.headers.get("Upgrade", "").lower():
             return await _send(patience, request, handler, target)
+        dialect = None if opening is None or opening else gate.sockets_of(target, url.raw_path)
+        if opening is not None and dialect is not None:
+            return await _open(request, handler, target, dialect, opening)
         await asyncio.to_thread(gate.check, target, "a websocket of aiohttp", WAY_OUT_OF_SOCKETS)
     with gate.passing(target.origin):  # the seams below let it through
         return await handler(request)
@@ -105,6 +115,44 @@ async def _send(patience: Patience, request: Any, handler: Any, target: Target) 
     if not got or bridge.refusal_of(answer) is not None:
         return shell.made(request, answer, patience.until)
     return shell.handed_on(got[0], request, answer)
+
+
+def _connecting(original: Any) -> Any:
+    async def _ws_connect(self: Any, url: Any, **named: Any) -> Any:
+        target = _first(self, url, named) if gate.STATE.installed else None
+        if target is not None and target.dialect.sockets and not gate.is_passing(target.origin):
+            driver = await asyncio.to_thread(gate.driver_of, target, native=False, library=_LIBRARY)
+            most = driver.tools.policy.limits.event_bytes
+            named["max_msg_size"] = min(named.get("max_msg_size") or most, most)
+        opening: list[Any] = []
+        token = _opening.set(opening)
+        try:
+            connection = await original(self, url, **named)
+        except BaseException:
+            for plan in opening:
+                await asyncio.to_thread(plan.session.abandon, "connection", sent=False)
+            raise
+        finally:
+            _opening.reset(token)
+        if not opening:
+            return connection
+        from safellm.transports.aiohttp_websocket import guard  # noqa: PLC0415 - for connections to models
+
+        return guard(connection, opening[0])
+
+    return _ws_connect
+
+
+async def _open(request: Any, handler: Any, target: Target, dialect: Any, opening: list[Any]) -> Any:
+    from safellm.auto.seam_httpx import check_strict  # noqa: PLC0415 - with the first connection to a model
+    from safellm.transports.aiohttp_websocket import open_socket  # noqa: PLC0415
+
+    driver = await asyncio.to_thread(gate.driver_of, target, native=False, library=_LIBRARY)
+    await asyncio.to_thread(check_strict, driver, request)
+    with gate.passing(target.origin):  # the seams below let it through
+        response, plan = await open_socket(request, handler, driver, target.origin, dialect)
+    opening.append(plan)
+    return response
 
 
 def _first(session: Any, str_or_url: Any, named: Mapping[str, Any]) -> Target | None:

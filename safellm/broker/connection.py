@@ -263,6 +263,12 @@ class Connection(asyncio.Protocol):
         """Open the provider's websocket, then the program's: what goes wrong before is an answer over HTTP."""
         from safellm.broker import sockets  # noqa: PLC0415 - with the first websocket
 
+        policy = self._upstream.digest
+
+        def holds() -> bool:
+            self._upstream.refresh()
+            return self._upstream.digest == policy
+
         try:
             provider = await sockets.open_to_provider(way, target, headers)
         except Refused:
@@ -277,7 +283,8 @@ class Connection(asyncio.Protocol):
         told = b"".join(b"%s: %s\r\n" % pair for pair in request.headers)
         head, (rest, _) = b"GET %s HTTP/1.1\r\n%s\r\n" % (request.target, told), self._http.trailing_data
         self._relays = True  # the library reads from now on
-        relay = sockets.Relay(self._transport, provider, way, most=self._upstream.policy.limits.request_bytes)
+        most = self._upstream.policy.limits.request_bytes
+        relay = sockets.Relay(self._transport, provider, way, most=most, holds=holds)
         try:
             await relay.run(head, rest, headers, self._leaving)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ from safellm.transports.relay import DIALECT_HEADER, MARK_HEADER, marked
 from safellm.transports.websocket_opening import Opening, announce
 
 GOING_AWAY, POLICY, NORMAL = 1001, 1008, 1000  # RFC 6455 7.4.1
+AGAIN = 1012  # "service restart", of the same registry: connect again
 _NO_STATUS, _ABNORMAL = 1005, 1006  # never sent
 _CLOSE_S = 2.0
 _REASON_BYTES = 123  # RFC 6455 5.5
@@ -68,10 +70,11 @@ class Relay:
         provider: The guarded connection.
         way: Of the grant.
         most: Bytes of a message of the program.
+        holds: Says whether the policy that the connection was opened with is still the one in force.
     """
 
-    def __init__(self, transport: Any, provider: Any, way: Way, *, most: int) -> None:
-        self._transport, self._provider, self._way = transport, provider, way
+    def __init__(self, transport: Any, provider: Any, way: Way, *, most: int, holds: Callable[[], bool]) -> None:
+        self._transport, self._provider, self._way, self._holds = transport, provider, way, holds
         self._program = _program()(most=most)
         self._mark = secrets.token_hex(16)
         self.refused = 0
@@ -127,6 +130,8 @@ class Relay:
         try:
             while True:
                 message = await self._program.recv()
+                if not self._holds():  # as the next call over HTTP gets the new one
+                    return _End(AGAIN, "the policy has changed: connect again")
                 try:
                     await self._provider.send(message)
                 except Refused as error:

@@ -63,10 +63,14 @@ def without_frames(error: _Error) -> _Error:
 def reads_at_once(head: RequestHead) -> bool:
     """Return whether the SDK that made a request reads an answer's body before anybody sees it, if that comes as a whole.
 
-    OpenAI's and Anthropic's do, unless the program asks for the response to read from: both tell in their headers. Of other
-    programs that isn't known.
+    OpenAI's and Anthropic's do, unless the program asks for the response to read from: both tell in their headers. What may be
+    read line by line (the results of a batch) or as a file is asked for as one. Of other programs that isn't known.
     """
-    return head.header("x-stainless-lang") != "" and head.header("x-stainless-raw-response") != "stream"
+    return (
+        head.header("x-stainless-lang") != ""
+        and head.header("x-stainless-raw-response") != "stream"
+        and head.header("accept") != "application/binary"
+    )
 
 
 class Parts:

@@ -26,8 +26,11 @@ from safellm._core.exchange import Exchange, Form
 from safellm._core.origin import Origin, make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
 from safellm.stores.accounts import EXTENSION
+from safellm.transports import requests_lean as lean
 from safellm.transports.deadline import Deadline
 from safellm.transports.driver import Driver
+from safellm.transports.requests_answer import Answer
+from safellm.transports.requests_session import QuickSession
 from safellm.transports.urllib3_parts import PIECE, arriving, waits, whole_body, within
 
 REFUSAL = "safellm_refusal"  # attribute of a response that stands for a refusal
@@ -61,7 +64,7 @@ def guard_of(session: Any) -> Driver | None:
 
 @cache
 def _guarded(base: type[requests.Session]) -> type[requests.Session]:
-    class GuardedSession(base):  # type: ignore[misc, valid-type]  # the class is a parameter
+    class GuardedSession(QuickSession, base):  # type: ignore[misc, valid-type]  # the class is a parameter
         """A session whose adapters are guarded."""
 
         __attrs__: ClassVar[list[str]] = [*base.__attrs__, "safellm_driver"]
@@ -115,7 +118,7 @@ class GuardAdapter(BaseAdapter):
         except Refused as error:  # by the check of the connection itself
             return self._refused(error, request)
         try:
-            answer = exchange.response(inner.status_code, tuple(inner.headers.items()))
+            answer = exchange.response(inner.status_code, _pairs(inner))
             raw = _GuardedRaw(inner, exchange, driver, request, deadline, injected=injected)
             if answer.form is Form.WHOLE:
                 whole = raw.whole()
@@ -149,7 +152,7 @@ class GuardAdapter(BaseAdapter):
         exchange: Exchange,
         options: dict[str, Any],
         deadline: Deadline,
-    ) -> tuple[requests.Response, bool]:
+    ) -> tuple[requests.Response | Answer, bool]:
         driver = self.safellm_driver
         headers, injected = driver.with_credentials(forward.headers)
         sent = body if forward.body is None else forward.body
@@ -162,7 +165,9 @@ class GuardAdapter(BaseAdapter):
         failed: BaseException
         try:
             options["timeout"] = within(options.get("timeout"), deadline.left())
-            answered = self._inner.send(copied, stream=True, **options)
+            answered = lean.send(self._inner, copied, options["timeout"], options)
+            if answered is None:
+                answered = self._inner.send(copied, stream=True, **options)
         except BaseException as error:
             kind, was_sent = _failure_of(error)
             driver.abandon(exchange, failure=kind, sent=was_sent)
@@ -262,7 +267,7 @@ class _GuardedRaw:
 
     def __init__(  # noqa: PLR0913 - the parts of one call
         self,
-        inner: requests.Response,
+        inner: requests.Response | Answer,
         exchange: Exchange,
         driver: Driver,
         request: requests.PreparedRequest,
@@ -276,12 +281,16 @@ class _GuardedRaw:
         self._rest = b""
         self._source = self.pieces()
         self._over = False
-        self.headers = inner.raw.headers
         self.status = inner.status_code
         self.reason = inner.reason
         self.version = getattr(inner.raw, "version", 11)
         self._original_response = getattr(inner.raw, "_original_response", None)  # where `requests` finds cookies
         self.decode_content = False
+
+    @property
+    def headers(self) -> Any:
+        """The headers, as they came."""
+        return self._inner.raw.headers
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the answer's bytes for the program.
@@ -292,7 +301,10 @@ class _GuardedRaw:
         failed: BaseException | None = None
         feed = self._driver.feeder(self._exchange)
         try:
-            for chunk in arriving(self._inner.raw, self._deadline):
+            inner = self._inner
+            for chunk in (
+                inner.arriving(self._deadline) if type(inner) is Answer else arriving(inner.raw, self._deadline)
+            ):
                 self._deadline.left()
                 if out := feed(chunk):
                     yield out
@@ -400,8 +412,12 @@ def _without_headers(request: requests.PreparedRequest) -> requests.PreparedRequ
     return made
 
 
+def _pairs(inner: requests.Response | Answer) -> tuple[tuple[str, str], ...]:
+    return inner.pairs if isinstance(inner, Answer) else tuple(inner.headers.items())
+
+
 def _response(
-    inner: requests.Response,
+    inner: requests.Response | Answer,
     request: requests.PreparedRequest,
     headers: tuple[tuple[str, str], ...],
     adapter: BaseAdapter,

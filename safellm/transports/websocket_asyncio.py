@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from safellm.errors import Refused
+from safellm.errors import Reason, Refused
 from safellm.transports.http import in_thread
 from safellm.transports.network import check_addresses
 from safellm.transports.websocket_library import (
@@ -67,6 +67,17 @@ def _guarded(base: Any) -> Any:  # noqa: C901 - one class
         def safellm_begin(self, plan: Plan | RelayPlan) -> None:
             """Make the library's object as the plan says."""
             self.safellm_plan = plan
+            if not hasattr(
+                base, "create_connection"
+            ):  # of 13.0: nothing could be decided before it opens the connection
+                error = Refused(
+                    "This release of the library websockets opens connections where no guard can stand",
+                    guard="mediation",
+                    reason=Reason.MEDIATION_UNSUPPORTED,
+                    remedy="Install websockets 13.1 or newer.",
+                )
+                plan.driver.deny(error)
+                raise plan.refused(error)
             if not isinstance(plan, Plan):
                 from safellm.transports.websocket_relay import library_options  # noqa: PLC0415 - only with a broker
 
@@ -89,7 +100,7 @@ def _guarded(base: Any) -> Any:  # noqa: C901 - one class
                 return await super().create_connection()
             session = plan.take()
             try:
-                plan.headers = await _run(session.open())
+                plan.headers = await run(session.open())
             except Refused as error:  # the trail has it
                 raise plan.refused(error) from None
             try:
@@ -140,7 +151,41 @@ class _Awaitable:
         return self._function()
 
 
-async def _run(steps: Steps[Any]) -> Any:
+class _Pongs:
+    """A provider that pings and reads nothing can't pile up pongs: the newest waits (RFC 6455 5.5.3).
+
+    Args:
+        protocol: The library's, of one connection; what it sends goes through here from now on.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        from websockets.frames import OP_PONG  # noqa: PLC0415 - there when it is called
+
+        self.is_full = False
+        self._owed: Any = None
+        self._kind = OP_PONG
+        self._protocol, self._send = protocol, protocol.send_frame
+        protocol.send_frame = self._guarded
+
+    def _guarded(self, frame: Any) -> None:
+        if self.is_full and frame.opcode is self._kind:
+            self._owed = frame
+        else:
+            self._send(frame)
+
+    def catch_up(self) -> bool:
+        """Note that there is room again; return whether there is something to send."""
+        from websockets.protocol import OPEN  # noqa: PLC0415 - there when it is called
+
+        self.is_full = False
+        owed, self._owed = self._owed, None
+        if owed is None or self._protocol.state is not OPEN:
+            return False
+        self._send(owed)
+        return True
+
+
+async def run(steps: Steps[Any]) -> Any:
     """Carry out steps; what may wait is done in a thread."""
     try:
         step = next(steps)
@@ -195,10 +240,20 @@ def _async_connection() -> Any:  # noqa: C901 - one class
             self._guarded = Guarded(safellm_plan)
             self._sending = asyncio.Lock()
             super().__init__(*arguments, **options)
+            self._pongs = _Pongs(self.protocol)
 
         async def handshake(self, additional_headers: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ARG002 - ours count
             with real_headers(self, self._plan) as headers:
                 await super().handshake(headers, *arguments, **options)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._pongs.is_full = True
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._pongs.catch_up():
+                self.send_data()
 
         def process_event(self, event: Any) -> None:
             super().process_event(event)
@@ -207,14 +262,14 @@ def _async_connection() -> Any:  # noqa: C901 - one class
 
         async def send(self, message: Any, *arguments: Any, **options: Any) -> None:
             async with self._sending:
-                ready: Ready = await _run(self._guarded.sending(message))
+                ready: Ready = await run(self._guarded.sending(message))
                 try:
                     await super().send(ready.data, *arguments, **options)
                 except BaseException:
                     await in_thread(ready.failed)
                     raise
             if ready.finish is not None:
-                await _run(self._guarded.sent(ready.finish))
+                await run(self._guarded.sent(ready.finish))
 
         async def recv(self, decode: bool | None = None) -> Any:
             while not self._guarded.is_ready:
@@ -232,7 +287,7 @@ def _async_connection() -> Any:  # noqa: C901 - one class
             return self._guarded.next(decode=decode)
 
         async def _take(self, steps: Steps[Received]) -> None:
-            found: Received = await _run(steps)
+            found: Received = await run(steps)
             if found.close:
                 # What the provider goes on saying is read by nobody, and may be in the way of its good-bye.
                 self.close_timeout = GOOD_BYE_SECONDS

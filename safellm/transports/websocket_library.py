@@ -31,6 +31,7 @@ from safellm.transports.websocket_opening import GUARDED, Opening, announced
 
 if TYPE_CHECKING:
     from safellm.transports.websocket_relay import RelayPlan
+    from safellm.transports.websocket_steps import Planned
 
 GOOD_BYE_SECONDS = 0.2  # for a connection that we give up
 OPEN_SECONDS = 10.0  # the library's own default
@@ -254,7 +255,7 @@ def text_or_bytes(message: object, driver: Driver) -> str | bytes:
     raise error
 
 
-def refuse_payload(data: object, plan: Plan | RelayPlan) -> None:
+def refuse_payload(data: object, plan: Planned | RelayPlan) -> None:
     """Refuse what a program would put into a ping or a pong: no guard reads it.
 
     Raises:

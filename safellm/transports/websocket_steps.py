@@ -6,15 +6,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from safellm._core import withheld
 from safellm.errors import Refused
-from safellm.transports.websocket_library import Plan, as_wanted, text_or_bytes
+from safellm.transports.driver import Driver
+from safellm.transports.websocket import Session
+from safellm.transports.websocket_library import as_wanted, text_or_bytes
 from safellm.transports.websocket_messages import Ready, Received, Steps
 
 # A connection that waits for nothing sees in this time that another thread asked for something.
 LOOK_AGAIN_SECONDS = 1.0
+
+
+class Planned(Protocol):
+    """What a connection is made from, whatever the library."""
+
+    session: Session
+    driver: Driver
+
+    def refused(self, error: Refused) -> Exception:
+        """Return a refusal as the SDK's own error."""
 
 
 class Guarded:
@@ -24,7 +36,7 @@ class Guarded:
         plan: What it is made from.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Planned) -> None:
         self.plan, self.session = plan, plan.session
         self._ready: deque[tuple[bytes, bool]] = deque()
 

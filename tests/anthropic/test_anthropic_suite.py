@@ -193,3 +193,38 @@ def test_a_trace_context_goes_out_as_it_is(sync, provider, value, goes):
     """Its random numbers look like a secret, and a trace breaks when they change; anything else in the header is searched."""
     sync.message(sync.client(provider), extra_headers={"traceparent": value})
     assert (provider.requests[0].headers["traceparent"] == value) is goes
+
+
+RESULTS = "/v1/messages/batches/msgbatch_1/results"
+
+
+def test_results_of_a_batch_are_left_to_be_read_line_by_line(face):
+    """What the SDK hands on unread, for the program to iterate, isn't marked as read; a file that it reads at once is."""
+
+    def handle(request):
+        if not request.url.path.endswith("/results"):
+            batch = {"id": "msgbatch_1", "type": "message_batch", "results_url": RESULTS, "processing_status": "ended"}
+            return face.native.Response(200, json=batch)
+        lines = [json.dumps({"custom_id": one, "result": {"type": "expired"}}) for one in "ab"]
+        return face.native.Response(200, content="\n".join(lines))
+
+    client = face.client(api_key="given", http_client=face.http(handle))
+    results = face.run(client.messages.batches.results("msgbatch_1"))
+    assert not results.http_response.is_closed
+    assert not results.http_response.is_stream_consumed
+    assert [one.custom_id for one in face.all(results)] == ["a", "b"]
+    assert results.http_response.is_stream_consumed
+
+
+def test_ids_of_the_provider_s_own_filter_its_lists(sync):
+    """They are random, and stand in the query: nothing but a secret stops the call there."""
+    seen = []
+
+    def handle(request):
+        seen.append(request.url.params["rbac_group_ids"])
+        return sync.native.Response(200, json={"data": []})
+
+    client = sync.client(api_key="given", http_client=sync.http(handle))
+    given = "rbac_group_" + "q7Zk3fQ9vLr0" + "Tm2XcWb8NyUa"
+    client.get("/v1/organizations/analytics/cost", cast_to=object, options={"params": {"rbac_group_ids": given}})
+    assert seen == [given]

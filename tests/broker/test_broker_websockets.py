@@ -97,6 +97,26 @@ def test_p_2_a_connection_goes_through_the_broker(face, broker, broker_grant, pr
     until(lambda: len([one for one in broker_records("call.outcome") if one["gen_ai.operation.name"] == "chat"]) == 1)
 
 
+def test_a_new_policy_is_in_force_for_the_next_event(face, broker, broker_grant, broker_home, provider):
+    """A connection that was opened under the old one ends, and is opened again; one under an unchanged policy goes on."""
+    from websockets.exceptions import ConnectionClosed
+
+    file, client = broker_home / "policy.toml", face.client(broker_grant(), provider)
+    connection = face.open(client.responses.connect())
+    face.ask(connection, "one")
+    file.write_text("# nothing changes\n")
+    face.ask(connection, "two")
+    file.write_text("[limits]\nrequest_bytes = 10\n")
+    with pytest.raises(ConnectionClosed) as caught:
+        face.ask(connection, "three")
+    assert caught.value.rcvd.code == 1012
+    assert len(provider.last.messages) == 2
+    again = face.open(client.responses.connect())
+    with pytest.raises((safellm.Refused, ConnectionClosed)):
+        face.ask(again, "three")
+    assert provider.last.messages == []
+
+
 def until(there):
     """Wait for what the broker does behind a connection that was closed."""
     end = time.monotonic() + 20

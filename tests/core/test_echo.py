@@ -15,9 +15,9 @@ from exchanges import KEY, WordScanner, World, answer, chat, sent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safellm._core.canary import CANARY_NOTE
+from safellm._core.canary import CANARY_NOTE, CanaryEcho, make_canary
 from safellm._core.detection.registered import RegisteredSecrets
-from safellm._core.echo import SECRET_NOTE
+from safellm._core.echo import SECRET_NOTE, WordEcho
 from safellm._core.effects import Forward
 from safellm._core.guards.canary import make_core
 from safellm.errors import Reason, Refused
@@ -173,6 +173,57 @@ def test_o_6_what_detectors_call_a_secret_is_taken_out_when_the_policy_says_all(
         world = World({"output": {"secrets": secrets}}, WordScanner(word))
         out, _ = replied(world, chat("hi", stream=streamed), reply)
         assert texts_of(out, streamed=streamed)[0] == expected
+
+
+def escaped(text: str, every: int) -> str:
+    """Return what says the same inside of a JSON string, with each so many characters written as an escape."""
+    return "".join(f"\\u{ord(one):04{'xX'[at % 2]}}" if at % every == 0 else one for at, one in enumerate(text))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_o_6_escapes_in_arguments_hide_neither_canary_nor_secret(every: int, streamed: bool) -> None:
+    """What a tool's arguments say in escapes of JSON is read: the canary, and what detectors call a secret; JSON stays JSON."""
+    word = "key" + "A1b2" * 6
+    arguments = f'{{"body":"see \\"{escaped(CORE, every)}\\" and","more":["{escaped(word, every)}\\n","\\u0061"]}}'
+    world = World({"output": {"canary": "mask", "secrets": "all"}}, WordScanner(word))
+    reply = Reply(text="Done.", tool_calls=(ToolCall(name="send", arguments=arguments),))
+    out, record = replied(world, with_system(stream=streamed), reply, bytewise if streamed else lambda raw: [raw])
+    told = texts_of(out, streamed=streamed)[1]
+    assert json.loads(told) == {"body": f'see "{CANARY_NOTE}" and', "more": [f"{SECRET_NOTE}\n", "a"]}
+    assert record["safellm.output.actions"] == {"canary_removed": 1, "secret_removed": 1}
+
+
+def test_o_6_secret_in_escapes_stays_when_the_program_sent_it() -> None:
+    """What stands in the request is no leak, however the model writes it in arguments."""
+    word = "key" + "A1b2" * 6
+    arguments = f'{{"body":"{escaped(word, 2)}"}}'
+    world = World({"output": {"secrets": "all"}, "redaction": {"enabled": False}}, WordScanner(word))
+    reply = Reply(text="Done.", tool_calls=(ToolCall(name="send", arguments=arguments),))
+    out, _ = replied(world, chat(f"send {word}"), reply)
+    assert texts_of(out, streamed=False)[1] == arguments
+
+
+@given(
+    st.lists(st.sampled_from([CORE, CORE[:9], "key" + "A1b2" * 6, "\n", "\\", " ", '","', "\U0001f600", "a", "\\u00"])),
+    st.data(),
+)
+def test_o_6_arguments_in_pieces_give_the_whole(parts: list[str], data: st.DataObject) -> None:
+    """However a stream of arguments is cut, in the middle of an escape too, what comes out is what the whole gives."""
+    raw = json.dumps(["".join(parts)])
+    raw = "".join(f"\\u{ord(one):04x}" if one.isalpha() and data.draw(st.booleans()) else one for one in raw)
+    canary = make_canary(CORE, CORE, "mask", [SYSTEM])
+
+    def run(pieces: list[str]) -> str:
+        filters = (
+            CanaryEcho(canary=canary, told=set(), is_json=True),
+            WordEcho(scanner=WordScanner("key" + "A1b2" * 6), was_sent=lambda _: False, is_json=True),
+        )
+        for one in filters:
+            pieces = [*map(one.feed, pieces), one.finish()]
+        return "".join(pieces)
+
+    assert run(list(cuts(raw, data))) == run(list(raw)) == run([raw])
 
 
 @pytest.mark.parametrize("streamed", [False, True])

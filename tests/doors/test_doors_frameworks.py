@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 
 import pytest
 from doors_support import MAIL, nothing_leaked
@@ -58,6 +59,7 @@ def with_agents(url):
 
 def with_litellm(url):
     import litellm
+    from litellm.litellm_core_utils.thread_pool_executor import executor
 
     arguments = {"model": "openai/gpt-4o", "api_base": url, "messages": [{"role": "user", "content": SAID}]}
     yield litellm.completion(**arguments).choices[0].message.content
@@ -65,6 +67,7 @@ def with_litellm(url):
     # Its own HTTP client, which stands on aiohttp, and aiohttp itself.
     for model in ("hosted_vllm/x", "aiohttp_openai/x"):
         yield asyncio.run(with_litellm_streamed(litellm, {**arguments, "model": model, "api_key": "k"}))
+    executor.shutdown()  # its thread outlives the test
 
 
 async def with_litellm_streamed(litellm, arguments):
@@ -86,11 +89,17 @@ def with_dspy(url):
 
 FRAMEWORKS = {
     "langchain_openai": with_langchain, "llama_index.llms.openai": with_llama_index, "instructor": with_instructor,
-    "pydantic_ai": with_pydantic_ai, "agents": with_agents, "litellm": with_litellm, "dspy": with_dspy,
+    "pydantic_ai": with_pydantic_ai, "agents": with_agents, "dspy": with_dspy,
+    "litellm": with_litellm,  # the last one: it ends threads that DSPy uses too
 }  # fmt: skip
 
 
+EXPECTED = tuple(os.environ.get("FRAMEWORKS", "").split())  # a session that installs them says so
+
+
 def is_there(name):
+    if name.startswith(EXPECTED):
+        return True  # or its test fails
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:

@@ -19,10 +19,12 @@ import subprocess
 import sys
 import urllib.parse
 import xml.etree.ElementTree as ET
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from drop_in_suites import SUITES
+from provider_of_types import serving
 
 HERE = Path(__file__).parent
 MOCK_SERVER = os.environ.get("TEST_API_BASE_URL", "http://127.0.0.1:4010")
@@ -60,7 +62,22 @@ def has_mock_server():
         return probe.connect_ex((address.hostname, address.port or 80)) == 0
 
 
-def run(suite, checkout, out, home, *, guarded):
+def has_own_server(suite):
+    # One that stands there for another SDK's suite knows nothing of this one's endpoints.
+    return suite.listed["suite"]["with_mock_server"] and has_mock_server()
+
+
+@contextmanager
+def provider(suite):
+    """Give the address of what answers the suite's tests of API resources; None where nothing does."""
+    if not suite.client:
+        yield MOCK_SERVER if has_own_server(suite) else None
+        return
+    with serving(getattr(importlib.import_module(suite.sdk), suite.client)(api_key="none")) as address:
+        yield address
+
+
+def run(suite, checkout, out, home, address, *, guarded):
     """Run the suite; return what became of each test, and why."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(suite.foreign)}
     environ |= {
@@ -69,9 +86,8 @@ def run(suite, checkout, out, home, *, guarded):
         "PYTHONPATH": str(HERE),
         "GUARDED_SDK": suite.sdk,
     }
-    environ |= {
-        name: os.environ[name] for name in ("TEST_API_BASE_URL", "OPENAI_TEST_HTTP_CLIENT") if name in os.environ
-    }
+    environ |= {name: os.environ[name] for name in ("OPENAI_TEST_HTTP_CLIENT",) if name in os.environ}
+    environ |= {"TEST_API_BASE_URL": address} if address else {}
     command = [sys.executable, "-m", "pytest", suite.tests, "-q", f"--junitxml={out}", "-o", "addopts=--tb=short"]
     command += [*suite.options, "-p", "no:cacheprovider", "-p", "no:randomly"]
     # A module that makes a refused client when it is imported must not end the run.
@@ -80,7 +96,7 @@ def run(suite, checkout, out, home, *, guarded):
         command += ["-p", "tests._alias_httpx"]  # the suite's own `addopts` load it
     if importlib.util.find_spec("xdist"):
         command += ["-n", "auto"]
-    if not has_mock_server():
+    if not address:
         command += ["--ignore=tests/api_resources"]
     if guarded:
         command += ["-p", "guarded_imports"]
@@ -130,12 +146,14 @@ def module_of(name, modules):
 def test_own_suite_of_the_sdk_passes_but_for_promises(suite, installed, checkout, tmp_path):
     """Each test that passes without the guard passes with it, or is one of the listed promises, for the listed reason."""
     home, listed = tmp_path / "home", suite.listed
-    plain = run(suite, checkout, tmp_path / "plain.xml", home, guarded=False)
-    assert not home.exists(), "the first run must know nothing of safellm"
+    with provider(suite) as address:
+        plain = run(suite, checkout, tmp_path / "plain.xml", home, address, guarded=False)
+        assert not home.exists(), "the first run must know nothing of safellm"
+        guarded = run(suite, checkout, tmp_path / "guarded.xml", home, address, guarded=True)
     plain = {
         name: said for name, said in plain.items() if not name.startswith("::")
     }  # modules that lack something anyway
-    guarded = completed(plain, run(suite, checkout, tmp_path / "guarded.xml", home, guarded=True))
+    guarded = completed(plain, guarded)
     assert plain.keys() == guarded.keys()
     assert list((home / "audit").iterdir()), "the second run must have passed the guard"
     passed = [sum(outcome == "passed" for outcome, _ in one.values()) for one in (plain, guarded)]
@@ -149,5 +167,5 @@ def test_own_suite_of_the_sdk_passes_but_for_promises(suite, installed, checkout
     assert [name for name in counts if name not in known] == [], "differences that no promise explains"
     numbers = listed["suite"]
     # The numbers of a suite hold for all of it: where they were taken with a mock server, only with one.
-    if numbers["version"] == installed and (has_mock_server() or not numbers["with_mock_server"]):
+    if numbers["version"] == installed and (has_own_server(suite) or not numbers["with_mock_server"]):
         assert (dict(counts), *passed) == (known, numbers["passed_plain"], numbers["passed_guarded"])

@@ -63,6 +63,16 @@ def test_system_text_tools_and_history_are_searched(face, provider, stream):
     assert inline.startswith(b"a file of X-EMAIL-")
 
 
+def test_the_account_that_a_tool_runs_as_is_sent_as_it_is(sync, provider):
+    """It looks like a mail address, and is an identifier: with a placeholder the provider's tool couldn't sign in."""
+    account = {"serviceAccount": "runner@shop.iam.gserviceaccount.com"}
+    tool = {"retrieval": {"externalApi": {"authConfig": {"googleServiceAccountConfig": account}}}}
+    config = {"http_options": {"extra_body": {"tools": [tool]}}}
+    sync.ask(sync.client(provider), f"I am {MAIL}", config=config)
+    nothing_leaked(provider)
+    assert provider.requests[-1].json["tools"] == [tool]
+
+
 def test_images_are_left_alone(face, provider):
     """Bytes that are no text arrive as they were, in the SDK's own base64."""
     data = bytes(range(256)) * 3

@@ -114,6 +114,7 @@ ANTHROPIC = SDK(
         (r"packages\.\w+\[\]", "what is installed where an agent works"),
         (r"\w+_(arn|hash|sha|sha256|pem|at|page|age)|\bsha", "a fingerprint, a time, or a name at another provider"),
     ),
+    accounts=((r"^email", "who is invited"),),
     tool_input=((r"\binput(\..*)?|partial_json", "what a tool takes"),),
     samples=("messages.create", "beta.messages.create", "beta.files.list", "files.list"),
     async_only=frozenset(

@@ -88,6 +88,11 @@ _NAMED = (
     (r"\b(model|role|type|detail|conversation|include\[\]|object|status|purpose|mode|size|quality|background|completion_window|voice|system_fingerprint|obfuscation)",
      "a word of the provider's own"),
 )  # fmt: skip
+# Whom an administrative call is about: a placeholder would invite, or tell, nobody.
+_ACCOUNTS = (
+    (r"^email", "who is invited, or let into a project"),
+    (r"notification_channel\.recipients\[\]", "who is told of a limit"),
+)
 # A tool's input goes to a program, not to a person: rewriting it changes what the program does.
 _TOOL_INPUT = (
     (r"\barguments(\..*)?|\bcustom\.input|function_call\.arguments", "JSON, or what a tool takes"),
@@ -140,6 +145,7 @@ OPENAI = SDK(
     credentials=_CREDENTIALS,
     opaque=_OPAQUE,
     named=_NAMED,
+    accounts=_ACCOUNTS,
     tool_input=_TOOL_INPUT,
     tokens=_TOKENS,
     samples=("chat.completions.create", "responses.create", "files.list"),

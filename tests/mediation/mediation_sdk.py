@@ -47,7 +47,7 @@ class SDK:
         unstreamed: Names of methods that take the word `stream` and don't stream.
         no_files: Places of binary content that takes a text as well: only the text is tried.
         fixed: Values by name that an answer must hold for the SDK to go on.
-        credentials, opaque, headers, named, tool_input, tokens: Places where something may pass, and why.
+        credentials, opaque, headers, named, accounts, tool_input, tokens: Places where something may pass, and why.
         samples: Methods that together show that the walk is no empty one.
         doors: Public methods of the client itself that are tested one by one.
         guarded_sockets: `connect` methods whose websockets are guarded; their events have tests of their own. Others are refused.
@@ -79,6 +79,7 @@ class SDK:
     opaque: Rules = ()
     headers: Rules = ()
     named: Rules = ()
+    accounts: Rules = ()
     tool_input: Rules = ()
     tokens: Rules = ()
     samples: tuple[str, ...] = ()
@@ -101,7 +102,9 @@ class SDK:
             return is_one_of(place, self.headers)
         if what == "mail":
             # A filter or a page mark in the URL has to be understood by the provider; a secret there is refused.
-            return where in ("url", "body:open") or is_one_of(place, self.named, self.credentials, self.opaque)
+            return where in ("url", "body:open") or is_one_of(
+                place, self.named, self.accounts, self.credentials, self.opaque
+            )
         return is_one_of(place, self.credentials, self.opaque)
 
     def may_come(self, what: str, place: str) -> bool:

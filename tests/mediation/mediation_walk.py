@@ -98,9 +98,10 @@ string, and answered with a terminal control, a hidden character and a placehold
 
 * **sent**: places for strings that were filled and searched, then those of them where something may pass by design.
 * **back**: texts of the answer that came back clean, then those of them where by design a placeholder stays one.
-* **passes**: *names* (identifiers, addresses and words of the provider: only secrets are hidden there), *credentials* (of
-  remote tools, which the provider needs), *signed* (by the provider; one changed byte breaks the next turn), *tool input* (goes to
-  a program: neither cleaned nor restored undeclared), *bytes* (a download, handed on as it comes).
+* **passes**: *names* (identifiers, addresses and words of the provider: only secrets are hidden there), *accounts*
+  (whose account an administrative call is about, such as who is invited: only secrets are hidden there), *credentials* (of remote
+  tools, which the provider needs), *signed* (by the provider; one changed byte breaks the next turn), *tool input* (goes to a
+  program: neither cleaned nor restored undeclared), *bytes* (a download, handed on as it comes).
 
 In the URL a secret is refused on every endpoint; a mail address in a filter passes, because the provider has to understand it.
 Headers that the program fills (`idempotency_key`, `extra_headers`, `default_headers`) are searched like a body; in the provider's
@@ -158,9 +159,10 @@ def _line(sdk: SDK, name: str, entries: list[tuple[Method, Report, Report | None
     passed = {place for _, plain, _ in own for what, where, place in plain.leaks if sdk.may_leave(what, where, place)}
     wrong = {place for _, plain, streamed in own for one in (plain, streamed) if one for _, place in one.wrong}
     notes = []
-    if any(is_one_of(place, sdk.named) or not is_one_of(place, sdk.credentials, sdk.opaque) for place in passed):
+    others = (sdk.accounts, sdk.credentials, sdk.opaque)
+    if any(is_one_of(place, sdk.named) or not is_one_of(place, *others) for place in passed):
         notes.append("names")
-    for text, rules in (("credentials", sdk.credentials), ("signed", sdk.opaque)):
+    for text, rules in zip(("accounts", "credentials", "signed"), others, strict=True):
         if any(is_one_of(place, rules) for place in passed):
             notes.append(text)
     if any(is_one_of(place, sdk.tool_input) for place in wrong):

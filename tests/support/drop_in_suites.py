@@ -28,6 +28,7 @@ class Suite:
         tests: Where they stand in the checkout.
         version: The file that says the version.
         options: More for pytest.
+        client: The SDK's class whose types answer the tests of API resources; empty: they need a mock server of the SDK's own.
     """
 
     sdk: str
@@ -38,6 +39,7 @@ class Suite:
     tests: str = "tests"
     version: str
     options: tuple[str, ...] = ("--inline-snapshot=disable",)
+    client: str = ""
 
     @property
     def listed(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ SUITES = (
         page=DOCS / "drop-in-anthropic.md",
         foreign=("ANTHROPIC_", "SAFELLM_", "AWS_", "PYTEST_"),
         version="src/anthropic/_version.py",
+        client="Anthropic",
     ),
     Suite(
         sdk="google.genai",

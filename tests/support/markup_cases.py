@@ -76,6 +76,14 @@ MARKDOWN = (
     ".. figure::\n   {u}",
     "@[youtube]({u})",
     "~~~\n![a]({u})\n~~~",
+    "@[ youtube ]({u})",
+    "![a]\n({u})",
+    "> [a](java\n> script:alert(1))",
+    "[a](j\\avascript:alert(1))",
+    "```math\n\\includegraphics{{{u}}}\n```",
+    "```mermaid\ngraph TD\nA[\"<img src='{u}'>\"]\n```",
+    "```mermaid\n<script>alert(1)</script>\n```",
+    "~~~ Mermaid\nflowchart TD\nA@{{ img: '{u}' }}\n~~~",
 )
 HTML = (
     "<img src={u}>",
@@ -175,6 +183,15 @@ AROUND = (
     "```a`b\n{case}\n",
     "   ```\n   a\n ```\n{case}",
     "<!-->\n```\n-->\n{case}",
+    "\\begin{x} ` \\end{x} {case} `",
+    "\\begin{align}\n```\n\\end{align}\n{case}\n```",
+    "\\\\( ` \\\\) {case} `",
+    "\\\\[\n```\n\\\\]\n{case}\n",
+    "$$\n\n` $$ {case} `",
+    "$$ `$$`\n\n```\n$$\n{case}\n```",
+    "`$$`\n\n```\n$$\n{case}\n```",
+    "\\begin{x}$$\n```\n{case}",
+    "```math\n```x\n{case}",
 )
 
 BENIGN = (
@@ -205,6 +222,8 @@ BENIGN = (
     "![ok](https://img.shields.io/badge/-stable-lightgreen)",
     "| a | b |\n|---|---|\n| `x < y` | [c](https://example.org) |",
     "> quote\n> ```\n> <script>\n> ```\n\ntext",
+    "```mermaid\ngraph LR\n  A --> B{<b>ok</b>?}\n  click A 'https://example.com/x'\n```\n\n```html\n<b onclick=x>\n```",
+    "Prices: $5, `$x$`, `$$y$$` and \\[x^2\\] \\begin{a}x\\\\[2pt]\\end{a}\n\n```html\n<script>1</script>\n```",
     "Wow![1] \\[x^2\\] \\(y\\) [a]( https://example.org )",
     "",
 )

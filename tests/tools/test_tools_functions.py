@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from pydantic import BaseModel, Field
@@ -159,6 +159,40 @@ def test_a_rule_of_another_form_is_an_error(bad: dict[str, Any]) -> None:
     """A misspelt rule is found where it is written."""
     with pytest.raises(ConfigurationError):
         safellm.tool(**bad)
+
+
+def test_a_3_checks_hold_in_optional_hints_and_in_lists(tmp_path: Path) -> None:
+    """A check inside of `Optional` or `list` is one of the argument; null passes where the hint says so."""
+    root = str(tmp_path)
+    inner = Annotated[str, tools.path(root)]
+
+    def read(name: Optional[inner] = None, more: list[inner] | None = None) -> Any:  # type: ignore[valid-type]  # noqa: UP045
+        """Read."""
+        return name, more
+
+    made = safellm.tool(read)
+    assert made.run('{"name": "a.txt", "more": ["b.txt"]}') == ("a.txt", ["b.txt"])
+    assert made.run('{"name": null, "more": null}') == (None, None)
+    for bad in ('{"name": "../x"}', '{"more": ["a", "../x"]}', '{"name": ["../x"]}'):
+        with pytest.raises(safellm.Refused):
+            made.run(bad)
+
+
+def test_a_3_a_check_that_could_be_passed_by_is_an_error() -> None:
+    """Checks go by the names that the function has: no alias, no check of a parameter that isn't there, no two."""
+    path = tools.path("/srv/data")
+
+    def alias(name: Annotated[str, Field(alias="file"), path]) -> str:
+        return name
+
+    def twice(name: Annotated[str, path] | Annotated[int, tools.text()]) -> Any:
+        return name
+
+    for function in (alias, twice):
+        with pytest.raises(ConfigurationError):
+            safellm.tool(function)
+    with pytest.raises(ConfigurationError):
+        safellm.tool(arguments={"nmae": {"kind": "path", "root": "/srv"}})(lambda name: name)
 
 
 def test_parameters_without_a_name_are_an_error() -> None:

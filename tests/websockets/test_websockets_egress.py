@@ -205,3 +205,16 @@ def test_other_websockets_of_the_program_are_untouched(sync, sockets):
     with websockets.sync.client.connect(f"ws://127.0.0.1:{sockets.port}/v1/responses") as plain:
         plain.send('{"type": "response.create", "input": "me@example.org"}')
         assert "response.created" in plain.recv()
+
+
+@pytest.mark.parametrize("face", ["async"], indirect=True)
+def test_p_1_a_release_that_connects_unasked_is_refused(face, sockets, monkeypatch):
+    """Of websockets 13.0: its asyncio `connect` opens a connection where nothing can be decided before."""
+    from websockets.asyncio.client import connect as library
+
+    owner = next(one for one in library.__mro__ if "safellm_guarded" not in vars(one))
+    monkeypatch.delattr(owner, "create_connection")
+    with pytest.raises(openai.OpenAIError) as caught:
+        connect(face, face.client(sockets))
+    assert caught.value.reason == Reason.MEDIATION_UNSUPPORTED
+    assert sockets.connections == []

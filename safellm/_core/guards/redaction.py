@@ -9,6 +9,7 @@ recognise it.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote_plus
 
@@ -29,6 +30,7 @@ from safellm._core.redaction.spots import (
     Spot,
     find_look_alikes,
     find_spots,
+    is_guess,
     with_values,
 )
 from safellm.errors import Reason, Refused
@@ -36,6 +38,7 @@ from safellm.errors import Reason, Refused
 NAME = GUARD
 # Where hiding anything else than a secret would break what the string is for.
 _SECRETS_ONLY = frozenset({Kind.URL, Kind.IDENTIFIER})
+_ID_PARAMETER = re.compile(r"(?:\w*_)?ids?(?:\[\w*\])?")  # `after_id`, `rbac_group_ids[]`
 _PART = ("text",)  # how the path of a text in a list of parts ends
 _UNSEARCHED = frozenset({Kind.DATA, Kind.OPAQUE, Kind.CREDENTIAL})
 
@@ -50,6 +53,7 @@ def guard(call: Call) -> None:
     registered, own = call.tools.registered or None, call.tools.own
     _check_target(call, registered, own)
     named = _named_places(call)
+    accounts = frozenset(tuple(name.split(".")) for name in call.route.accounts)
     marks = call.mapping.marks if isinstance(call.mapping, Memory) else None
     if not enabled and registered is None and own is None and marks is None and named is None:
         return
@@ -70,10 +74,13 @@ def guard(call: Call) -> None:
                 registered=registered,
                 marks=marks,
                 secrets_only=one.kind in _SECRETS_ONLY,
+                is_id=one.kind is Kind.IDENTIFIER,
                 crossing=crossing.get(one.path, ()) if crossing else (),
                 own=own,
                 rank=rank,
             )
+            if accounts and spots and _names_account(one, accounts):
+                spots = _without_account(call, spots)
         if spots:
             texts = texts or _Texts(searched)
             _replace(call, one, spots, texts)
@@ -148,6 +155,27 @@ def _is_named(one: Field, named: Callable[[Path], bool]) -> bool:
     return not one.is_key and named(one.path) and PATTERN.fullmatch(one.text) is None
 
 
+def _names_account(one: Field, accounts: frozenset[tuple[str, ...]]) -> bool:
+    """Return whether a text says whose account the call is about, alone or in a list of them."""
+    return not one.is_key and tuple(part for part in one.path if isinstance(part, str)) in accounts
+
+
+def _without_account(call: Call, spots: Sequence[Spot]) -> list[Spot]:
+    """Count what goes out as it is, as nobody else could be invited or let in by a placeholder; return what is hidden all the same.
+
+    That is: secrets, registered values, what the program marked, and what the policy blocks.
+    """
+    rest = []
+    for spot in spots:
+        kind = spot.finding.type
+        if kind in SECRET_TYPES or spot.is_mark or action_for(call.policy.hiding, spot) is Action.BLOCK:
+            rest.append(spot)
+        else:
+            call.findings[kind] += 1
+            call.kept[kind] += 1
+    return rest
+
+
 def _replace(call: Call, one: Field, spots: list[Spot], texts: _Texts) -> None:
     redaction = call.policy.hiding
     for spot in spots:
@@ -183,7 +211,8 @@ def _holds_secret(call: Call, registered: Finder | None, own: Finder | None) -> 
     """Return whether the URL holds one.
 
     Each value is looked at without its parameter's name: the names are the provider's (`session_id`, `api_key_id`), and say nothing
-    about what stands there. Parameters that are there for credentials are the matter of the egress guard.
+    about what stands there, but that an id is random without being a secret. Parameters that are there for credentials are the
+    matter of the egress guard.
     """
     head = call.head
     path, query = head.path, head.query
@@ -197,10 +226,13 @@ def _holds_secret(call: Call, registered: Finder | None, own: Finder | None) -> 
         return False
     if head.known.get(NAME) is call.tools.scanner:
         return False  # it found nothing there before
-    parts = [path, *(piece for pair in query.split("&") for piece in pair.partition("=")[::2])] if query else [path]
+    parts = [(path, False)]
+    for pair in query.split("&") if query else ():
+        name, _, value = pair.partition("=")
+        parts += ((name, False), (value, _ID_PARAMETER.fullmatch(unquote_plus(name)) is not None))
     found = any(
-        finding.type in SECRET_TYPES
-        for part in parts
+        finding.type in SECRET_TYPES and not (is_id and is_guess(finding))
+        for part, is_id in parts
         if part
         for form in _forms(part)
         for finding in call.tools.scanner.scan(form)

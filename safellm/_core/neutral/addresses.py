@@ -10,7 +10,8 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 _STRIPPED: Final = re.compile(
     r"[\x00-\x1f\x7f]"
@@ -18,6 +19,8 @@ _STRIPPED: Final = re.compile(
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _SCRIPT = re.compile(r"[\x00-\x20\xa0]*+(?:javascript|vbscript|livescript|mocha|data|blob|file|intent):", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_AS_WRITTEN = re.compile(r"[!#-%'-\[\]-~]*+")  # no escape, no entity, nothing that browsers drop
+_PORT = re.compile(r":\d*$")
 _AUTHORITY = re.compile(r"[/\\]*+([^/\\?#]*+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _DANGEROUS_STEP = re.compile(r"\.\.|%2e|%2f|%5c|\\", re.IGNORECASE)
@@ -63,6 +66,8 @@ def parse_allowed(text: str) -> Allowed:
 
 def plain(written: str) -> str:
     """Return an address as a browser reads it: entities, Markdown's escapes and stripped characters undone."""
+    if _AS_WRITTEN.fullmatch(written) is not None:
+        return written
     return _STRIPPED.sub("", html.unescape(_ESCAPED.sub(r"\1", written))).strip()
 
 
@@ -89,7 +94,7 @@ class Judge:
         if scheme is None:
             return not self.strict and _OWN_PICTURE.fullmatch(address) is not None
         if scheme in _DEFAULT_PORTS:
-            return self._is_allowed(scheme, address)
+            return self._is_allowed(scheme, _split(address))
         if scheme == "data":
             return not self.strict and _INLINE_PICTURE.fullmatch(address) is not None
         return scheme in _OWN_SCHEMES
@@ -99,17 +104,19 @@ class Judge:
         address = plain(written)
         scheme = _scheme(address)
         if scheme is None:
-            return not self.strict or address.startswith("#")  # beside the page, or on it
+            # beside the page, or on it
+            return (not self.strict or address.startswith("#")) and not ("\\" in address and runs_script(address))
         if scheme not in _LINK_SCHEMES:
             return False
         if scheme not in _DEFAULT_PORTS:
             return not self.strict or scheme in {"mailto", "tel"}
-        if self._is_allowed(scheme, address):
+        parts = _split(address)
+        if self._is_allowed(scheme, parts):
             return True
-        return not self.strict and not _carries(address) and not _pretends(address, text)
+        return not self.strict and not _carries(parts) and not _pretends(parts.host, text)
 
-    def _is_allowed(self, scheme: str, address: str) -> bool:
-        host, port, rest = _split(address)
+    def _is_allowed(self, scheme: str, parts: _Parts) -> bool:
+        host, port, rest = parts
         for one in self.allowed:
             if (one.scheme, one.host, one.port) != (scheme, host, port or _DEFAULT_PORTS[scheme]):
                 continue
@@ -121,6 +128,16 @@ class Judge:
         return False
 
 
+@lru_cache(maxsize=16)
+def judge_of(origins: tuple[str, ...], *, strict: bool) -> Judge:
+    """Return who decides about addresses by these entries of the allow-list; each answer asks for the same.
+
+    Raises:
+        ValueError: an entry is no origin; see `parse_allowed`.
+    """
+    return Judge(tuple(map(parse_allowed, origins)), strict)
+
+
 def has_script(written: str) -> bool:
     """Return whether an address would run or open something else than a page."""
     scheme = _scheme(plain(written))
@@ -129,7 +146,7 @@ def has_script(written: str) -> bool:
 
 def runs_script(written: str) -> bool:
     """Return whether an address would run a script, or make a page out of itself."""
-    return _SCRIPT.match(plain(written)) is not None
+    return _SCRIPT.match(plain(written).replace("\\", "")) is not None  # some renderers take a backslash out anywhere
 
 
 def _scheme(address: str) -> str | None:
@@ -140,21 +157,27 @@ def _scheme(address: str) -> str | None:
     return "https" if address[:2] in {"//", "/\\", "\\/", "\\\\"} else None
 
 
-def _split(address: str) -> tuple[str, str, str]:
-    """Return (host, port, rest) of an address with an authority; a host with user info before it is none."""
+class _Parts(NamedTuple):
+    host: str
+    port: str
+    rest: str
+
+
+def _split(address: str) -> _Parts:
+    """Return the parts of an address with an authority; a host with user info before it is none."""
     found = _SCHEME.match(address)
     at = found.end() if found is not None else 0
     authority = _AUTHORITY.match(address, at)
     named = (authority[1] if authority is not None else "").lower()
     if "@" in named:
-        return "", "", ""
-    host, _, port = named.rpartition(":") if re.search(r":\d*$", named) else (named, "", "")
-    return host, port, address[authority.end() if authority is not None else at :] or "/"
+        return _Parts("", "", "")
+    host, _, port = named.rpartition(":") if ":" in named and _PORT.search(named) else (named, "", "")
+    return _Parts(host, port, address[authority.end() if authority is not None else at :] or "/")
 
 
-def _carries(address: str) -> bool:
+def _carries(parts: _Parts) -> bool:
     """Return whether an address has room for more than a name: user info, a long or packed query or fragment."""
-    host, _, rest = _split(address)
+    host, _, rest = parts
     if not host:
         return True
     asked, _, fragment = rest.partition("#")
@@ -164,10 +187,9 @@ def _carries(address: str) -> bool:
     return _PACKED.search(query) is not None or _PACKED_FRAGMENT.search(fragment) is not None
 
 
-def _pretends(address: str, text: str) -> bool:
+def _pretends(host: str, text: str) -> bool:
     """Return whether the link's text is an address of another host."""
     said = _SAYS_ADDRESS.match(text.replace("*", "").replace("_", ""))
     if said is None:
         return False
-    host = _split(address)[0].removeprefix("www.")
-    return said[1].lower().removeprefix("www.") != host.replace("_", "")
+    return said[1].lower().removeprefix("www.") != host.removeprefix("www.").replace("_", "")

@@ -18,6 +18,8 @@ LONGEST_LINE: Final = 600  # characters of a line that begins like a fence; a lo
 _MOST_CASES: Final = 4
 _INDENT: Final = 3  # more before a mark and it is none
 
+_MATH: Final = ("math", "Math", "katex")
+NO_CODE: Final = ("{", *_MATH)  # behind a fence's marks
 PREFIX = re.compile(r"(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*")
 _MARKER = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])")
 _MARKED = re.compile(r"(?:[-+*]|(\d{1,9})[.)]) {1,4}\Z")
@@ -37,6 +39,7 @@ class Fence(NamedTuple):
     quotes: int  # block quotes around it
     indent: int
     floor: int  # a line with less indentation may end it, with the list that it stands in
+    math: bool = False  # of TeX, which for some ends at the next such marks, whatever stands behind them
 
 
 Case = Fence | None
@@ -77,6 +80,16 @@ class Blocks:
     def is_plain(self) -> bool:
         """Whether no fence is open for sure."""
         return self.cases is _PLAIN
+
+    @property
+    def may_open(self) -> bool:
+        """Whether the next line may open a fence, for some renderer."""
+        return None in self.cases
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is open that would make a fence uncertain."""
+        return self.is_plain and not (self.html or self.math or self.doubtful or self._done)
 
     def prose(self) -> None:
         """Take a line that begins with its text, which is no code; see `is_plain`."""
@@ -142,10 +155,11 @@ class Blocks:
         offset = max((one for one in self._offsets if one <= column), default=0)
         marker = _MARKED.search(lead)
         near = column - offset <= _INDENT if not listed or marker is None else self._begins_item(marker, lead, offset)
-        # Some renderers know no fence of tildes, and for some what stands in "```{note}" is text.
-        odd = marks[0] == "~" or "|" in found[0] or (found[2] or "").lstrip(" \t").startswith("{")
+        # Some renderers know no fence of tildes, and for some what stands in "```{note}" is text, or TeX in "```math".
+        named = (found[2] or "").lstrip(" \t")
+        odd = marks[0] == "~" or "|" in found[0] or named.startswith(NO_CODE)
         certain = complete and near and not odd and not (self.html or self.math or self.doubtful)
-        fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0)
+        fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0, named.startswith(_MATH))
         return {fence} if certain else {None, fence}
 
     def _begins_item(self, marker: re.Match[str], lead: str, offset: int) -> bool:
@@ -173,7 +187,7 @@ class Blocks:
             return {None} if top or indent == fence.indent else {None, fence}
         if indent < fence.floor:
             return {fence, *self._opened(line, rest, complete=complete)}
-        return {fence}
+        return {fence, None} if fence.math and body.startswith(fence.character * 3) else {fence}
 
     def _is_indented_code(self, line: str, *, blank: bool) -> bool:
         if blank or line[:1] not in (" ", "\t"):

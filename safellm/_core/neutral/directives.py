@@ -19,10 +19,9 @@ from safellm._core.neutral.addresses import Judge, plain, runs_script
 
 LONGEST: Final = 1024  # characters of a directive's line that are looked at; a longer one is taken for the worst
 
-_FENCE = re.compile(r"(?:`{3}|~{3}|:{3})[ \t]*\Z")
+_FENCES: Final = ("```", "~~~", ":::")
 _NAMED = re.compile(r"\{([^\s{}]{1,64})\}([^\r\n]*)")
 _OPEN = re.compile(r"\{[^\s{}]{0,64}(?:\}[^\r\n]*)?\Z")
-_OPENS = re.compile(r"[`~:]*(?:[ \t]|\\t)*\{")
 _OPENS_JSON = re.compile(rb"[`~:]*(?:[ ]|\\t)*\{")
 _PICTURES: Final = frozenset({"image", "figure"})
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:|[/\\]{2}")
@@ -34,31 +33,14 @@ _BEFORE = re.compile(_EXPLICIT + r"\Z")
 _ARGUMENT = re.compile(r"::([^\r\n]*)")
 _OPTION = re.compile(r":target:([^\r\n]*)")  # where a picture links to
 _OPEN_ARGUMENT = re.compile(r":(?::[^\r\n]*|t|ta|tar|targ|targe|target|target:[^\r\n]*)?\Z")
-_PLAYER = re.compile(r"\[(?:youtube|vimeo|vine|prezi|osf|video|audio|iframe|embed)\]\(", re.IGNORECASE)
-_OPEN_PLAYER = re.compile(r"\[[A-Za-z]{0,8}\]?\Z")
-
-
-def may_hold(text: str) -> bool:
-    """Return whether such a directive may stand in a text, quickly."""
-    if "@" in text and "@[" in text:  # one character is searched much faster than two
-        return True
-    colons = "::" in text
-    for mark in ("```", "~~~", ":::") if "{" in text else ():
-        at = text.find(mark) if mark[0] in text and (colons or mark[0] != ":") else -1
-        while at >= 0:
-            if _OPENS.match(text, at) is not None:
-                return True
-            at = text.find(mark, at + len(mark))
-    at = text.find("::") if colons and ".." in text else -1
-    while at >= 0:
-        if _BEFORE.search(text, max(0, at - 128), at) is not None:
-            return True
-        at = text.find("::", at + 2)
-    return ":target:" in text
+_PLAYER = re.compile(
+    r"\[[ \t]{0,8}(?:youtube|vimeo|vine|prezi|osf|video|audio|iframe|embed)[ \t]{0,8}\]\(", re.IGNORECASE
+)
+_OPEN_PLAYER = re.compile(r"\[[ \t]{0,8}[A-Za-z]{0,8}[ \t]{0,8}\]?\Z")
 
 
 def may_hold_json(data: bytes) -> bool:
-    """Return the same for the bytes of a JSON text."""
+    """Return whether such a directive may stand in the bytes of a JSON text, quickly."""
     if b"@" in data and b"@[" in data:
         return True
     colons = b"::" in data
@@ -78,7 +60,7 @@ def may_hold_json(data: bytes) -> bool:
 
 def begins(before: str) -> bool:
     """Return whether what stands before a brace makes it a directive's."""
-    return before.endswith(("`", "~", ":", " ", "\t")) and _FENCE.search(before) is not None
+    return before.rstrip(" \t").endswith(_FENCES)
 
 
 def is_open(text: str, at: int) -> bool:

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from safellm._core.neutral import directives, lists, tex
+from safellm._core.neutral import diagrams, directives, lists, tex
 from safellm._core.neutral.addresses import Judge, has_script, plain, runs_script
 from safellm._core.neutral.blocks import LONGEST_LINE, PREFIX, Blocks
 from safellm._core.neutral.tags import Verdict, judge_tag
@@ -45,58 +45,34 @@ _ADDRESS_GOES_ON = re.compile(r"[^\s()<>\[\]]*+")
 # A line that begins so is not indented, quoted, an item of a list or a fence, and begins nothing that goes on in indented lines.
 _PROSE = re.compile(r"[^\W\d_]|\*\*|[#|($\"'&/@.,;}%^\\_<]")
 _CUT_MARKER = re.compile(r"\d{1,9}[.)]?\Z")
+# The end of a text, if it may be the beginning of a fence's first line; whatever came before the text.
+_OPENING = re.compile(r"[\s>*+\-\d.)]*+(`{3,}[^`\n\r]*+|~{3,}[^\n\r]*+|`{1,2}|~{1,2})\Z")
+_ADMONITIONS = ("!!!", "???")  # a word of such a line is its kind, with whatever marks are in it
+_DRAWN = ("```", "~~~", ":::")
 _RUN = re.compile(r"`+")
+# Mathematics of some renderers begins, or ends, at these; what stands between them is neither code nor a fence for them.
+_MATH = re.compile(r"\\{1,9}(?:(\()|(\[|begin(?![A-Za-z]))|(?:\]|end(?![A-Za-z])))")
+_MATH_BEGINS = re.compile(r"\\(?:\[|begin)")
+_MATH_STOPS = re.compile(r"\\(?:\]|end)")
+_MATH_ENDS = re.compile(r"\$|\\(?:[)\]]|end)")
 _NAME = re.compile(r"\[[^\[\]\\`<\r\n]*+")
 _ESCAPED_IMAGE = re.compile(r"\\{1,9}\[")  # an image after all for a renderer that reads a link's text twice
 _CUT_ESCAPE = re.compile(r"\\{1,9}\Z")
 _BARE_ADDRESS = re.compile(r"(?:://|www\.)[^\s<]*\Z", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t]*(?:\r?\n[ \t>]*)?")
-_ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|((?:[^\s\]]|\](?!\())*+)")
+_ADDRESS = re.compile(r"<([^<>\r\n]*+)(>?)|((?:[^\s\]]++|\](?!\())*+)")
+_PARENTHESIS = re.compile(r"[()]")
 _CLOSED = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?(?:\"[^\"\\]*+\"|'[^'\\]*+'|\([^()\\]*+\))?[ \t]*(?:\r?\n[ \t]*)?\)")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;=>?@[\\]^_`{|}~")  # what a backslash may stand before, but for "<"
-# Decides for most texts that nothing is to be done: tags, images, addresses that aren't plain.
-_CANDIDATE = re.compile(r"<[A-Za-z/!?]|!\\{0,9}\[|\](?=[(:])|\](?=[ \t]++\()")
-_PLAIN_IMAGE = re.compile(r"!\[[^\[\]\\`<\r\n]{0,250}\]\(([^\s()<>]{0,1000})\)")
 _GAP = re.compile(r"[ \t]{0,32}")  # some renderers allow it before an address
+_WIDE_GAP = re.compile(r"[ \t]{0,32}(?:\r?\n[ \t>]{0,32})?")  # and some an end of line
+_CONTINUED = re.compile(r"[\r\n][ \t>]*+")  # in a quote, each line begins with its mark
 _SCRIPT_BEGINS = re.compile(r"(?:[a-z]{0,10}|)", re.IGNORECASE)  # of an address: perhaps the beginning of "javascript:"
-_TARGET = r"\s{0,4}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?(?:#[\w\-.]{0,120})?|(?!//)[\w.\-/#~]+)"
-_HARMLESS_TARGET = re.compile(rf"\]\({_TARGET}(?=[ )])|\]:{_TARGET}(?=\s)")
-_HARMLESS_LINK = re.compile(rf"\]\({_TARGET}(?=[ )])")
+# An address that has no room for anything but a name: `Judge.may_link` lets it through, whatever is allowed.
+_QUERY = r"(?:\?(?=[^ )]{0,120}[ )])(?:[=&.,~]|[\w+/\-]{1,39}(?![\w+/\-]))*+(?<!&))?"
+TARGET: Final = rf"\s{{0,4}}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?{_QUERY}(?:#[\w\-.]{{0,120}})?|(?!//)[\w.\-/#~]+)"
+_HARMLESS_TARGET = re.compile(rf"\]\({TARGET}(?=[ )])")
 _WAITS: Final = -1  # of a reader: only more text can tell
-
-
-def may_need(text: str, judge: Judge) -> bool:
-    """Return whether a whole text holds anything that would be changed outside code; false is the usual, fast case."""
-    if tex.may_hold(text) or lists.may_hold(text) or directives.may_hold(text):
-        return True
-    # One character is searched much faster than two.
-    if "<" not in text and "]" not in text and ("[" not in text or ("![" not in text and "!\\" not in text)):
-        return False
-    if "<" not in text and "![" not in text and not judge.strict:
-        # Links without an address in their text, which would have to be the same, are left out in one go.
-        rest = _HARMLESS_LINK.sub("]", text)
-        text = text if "://" in rest or "www." in rest.lower() else rest
-    at = 0
-    while at >= 0 and (found := _CANDIDATE.search(text, at)) is not None:
-        at = _harmless_to(text, found, judge)
-    return at < 0
-
-
-def _harmless_to(text: str, found: re.Match[str], judge: Judge) -> int:
-    """Return where to look on behind a candidate that is left as it is, in code or not; negative if nobody knows."""
-    begin, end = found.span()
-    mark = found[0]
-    if mark in ("<!", "<?"):
-        return _WAITS
-    if mark[0] == "<":
-        verdict, after = judge_tag(text, begin, judge, last=True)
-        return after if verdict is Verdict.PASS else _WAITS
-    if mark[0] == "!":
-        image = _PLAIN_IMAGE.match(text, begin)
-        may = image is not None and not runs_script(image[1]) and judge.may_fetch(image[1])
-        return image.end() if may and image is not None else _WAITS
-    name = text[max(0, begin - _LONGEST_NAME) : begin].rpartition("[")[2]
-    return end if mark == "]" and not judge.strict and _is_plain_link(text, begin, name) else _WAITS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,29 +97,51 @@ class LinkFilter:
     _rest: int = _WAITS  # where the line's text begins
     _plain: bool = False  # no code span is recognised up to the next blank line
     _braces: bool = False  # a brace was opened on this line: an attribute list may stand there
-    _money: bool = False  # a dollar sign stands before: mathematics may begin there
+    _money: bool = False  # a dollar sign or "\\(" stands before: mathematics may begin there
+    _display: bool = False  # "$$" was opened
+    _environment: bool = False  # "\\[" or "\\begin" was
+    _mixed: bool = False  # for some, mathematics began where it is code or a tag for others: nobody knows where it ends
+    _opening: str = ""  # the line so far, if it may open a fence and isn't read yet
+    _drawing: bool = False  # what is held back is a fence that is drawn, and that hasn't ended
+    _holds: int = _WAITS  # where what is held back begins, because the line may open a fence that is drawn
     _images: bool = False  # images by reference were seen, so a definition may make one of them load
     _definitions: bool = False  # and the other way round
     _in_address: bool = False  # what is held back ends in an address, and nothing changes until it ends
 
     def feed(self, text: str) -> str:
         """Return the text that is certain by now."""
-        if self._sent == len(self._text):
+        if self._sent == len(self._text) and self._holds < 0:
             rare = (_RARE_LISTED if self._braces else _RARE).search(text)
-            if rare is None or _SPECIAL.search(text, rare.start()) is None:
+            said = (self._opening or "`" in text or "~" in text) and self._names_diagram(text)
+            if not said and (rare is None or _SPECIAL.search(text, rare.start()) is None):
                 self._late.append(text)
                 return text
-        elif self._in_address and len(self._text) < LONGEST and _ADDRESS_GOES_ON.fullmatch(text):
+        elif (self._in_address and len(self._text) < LONGEST and _ADDRESS_GOES_ON.fullmatch(text)) or (
+            self._drawing and len(self._text) < diagrams.LONGEST and not self._may_end_fence(text)
+        ):
             self._text += text
             return ""
         return self._run(text, last=False)
+
+    def _may_end_fence(self, text: str) -> bool:
+        """Return whether a line ends with the next text that may end a fence."""
+        if "\n" not in text and "\r" not in text:
+            return False
+        line = self._text[max(self._text.rfind("\n"), 0) :] + text
+        return "`" in line or "~" in line or ":" in line
+
+    def _names_diagram(self, text: str) -> bool:
+        """Return whether a fence that is drawn may open with the next text, which wouldn't be read otherwise."""
+        line = self._opening + text
+        self._opening = _opening(line)
+        return ("```" in line or "~~~" in line) and diagrams.NAMED.search(line) is not None
 
     def finish(self) -> str:
         """Return what was held back: the text is over."""
         return self._run("", last=True) if self._sent < len(self._text) else ""
 
     def _run(self, text: str, *, last: bool) -> str:
-        self._in_address = False
+        self._in_address, self._drawing, self._holds, self._opening = False, False, _WAITS, ""
         if self._late:
             late = "".join(self._late)
             self._late.clear()
@@ -155,6 +153,7 @@ class LinkFilter:
         if not last and self._at < certain:
             held = _SPECIAL.search(self._text, max(self._at, self._sent))
             certain = held.start() if held is not None else certain
+            certain = certain if self._holds < 0 else max(self._at, self._sent, min(self._holds, certain))
         out: list[str] = []
         position = self._sent
         for start, end, new in self._edits:
@@ -167,22 +166,50 @@ class LinkFilter:
         self._sent = max(certain, self._at) - self._at
         if self._rest >= 0:
             self._rest = max(self._rest - self._at, _WAITS)
+        if self._holds >= 0:
+            self._holds = max(self._holds - self._at, 0)
         self._at = 0
+        if self._begins and self._text and self._holds < 0:
+            self._opening = _opening(self._text)
         return "".join(out)
 
-    def _walk(self, *, last: bool) -> None:
-        size = len(self._text)
+    def judged_alone(self, at: int) -> int:
+        """Return where to read on behind a mark of the whole text that would stay if it were no code; negative if it wouldn't.
+
+        Nothing that stands before it counts, but for references to images and their definitions that were judged so.
+        """
+        self._at, self._braces, self.changed = at, True, 0
+        self._step(last=True)
+        self._edits.clear()
+        return _WAITS if self.changed else self._at
+
+    def read_alone(self, begin: int, end: int) -> bool:
+        """Return whether a part of the whole text stays, and leaves nothing behind that what follows depends on.
+
+        Args:
+            begin: Of the part: the text's, or behind an empty line, in no fence.
+            end: Where a line begins, or the text's; no line before it opens a fence, or is empty but for spaces.
+        """
+        # Indented lines may belong to a list that began before, so none is taken for code.
+        part = LinkFilter(judge=self.judge, _text=self._text, _at=begin, _blocks=Blocks(_offsets=(0,)))
+        part._images, part._definitions = self._images, self._definitions
+        part._walk(last=True, end=end)
+        self._images, self._definitions = part._images, part._definitions
+        return part._at == end and not part.changed and part._blocks.is_settled
+
+    def _walk(self, *, last: bool, end: int | None = None) -> None:
+        size = len(self._text) if end is None else end
         while self._at < size:
             if self._begins:
                 if not self._begin_line(last=last):
                     return
             elif self._code:
                 self._at = self._blocks.skip(self._text, self._at)
-                end = _LINE_END.search(self._text, self._at)
-                if end is None or (end[0] == "\r" and end.end() == size and not last):
-                    self._at = size if end is None else end.start()
+                ending = _LINE_END.search(self._text, self._at)
+                if ending is None or (ending[0] == "\r" and ending.end() == size and not last):
+                    self._at = size if ending is None else ending.start()
                     return
-                self._at, self._begins = end.end(), True
+                self._at, self._begins = ending.end(), True
             elif not self._step(last=last):
                 return
 
@@ -207,14 +234,22 @@ class LinkFilter:
         rest = found.end() if found is not None else at
         stop = _line_end(text, at)
         if stop == len(text) - 1 and text[stop] == "\r" and not last:
-            return False
+            return self._wait(rest)
         known = stop < len(text) or last
         if (
             not known
             and stop - at < LONGEST_LINE
-            and (stop - rest < _SHORTEST_FENCE or text[rest] in "`~" or _CUT_MARKER.match(text, rest))
+            and (
+                stop - rest < _SHORTEST_FENCE
+                or text[rest] in "`~"
+                or text.startswith(":::", rest)
+                or _CUT_MARKER.match(text, rest)
+            )
         ):
-            return False
+            return self._wait(rest)
+        if self._blocks.may_open and text.startswith(_DRAWN, rest) and not self._drawn(at, rest, stop, last=last):
+            self._drawing = True
+            return self._wait(rest)
         known = known or text[rest : rest + 1] not in ("`", "~")
         line = text[at:stop]
         line = line.removesuffix("\r")
@@ -223,9 +258,52 @@ class LinkFilter:
             self._plain = self._money = False
         self._begins = False
         self._rest = rest
-        if self._blocks.html:
+        if self._blocks.html or text.startswith(_ADMONITIONS, rest):
             self._plain = True
         return True
+
+    def _wait(self, rest: int) -> bool:
+        """Say that more is needed to read a line; it is held back from where it may name a fence that is drawn."""
+        if self._blocks.may_open and self._text.startswith(_DRAWN, rest):
+            self._holds = diagrams.word_begins(self._text, rest)
+        return False
+
+    def _drawn(self, at: int, rest: int, stop: int, *, last: bool) -> bool:
+        """Judge a fence that renderers draw, if one begins here, as a whole; return whether reading can go on."""
+        text = self._text
+        found = diagrams.opened(text, rest, min(stop, rest + LONGEST_LINE))
+        if found is None:
+            return True
+        begin = found.start(2)
+        window = text[at : at + diagrams.LONGEST]
+        end = diagrams.end_of(window, rest - at, text[at:rest], found[1])
+        if end < 0 and len(window) < diagrams.LONGEST and not last:
+            return False
+        whole = end >= 0 or len(window) < diagrams.LONGEST
+        body = text[found.end() : at + end if end >= 0 else len(text)]
+        if not whole or diagrams.is_harmful(body, self.judge):
+            self._edit(begin + 2, text[begin + 2] + "-")
+            self.changed += 1
+        return True
+
+    def _note_math(self, at: int, after: int) -> None:
+        """Take note of where mathematics begins or ends, for renderers that look for it before or behind everything else."""
+        text = self._text
+        if text[at] != "\\":
+            self._note_mixed(text[at:after])
+            return
+        found = _MATH.match(text, at)
+        if found is not None:
+            self._money |= bool(found[1] or found[2])
+            if found[1] is None:
+                self._environment = found[2] is not None
+                self._blocks.math = self._mixed or self._display or self._environment
+
+    def _note_mixed(self, part: str) -> None:
+        """Take note that mathematics may begin or end inside of what is code or a tag."""
+        opens = len(_MATH_BEGINS.findall(part)) - len(_MATH_STOPS.findall(part)) if "\\" in part else 0
+        if opens or ("$" in part and part.count("$$") % 2):
+            self._mixed = self._blocks.math = True
 
     def _step(self, *, last: bool) -> bool:  # noqa: C901, PLR0912 - one branch for each kind of mark
         """Read up to and with the next character that says something; return whether reading can go on."""
@@ -259,7 +337,8 @@ class LinkFilter:
         elif mark == "$":
             self._money = True
             twice = text[at + 1 : at + 2] == "$"
-            self._blocks.math ^= twice
+            self._display ^= twice
+            self._blocks.math = self._mixed or self._display or self._environment
             after = at + 1 + twice
         elif mark == "\\":
             after = self._backslash(at, last=last)
@@ -269,6 +348,8 @@ class LinkFilter:
             if mark == "-->" and self._blocks.html == mark:
                 self._blocks.end_html()
             after = found.end()
+        if after != _WAITS and (mark == "\\" or (after - at > 1 and mark in "`<")):
+            self._note_math(at, after)
         self._at = at if after == _WAITS else min(after, len(text))
         return after != _WAITS
 
@@ -357,6 +438,8 @@ class LinkFilter:
             return _WAITS
         if text[after : after + 1] == "{":
             return begin  # a directive, for renderers that allow more such marks behind it
+        if not self._plain and self._read(at).endswith("\\`"):
+            self._plain = True  # for some, the escaped one belongs to these
         if not self._plain and _BARE_ADDRESS.search(
             (self._before + text[max(0, at - _LONGEST_NAME) : at])[-_LONGEST_NAME:]
         ):
@@ -370,8 +453,11 @@ class LinkFilter:
                 break
             if closing.end() - closing.start() == begin - at:
                 inside = text[begin : closing.start()]
-                if "|" in inside or (self._money and "$" in inside):
-                    break  # a table's cell may end there, or mathematics
+                if "|" in inside:
+                    break  # a table's cell may end there
+                if (self._money or self._blocks.math) and _MATH_ENDS.search(inside):
+                    self._note_mixed(inside)
+                    break  # mathematics may end there
                 return closing.end()
         if end is None and stop - begin < _LONGEST_SPAN and not last:
             return _WAITS
@@ -388,7 +474,7 @@ class LinkFilter:
             return end  # nothing closes it any more
         if text[end : end + 1] != "]":
             return self._defang(at, " [")
-        gap = _gap_end(text, end + 1)
+        gap = _gap_end(text, end + 1, _WIDE_GAP)
         if gap == len(text) and not last:
             return _WAITS
         after = "] "
@@ -472,11 +558,11 @@ class LinkFilter:
 
     def _is_split(self, at: int, address: str, *, last: bool) -> bool | None:
         """Return whether an address runs a script once its line ends are left out, as browsers do; None if more text is needed."""
-        if _SCRIPT_BEGINS.fullmatch(plain(address)) is None:
+        if "/" in address or _SCRIPT_BEGINS.fullmatch(plain(address)) is None:
             return False
         window = self._text[at : at + _LONGEST_NAME]
         inside = window.partition(")")[0]
-        if runs_script(plain(inside).lstrip(" <")):
+        if runs_script(plain(_CONTINUED.sub("", inside)).lstrip(" <")):
             return True
         return None if len(inside) == len(window) < _LONGEST_NAME and not last else False
 
@@ -497,13 +583,10 @@ class LinkFilter:
                 return (None, at) if cut else (text[begin + 1 : end], _WAITS)
             return found[1], end
         depth = 0
-        for place in range(begin, end):
-            if text[place] == "(":
-                depth += 1
-            elif text[place] == ")":
-                depth -= 1
-                if depth < 0:
-                    return text[begin:place], place
+        for one in _PARENTHESIS.finditer(text, begin, end):
+            depth += 1 if one[0] == "(" else -1
+            if depth < 0:
+                return text[begin : one.start()], one.start()
         if cut:
             return None, at
         return text[begin:end], _WAITS if end - begin >= LONGEST else end
@@ -515,8 +598,14 @@ def _is_plain_link(text: str, at: int, name: str) -> bool:
     return "://" not in said and "www." not in said and _HARMLESS_TARGET.match(text, at) is not None
 
 
-def _gap_end(text: str, at: int) -> int:
-    found = _GAP.match(text, at)
+def _opening(text: str) -> str:
+    """Return the last line of a text from its marks on, if it may be the beginning of a fence's first line."""
+    found = _OPENING.match(text, max(text.rfind("\n"), text.rfind("\r")) + 1)
+    return found[1][-LONGEST_LINE:] if found is not None else ""
+
+
+def _gap_end(text: str, at: int, gap: re.Pattern[str] = _GAP) -> int:
+    found = gap.match(text, at)
     return at if found is None else found.end()
 
 

@@ -29,24 +29,8 @@ _ELSEWHERE = re.compile(r"[:/\\\\&<%]")
 _VALUE = re.compile(r"\"([^\"\r\n]*+)(\"?)|'([^'\r\n]*+)('?)|([^\s}]*+)")
 
 
-def may_hold(text: str) -> bool:
-    """Return whether such an attribute may stand in an attribute list, quickly."""
-    if "{" not in text:
-        return False
-    at = text.find("=")
-    while at >= 0:
-        # Nearly all of them stand behind a space, or on a line without a brace.
-        line = (
-            text[max(text.rfind("\n", 0, at), text.rfind("\r", 0, at), 0) : at] if text[at - 1 : at].isalpha() else ""
-        )
-        if "{" in line and name_before(line):
-            return True
-        at = text.find("=", at + 1)
-    return False
-
-
 def may_hold_json(data: bytes) -> bool:
-    """Return the same for the bytes of a JSON text."""
+    """Return whether such an attribute may stand in the bytes of a JSON text, quickly."""
     at = data.find(b"=")
     while at >= 0:
         begin = max(data.rfind(b"\\n", 0, at), data.rfind(b"\\r", 0, at), 0) if data[at - 1 : at].isalpha() else at

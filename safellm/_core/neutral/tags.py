@@ -42,7 +42,8 @@ _WITH_ATTRIBUTES: Final = frozenset(
      "keygen", "animatetransform", "animatemotion", "foreignobject", "template", "slot"}
 )  # fmt: skip
 _BAD: Final = frozenset(
-    {"action", "archive", "attributename", "autofocus", "background", "by", "classid", "code", "codebase", "content", "data",
+    {"action", "archive", "attributename", "attributionsrc",
+     "autofocus", "background", "by", "classid", "code", "codebase", "content", "data",
      "dynsrc", "formaction", "from", "http-equiv", "icon", "imagesrcset", "is", "lowsrc", "manifest", "ping", "poster",
      "profile", "srcdoc", "srcset", "to", "values", "xml:base", "xlink:href", "slot", "popover"}
 )  # fmt: skip
@@ -51,7 +52,7 @@ _ADDRESSED: Final = frozenset({"src", "href"})
 _BAD_VALUE = re.compile(r"url\(|image-set|expression\(|@import|script:|data:text")
 PLAIN_STYLE = re.compile(r"(?!.*(?:position|behavio|binding|url|\\))[a-z0-9 #%.:;,\-]*", re.IGNORECASE)
 _BAD_LOOSE = re.compile(
-    r"[\s/\"'`](?:on[a-z]{3,}|(?:src(?:set|doc)?|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
+    r"[\s/\"'`](?:on[a-z]{3,}|(?:(?:low|dyn|attribution)?src|(?:image)?srcset|srcdoc|code(?:base)?|archive|classid|style|(?:xlink:)?href|(?:form)?action|background|poster|data|ping|http-equiv"
     r"|to|values|from|content)\s*+=)",
     re.IGNORECASE,
 )
@@ -104,6 +105,13 @@ def judge_tag(text: str, at: int, judge: Judge, *, last: bool) -> tuple[Verdict,
     if more and (_CUT.match(text, at) or _CUT_AUTOLINK.match(text, at)):
         return Verdict.MORE, at
     return _judge_loosely(text, at, name[1].lower(), last=last, strict=judge.strict)
+
+
+def is_whole(text: str, at: int) -> bool:
+    """Return whether the `<` at a place begins a tag that ends, or nothing that could take in what follows as attributes."""
+    if any(one.match(text, at) is not None for one in (_OPEN, _END, _AUTOLINK, _MAIL)):
+        return True
+    return text[at + 1 : at + 2] not in ("!", "?") and "=" not in text[at : at + LONGEST].partition(">")[0]
 
 
 def _judge_loosely(text: str, at: int, name: str, *, last: bool, strict: bool) -> tuple[Verdict, int]:

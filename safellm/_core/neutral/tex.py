@@ -16,7 +16,8 @@ from safellm._core.neutral.addresses import Judge
 
 LONGEST: Final = 1024  # characters of a command with its arguments; a longer one is taken for the worst
 
-COMMAND = re.compile(r"\\(includegraphics|href|url|style|bbox|mmlToken|csname|html[A-Za-z]*+)(?![A-Za-z])")
+NAMES: Final = "includegraphics|href|url|style|bbox|mmlToken|csname|html[A-Za-z]*+"
+COMMAND = re.compile(rf"\\({NAMES})(?![A-Za-z])")
 CUT = re.compile(r"\\[A-Za-z]{0,16}\Z")
 _GAP = r"(?:\s|%[^\n]*\n)*+"
 _ARGUMENTS = re.compile(rf"{_GAP}(?:\[([^\[\]]*+)\]{_GAP})?(?:\{{([^{{}}]*+)\}})?")
@@ -27,11 +28,6 @@ _RARE: Final = frozenset({"includegraphics", "mmlToken"})  # in no other text th
 _LOADS = re.compile(r"url|image|import|script|href|src|expression|//|\\|/\*|&", re.IGNORECASE)
 _MADE = re.compile(r"\\[A-Za-z]|#[0-9]")  # of other commands, which may give anything
 _ESCAPED = re.compile(r"\\([#%&_{}~^ ])")
-
-
-def may_hold(text: str) -> bool:
-    """Return whether a text holds such a command, quickly."""
-    return "\\" in text and COMMAND.search(text) is not None
 
 
 def is_open(text: str, end: int) -> bool:

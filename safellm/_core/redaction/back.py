@@ -39,7 +39,7 @@ _CROCKFORD = str.maketrans("ILO", "110")
 _OPEN = re.compile(
     rf"{_X}(?:{_PART_OF_SEPARATOR}|{_SEPARATOR}(?:{_WORD}{_SEPARATOR}){{0,{_WORDS}}}?"
     rf"(?:[0-9A-Za-z]{{0,16}}|{_WORD}\\?|{_WORD}{_PART_OF_SEPARATOR}|{_ANY_DIGITS}))\Z"
-    rf"|(?<![0-9A-Za-z])(?:{_STRICT_WORD}-){{0,{_WORDS}}}?(?:[A-Z0-9][A-Z0-9_]{{0,31}}-?)?\Z"
+    rf"|(?<![0-9A-Za-z])(?:{_STRICT_WORD}-){{0,{_WORDS}}}?(?:{_STRICT_WORD}-?|[0-9][0-9A-Z]{{0,15}})?\Z"
 )
 _LAST = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-")  # of the beginning of a placeholder that lost its X
 MAX_LENGTH = 1 + 8 + _WORDS * (32 + 8) + 32 + 8  # of a mangled placeholder: more than any match

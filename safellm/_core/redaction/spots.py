@@ -22,6 +22,7 @@ MARKED_RULE = "sensitive"  # by the program, in a text
 PATH_RULE = "path"  # by the policy, as a place
 LOOK_ALIKE_RULE = "placeholder"
 SECRET_TYPES = frozenset({"SECRET", "REGISTERED"})
+_RANDOM_RULE, _GUESS = "random-token", 0.6  # what it reports of a token that nothing but its randomness speaks for
 
 
 class Finder(Protocol):
@@ -60,6 +61,7 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
     registered: Finder | None,
     marks: Marks | None,
     secrets_only: bool = False,
+    is_id: bool = False,
     crossing: Sequence[Finding] = (),
     own: Finder | None = None,
     rank: Callable[[str], int] | None = None,
@@ -72,6 +74,7 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
         registered: Values to be found exactly.
         marks: Marked values of this conversation.
         secrets_only: Only secrets and registered values, where anything else is part of what the text is for.
+        is_id: The text names something, and ids are random: that alone makes it no secret.
         crossing: Parts of values that go on in the text before or behind.
         own: Rules of the policy and detectors of plug-ins.
         rank: How strictly a type is dealt with: findings that become one are of the strictest type among them.
@@ -85,6 +88,8 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
         found += scanner.scan(text)
     if secrets_only:
         found = [one for one in found if one.type in SECRET_TYPES]
+    if is_id:
+        found = [one for one in found if not is_guess(one)]
     if not found and not has_prefix(text):
         return []  # nearly every text
     closed = [match.span() for match in find_placeholders(text)]
@@ -101,6 +106,11 @@ def find_spots(  # noqa: PLR0913 - each is another source of findings
                 spots.append(Spot(finding=finding, value=known[1]))
         spots.sort(key=lambda one: one.finding.start)
     return spots
+
+
+def is_guess(finding: Finding) -> bool:
+    """Return whether nothing speaks for a secret but that it is random."""
+    return finding.rule == _RANDOM_RULE and finding.confidence <= _GUESS
 
 
 def with_values(text: str, marks: Marks | None) -> str:

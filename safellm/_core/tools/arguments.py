@@ -24,13 +24,18 @@ Lookup = Callable[[str, int], Sequence[str]]
 _LONGEST_PATH: Final = 4096
 _LONGEST_URL: Final = 2048
 _MOST_WORDS: Final = 64
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$|clock\$)(?:\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$|clock\$) *(?:\..*)?", re.IGNORECASE)
 # Characters that some system, or a normalisation on the way, reads as a separator, a dot or a colon.
 _LIKE_SEPARATORS = frozenset(
     "\u2024\u2025\u2026\u2044\u2215\u2216\u29f5\u29f8\u29f9\uff0e\uff0f\uff1a\uff3c\ufe52\ufe68\ufe55"
 )
+_ENCODED = re.compile(
+    r"%(?:25)*(?:2e|2f|5c)|%(?:c0|c1|e0)%|%u[0-9a-f]{4}", re.IGNORECASE
+)  # overlong forms of UTF-8, too
 _NUMERIC_HOST = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
-_LOCAL_NAMES: Final = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home", ".corp", ".home.arpa")
+_LOCAL_NAMES: Final = (
+    ".localhost", ".local", ".internal", ".intranet", ".lan", ".home", ".corp", ".home.arpa", ".localdomain", ".svc",
+)  # fmt: skip
 
 
 def problem(
@@ -95,7 +100,7 @@ def path_problem(path: str) -> str | None:  # noqa: PLR0911 - one for each reaso
             return "the path leads upwards"
         if ":" in step or (step.endswith((".", " ")) and step != ".") or _DEVICES.fullmatch(step.rstrip(" .")):
             return "the path has a name that means something else on Windows"
-    if "%2e" in path.lower() or "%2f" in path.lower() or "%5c" in path.lower():
+    if _ENCODED.search(path) is not None:
         return "the path has encoded separators"
     return None
 

@@ -342,11 +342,20 @@ def check_arguments(  # noqa: PLR0913 - a call, what was declared, and what hold
     elif policy.tool_calls.arguments != "none" and definition is not None and definition.schema is not None:
         _check_schema(name, value, definition.schema)
     for key, one in rule.arguments.items():
-        if key not in value:
+        if key not in value or (value[key] is None and _may_be_null(definition, key)):
             continue
         why = checks.problem(value[key], one, egress=policy.egress.origins, resolve=toolbox.resolve)
         if why is not None:
             raise _bad_arguments(name, f"{key!r}: {why}")
+
+
+def _may_be_null(definition: Definition | None, key: str) -> bool:
+    """Return whether an argument is declared as one that may be null."""
+    schema = definition.schema if definition is not None else None
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    said = properties.get(key) if isinstance(properties, dict) else None
+    forms = [said, *(said.get("anyOf") or ())] if isinstance(said, dict) else []
+    return any(isinstance(one, dict) and (one.get("nullable") is True or one.get("type") == "null") for one in forms)
 
 
 def check_reach(name: str, value: Any, rule: ToolRule, policy: Policy, lookup: checks.Lookup) -> None:
@@ -362,6 +371,8 @@ def check_reach(name: str, value: Any, rule: ToolRule, policy: Policy, lookup: c
         if one.kind is not ArgumentKind.URL or key not in value or egress.proxy is not None:
             continue
         for url in value[key] if isinstance(value[key], list) else [value[key]]:
+            if url is None:
+                continue
             why = checks.reach_problem(
                 url, one, egress=egress.origins, private=egress.private, strict=policy.is_strict, lookup=lookup
             )

@@ -207,6 +207,7 @@ def brings_text_of_others(value: Any) -> bool:
     return any(call is None for call in walk(value))
 
 
+_DEFINES: Final = frozenset({"description", "parameters", "format", "strict"})
 _OF_A_CALL: Final = frozenset(
     {"function", "custom", "functionCall", "function_call", "arguments", "args", "input", "action", "operation"}
 )
@@ -226,12 +227,12 @@ def call_of(value: dict[str, Any]) -> SeenCall | None:  # noqa: PLR0911 - one fo
     if isinstance(kind, str) and kind in CLIENT_RUN:
         arguments = value.get("action", value.get("operation", value.get("actions")))
         return SeenCall(name=CLIENT_RUN[kind], arguments={"action": arguments}, id=str(value.get("call_id") or name))
-    inner = value.get("function")
-    if isinstance(inner, dict) and "arguments" in inner:
-        return SeenCall(name=name_of(inner), arguments=inner["arguments"], id=name)
     inner = value.get("custom")
-    if isinstance(inner, dict) and "input" in inner and "name" in inner:
-        return SeenCall(name=name_of(inner), arguments=inner["input"], id=name, free_form=True)
+    if isinstance(inner, dict) and _is_call(inner, "input") and (kind == "custom" or "function" not in value):
+        return SeenCall(name=name_of(inner), arguments=inner.get("input"), id=name, free_form=True)
+    inner = value.get("function")
+    if isinstance(inner, dict) and _is_call(inner, "arguments"):
+        return SeenCall(name=name_of(inner), arguments=inner.get("arguments"), id=name)
     inner = value.get("functionCall", value.get("function_call"))
     if isinstance(inner, dict) and ("name" in inner or "args" in inner):
         arguments = inner.get("args", inner.get("arguments"))
@@ -239,6 +240,11 @@ def call_of(value: dict[str, Any]) -> SeenCall | None:  # noqa: PLR0911 - one fo
             arguments = assembled(inner.get("partialArgs") or inner.get("partial_args"))
         return SeenCall(name=name_of(inner), arguments=arguments, id=str(inner.get("id") or ""))
     return None
+
+
+def _is_call(inner: dict[str, Any], given: str) -> bool:
+    """Return whether an object calls a function, and doesn't define it; some servers leave out arguments where there are none."""
+    return given in inner or ("name" in inner and _DEFINES.isdisjoint(inner))
 
 
 def name_of(value: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ modifying statements inside `WITH`, SQL Server needs no semicolon between two st
 
 * it begins with SELECT, WITH, VALUES or `(`, and a semicolon ends it or isn't there;
 * comments, backslashes, dollar quotes, brackets, parameters of clients and control characters are refused;
-* each word in front of a parenthesis is a function that is listed, or a keyword that may stand there;
+* each word in front of a parenthesis is a function that is listed, without a schema, or a keyword that may stand there;
+* what is read from is a name: some databases read the file or the address that stands there as a text or in quotes;
 * no word anywhere, unless quoted, begins a statement or a clause that writes, locks, runs, loads or sets.
 
 This limits what a statement does, not what it reads: use a database user that may do no more. Source: THREATS A.2, A.6.
@@ -37,7 +38,8 @@ _FORBIDDEN: Final = frozenset(
      "OUTFILE", "DUMPFILE", "INFILE", "PROCEDURE", "FUNCTION", "TRIGGER", "LISTEN", "NOTIFY", "UNLISTEN", "CLUSTER",
      "REFRESH", "CHECKPOINT", "DISCARD", "INSTALL", "SUMMARIZE", "EXPLAIN", "DESCRIBE", "SHOW", "FLUSH", "PURGE",
      "OPTIMIZE", "REPAIR", "WAITFOR", "RECONFIGURE", "PRINT", "RAISERROR", "THROW", "GO", "SHARE", "NOWAIT",
-     "RETURNING", "UTL_FILE", "UTL_HTTP", "DBMS_LOCK"}
+     "RETURNING", "UTL_FILE", "UTL_HTTP", "DBMS_LOCK", "NEXTVAL", "WHILE", "GOTO", "WRITETEXT", "UPDATETEXT", "REVERT",
+     "SETUSER", "TABLOCK", "TABLOCKX", "XLOCK", "UPDLOCK", "HOLDLOCK"}
 )  # fmt: skip
 _FUNCTIONS: Final = frozenset(
     {"COUNT", "SUM", "AVG", "MIN", "MAX", "ABS", "ROUND", "FLOOR", "CEIL", "CEILING", "COALESCE", "NULLIF", "IFNULL",
@@ -55,6 +57,8 @@ _BEFORE: Final = frozenset(
      "IS", "INTERVAL", "GROUPING", "SETS", "ROLLUP", "CUBE", "TOP"}
 )  # fmt: skip
 _LONGEST: Final = 20_000
+_MOST_QUERIES: Final = 128  # in one statement
+_DEEPEST: Final = 64  # joins in parentheses
 
 
 def problem(statement: str, *, functions: Collection[str] = (), tables: Collection[str] = ()) -> str | None:
@@ -77,13 +81,22 @@ def problem(statement: str, *, functions: Collection[str] = (), tables: Collecti
     if ("sign", ";") in tokens or _second_statement(words, kinds):
         return "it is more than one statement"
     found = _words_problem(words, kinds, _FUNCTIONS | _BEFORE | {name.upper() for name in functions})
+    found = found or _files_problem(words, kinds)
     return found if found is not None or not tables else _tables_problem(words, kinds, tables)
 
 
 def _words_problem(words: list[str], kinds: list[str], callable_: Collection[str]) -> str | None:
     for index, (word, kind) in enumerate(zip(words, kinds, strict=True)):
-        if kind == "word" and word in _FORBIDDEN:
+        following = index + 1 < len(words)
+        if kind == "word" and (word in _FORBIDDEN or (word == "NEXT" and words[index + 1 : index + 2] == ["VALUE"])):
             return f"the word {word} is not one of a query that only reads"
+        if kind == "word" and word == "USING" and following and kinds[index + 1] == "text":
+            return "it names a program"  # Hive and Spark run it: MAP a USING '…'
+        if words[index + 1 : index + 2] == ["("] and index > 1 and words[index - 1] == "." and kind == "word":
+            # A listed name in another schema is somebody else's function.
+            if f"{words[index - 2]}.{word}" not in callable_:
+                return "it calls a function that is not listed"
+            continue
         is_before = kind in ("word", "quoted") and words[index + 1 : index + 2] == ["("]
         if is_before and not _is_column_list(words, index) and (kind == "quoted" or word not in callable_):
             return "it calls a function that is not listed"
@@ -138,18 +151,56 @@ def _second_statement(words: list[str], kinds: list[str]) -> bool:
     return depth != 0
 
 
+def _froms(words: list[str]) -> Iterator[int]:
+    """Yield behind each FROM that names tables, and isn't one of `EXTRACT(YEAR FROM a)` or `a IS DISTINCT FROM b`."""
+    around: list[str] = []
+    for index, word in enumerate(words):
+        if word == "(":
+            around.append(words[index - 1] if index else "")
+        elif word == ")" and around:
+            around.pop()
+        elif word == "FROM":
+            compares = words[max(0, index - 2) : index] in (["IS", "DISTINCT"], ["NOT", "DISTINCT"])
+            if not compares and not (around and around[-1] in _TAKES_FROM):
+                yield index + 1
+
+
+def _files_problem(words: list[str], kinds: list[str]) -> str | None:
+    """Return why what is read from may be a file or an address, and no table."""
+    starts = list(_froms(words))
+    if len(starts) > _MOST_QUERIES:
+        return "it is too long"
+    places = list({place for start in starts for place in _sources(words, kinds, start)})
+    nested = 0
+    while places:
+        at = places.pop()
+        if words[at : at + 1] == ["("] and words[at + 1 : at + 2] not in (["SELECT"], ["WITH"], ["VALUES"], ["FROM"]):
+            nested += 1
+            if nested > _DEEPEST:
+                return "it is nested too deeply"
+            places += _sources(words, kinds, at + 1)  # joined in parentheses
+        while at < len(words) and kinds[at] in ("word", "quoted", "text"):
+            if kinds[at] == "text" or (kinds[at] == "quoted" and not _NAME.fullmatch(words[at][1:-1])):
+                return "it reads a file or an address"
+            at += 2 if words[at + 1 : at + 2] == ["."] else len(words)
+    return None
+
+
 def _tables_problem(words: list[str], kinds: list[str], tables: Collection[str]) -> str | None:
     listed = {name.upper() for name in tables}
     own = _common_tables(words)
     for index, (word, kind) in enumerate(zip(words, kinds, strict=True)):
-        if kind == "word" and word == "FROM":
-            for place in _sources(words, kinds, index + 1):
-                name = _table_name(words, kinds, place)
-                if name in listed or own.get(name, len(words)) < place:
-                    continue
-                if name == "(" and words[place + 1 : place + 2] in (["SELECT"], ["WITH"], ["VALUES"]):
-                    continue  # its own FROM is looked at by itself
-                return "it reads a table that is not listed"
+        # `TABLE t`, and the `a IN t` of some databases, read a table without a FROM.
+        if kind == "word" and (word == "TABLE" or (word == "IN" and "(" not in words[index + 1 : index + 3])):
+            return "it reads a table that is not listed"
+    for start in _froms(words):
+        for place in _sources(words, kinds, start):
+            name = _table_name(words, kinds, place)
+            if name in listed or own.get(name, len(words)) < place:
+                continue
+            if name == "(" and words[place + 1 : place + 2] in (["SELECT"], ["WITH"], ["VALUES"]):
+                continue  # its own FROM is looked at by itself
+            return "it reads a table that is not listed"
     return None
 
 
@@ -163,7 +214,7 @@ def _sources(words: list[str], kinds: list[str], start: int) -> Iterator[int]:
             depth += 1 if word == "(" else -1
             if depth < 0:
                 return
-        elif depth == 0 and ((kind == "sign" and word == ",") or (kind == "word" and word == "JOIN")):
+        elif depth == 0 and ((kind == "sign" and word == ",") or (kind == "word" and word in _JOINS)):
             yield place + 1
         elif depth == 0 and kind == "word" and word in _FROM_ENDS:
             return
@@ -213,6 +264,9 @@ def _table_name(words: list[str], kinds: list[str], place: int) -> str:
     return ""
 
 
+_JOINS: Final = frozenset({"JOIN", "STRAIGHT_JOIN", "APPLY"})
+_TAKES_FROM: Final = frozenset({"EXTRACT", "TRIM", "SUBSTRING", "OVERLAY"})
+_NAME = re.compile(r"[\w $#-]*")  # of a table: no path, no address
 _FROM_ENDS: Final = frozenset(
     [
         "WHERE",

@@ -200,6 +200,8 @@ class StreamCalls:
                 call = self._begin(place, None, None)
                 call.free_form |= _PIECES[family]
                 call.texts.append(event["delta"])
+            elif last == "done":
+                self._say_again(place, event.get("input" if _PIECES[family] else "arguments"), said)
             return said
         if kind in _RESPONSE_ENDS:
             whole = event.get("response")
@@ -212,6 +214,17 @@ class StreamCalls:
         else:
             said.whole = [] if said.flows else list(calls_in(event))
         return said
+
+    def _say_again(self, place: Key, text: Any, said: EventCalls) -> None:
+        """Take the whole that ends the pieces; one that says something else than they did is a call of its own."""
+        found = self.open.get(place)
+        if found is None or not isinstance(text, str) or text == "".join(found.texts):
+            return
+        if found.texts:
+            seen = found.seen()
+            said.whole.append(SeenCall(name=seen.name, arguments=text, id=seen.id, free_form=seen.free_form))
+        else:
+            found.texts.append(text)
 
     def _matching(self, place: Key, whole: list[SeenCall]) -> list[SeenCall]:
         """Return the calls of a finished item; pieces that say something else than the whole are a call of their own."""

@@ -31,6 +31,12 @@ def notebook(text: str) -> str:
     return str(mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "footnotes", "url"])(text))
 
 
+def converted(text: str) -> str:
+    """Render as `nbconvert` does, which knows mathematics and diagrams."""
+    filters = pytest.importorskip("nbconvert.filters.markdown_mistune")
+    return str(filters.markdown2html_mistune(text))
+
+
 def directives(text: str) -> str:
     """Render as books made of notebooks do."""
     known = [Image(), Figure(), Admonition()]
@@ -61,6 +67,7 @@ def test_o_2_untreated_replies_do_harm(chromium: browser.Browser) -> None:
 WAYS: dict[str, Callable[[str], str]] = {
     "neutralised": lambda text: commonmark(safellm.neutralise(text)),
     "neutralised, in a notebook": lambda text: notebook(safellm.neutralise(text)),
+    "neutralised, in a converted notebook": lambda text: converted(safellm.neutralise(text)),
     "neutralised, with directives": lambda text: directives(safellm.neutralise(text)),
     "markdown sink": lambda text: commonmark(sinks.markdown(text)),
     "markdown sink, in a notebook": lambda text: notebook(sinks.markdown(text)),
