@@ -104,8 +104,8 @@ class OpenAIStreamReader:
     def _chat_delta(self, delta: dict[str, Any], index: int) -> list[Delta]:
         found = [
             Delta(container=delta, key=key, channel=("choice", index, key), kind=Kind.TEXT)
-            for key in _CHAT_TEXTS
-            if isinstance(delta.get(key), str)
+            for key, text in delta.items()
+            if isinstance(text, str) and key in _CHAT_TEXTS
         ]
         audio = delta.get("audio")
         if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):

@@ -49,10 +49,11 @@ class Heads:
     Kept is the last head to each of a few endpoints, as long as the client lives. Managed keys aren't in it.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_alike", "_known")
 
     def __init__(self) -> None:
-        self._known: dict[Any, tuple[list[Any], RequestHead]] = {}
+        self._known: dict[Any, tuple[list[Any], int, RequestHead]] = {}
+        self._alike: dict[Any, tuple[list[Any], RequestHead]] = {}
 
     def read(self, request: Any, items: list[tuple[bytes, bytes, bytes]]) -> RequestHead:
         """Return what `read_head` returns.
@@ -64,34 +65,34 @@ class Heads:
         if place is None:
             return read_head(request, items)
         key = (request.method, place)
-        before = self._known.get(key)
-        rest = [item for item in items if item[1] != _LENGTH]
-        if (
-            before is None
-            or before[0] != rest
-            or before[1].extensions != request.extensions.keys()
-            or before[1].timeout_s != _patience(request)
-        ):
-            head = read_head(request, items)
-            _remember(self._known, key, (rest, head), most=_ENDPOINTS)
-            return head
-        head = before[1]
-        lengths = [item[2].decode("utf-8", ODD_BYTES) for item in items if item[1] == _LENGTH]
-        if lengths == [value for name, value in head.headers if name == _LENGTH_NAME]:
-            return head
-        if len(lengths) != 1 or _LENGTH_NAME not in head._first:  # noqa: SLF001 - the same class of things, made here
-            return read_head(request, items)
-        headers = [(name, lengths[0] if name == _LENGTH_NAME else value) for name, value in head.headers]
-        return RequestHead(
-            method=head.method,
-            origin=head.origin,
-            path=head.path,
-            query=head.query,
-            headers=tuple(headers),
-            extensions=head.extensions,
-            known=head.known,
-            timeout_s=head.timeout_s,
-        )
+        if (known := self._known.get(key)) is not None:
+            before, at, head = known  # where the length stands, or the end
+            if (
+                len(items) == len(before)
+                and items[:at] == before[:at]
+                and items[at + 1 :] == before[at + 1 :]
+                and (at == len(items) or items[at][1] == _LENGTH)
+                and head.extensions == request.extensions.keys()
+                and head.timeout_s == _patience(request)
+            ):
+                if items[at:] == before[at:]:
+                    return head
+                length = (_LENGTH_NAME, items[at][2].decode("utf-8", ODD_BYTES))
+                return RequestHead(
+                    method=head.method,
+                    origin=head.origin,
+                    path=head.path,
+                    query=head.query,
+                    headers=(*head.headers[:at], length, *head.headers[at + 1 :]),
+                    extensions=head.extensions,
+                    known=head.known,
+                    timeout_s=head.timeout_s,
+                )
+        head = read_head(request, items)
+        lengths = [at for at, item in enumerate(items) if item[1] == _LENGTH]
+        if len(lengths) <= 1:
+            _remember(self._known, key, ([*items], lengths[0] if lengths else len(items), head), most=_ENDPOINTS)
+        return head
 
     def like(self, head: RequestHead) -> RequestHead:
         """Return a head that shares what is known of the last one to its endpoint, if they differ in their length alone.
@@ -102,11 +103,11 @@ class Heads:
         key = (head.method, head.origin, head.path, head.query)
         rest = [item for item in head.headers if item[0] != _LENGTH_NAME]
         is_plain = len(head.headers) - len(rest) <= 1 and not head.extensions
-        before = self._known.get(key)
+        before = self._alike.get(key)
         alike = before is not None and before[0] == rest and len(before[1].headers) == len(head.headers)
         if before is None or not alike or not is_plain or before[1].timeout_s != head.timeout_s:
             if is_plain:
-                _remember(self._known, key, (rest, head), most=_ENDPOINTS)
+                _remember(self._alike, key, (rest, head), most=_ENDPOINTS)
             return head
         return RequestHead(
             method=head.method,

@@ -10,6 +10,7 @@ from time import monotonic, perf_counter
 from types import ModuleType
 from typing import Any
 
+from safellm._core.call import RequestHead
 from safellm._core.effects import Decision, Forward, Refuse
 from safellm._core.exchange import Exchange, Form, State
 from safellm.errors import Refused
@@ -92,7 +93,8 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
 
         def __del__(self) -> None:
             # Dropped without being closed: nobody can await any more, and the driver doesn't need it.
-            self._driver.abandon(self._exchange, failure="closed")
+            if self._exchange.state is not State.CLOSED:
+                self._driver.abandon(self._exchange, failure="closed")
 
         async def _abandon(self, failure: str) -> None:
             if self._exchange.state is not State.CLOSED:  # a stream that was read to its end needs no thread
@@ -126,7 +128,7 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             try:
                 begun = began if reads_at_once(head) else None
                 return await self._receive(
-                    request, exchange, deadline, begun, *await self._send(request, decided, exchange, deadline)
+                    request, exchange, deadline, begun, *await self._send(request, head, decided, exchange, deadline)
                 )
             except Refused as error:
                 failed = without_frames(error)
@@ -166,14 +168,14 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             raise failed
 
         async def _send(
-            self, request: Any, forward: Forward, exchange: Exchange, deadline: Deadline
+            self, request: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
         ) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
                 if forward.local is not None:
                     return parts.local(forward.local), False
-                copied, injected = parts.outgoing(request, forward, driver, deadline)
+                copied, injected = parts.outgoing(request, head, forward, driver, deadline)
                 with move_on_after(deadline.left()):
                     return await self._inner.handle_async_request(copied), injected
                 raise deadline.passed()

@@ -27,6 +27,7 @@ REFUSAL = "safellm.refused"  # key in a response's extensions; they come from tr
 _IDENTITY = (b"accept-encoding", b"accept-encoding", b"identity")
 _ENCODING = frozenset({b"accept-encoding"})
 _DESCRIBING = frozenset({b"accept-encoding", b"content-length", b"transfer-encoding"})  # also the body that is replaced
+_KEPT = "headers that are sent"
 # Errors of both modules after which not a byte of the request can have left.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError")
 
@@ -82,17 +83,29 @@ class Parts:
         self.module: Any = module
         self.items_of, self.headers_of = ways(module)
 
-    def outgoing(self, request: Any, forward: Forward, driver: Driver, deadline: Deadline) -> tuple[Any, bool]:
+    def outgoing(
+        self, request: Any, head: RequestHead, forward: Forward, driver: Driver, deadline: Deadline
+    ) -> tuple[Any, bool]:
         """Return the request that is sent, and whether it holds a managed key."""
         if forward.own_headers and type(request) is self.module.Request:
             body = forward.body
-            replaced = _ENCODING if body is None else _DESCRIBING
-            sent = [item for item in self.items_of(request.headers) if item[1] not in replaced]
+            if body is None:
+                sent = [item for item in self.items_of(request.headers) if item[1] not in _ENCODING]
+            else:  # heads that share what is known of them differ in their length alone, which is replaced
+                kept = head.known.get(_KEPT)
+                if kept is None:
+                    kept = [item for item in self.items_of(request.headers) if item[1] not in _DESCRIBING]
+                    head.known[_KEPT] = kept
+                sent = [*kept]
             sent.append(_IDENTITY)
             injected = driver.inject(sent)
             copied = object.__new__(self.module.Request)
             copied.__dict__.update(request.__dict__)
             if body is not None:
+                if not injected:
+                    copied.safellm_known = (
+                        head.known
+                    )  # what comes of such headers is remembered there: see `lean_parts`
                 sent.append((b"Content-Length", b"content-length", b"%d" % len(body)))
                 copied.stream, copied._content = self.module.ByteStream(body), body
             copied.headers, copied.extensions = self.headers_of(sent), dict(request.extensions)

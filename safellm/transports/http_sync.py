@@ -8,8 +8,9 @@ from time import monotonic, perf_counter
 from types import ModuleType
 from typing import Any
 
+from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
-from safellm._core.exchange import Exchange, Form
+from safellm._core.exchange import Exchange, Form, State
 from safellm.errors import Refused
 from safellm.stores.accounts import EXTENSION
 from safellm.transports.ahead import Ahead
@@ -87,7 +88,8 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
 
         def __del__(self) -> None:
             # Dropped without being closed, as older SDKs do when a loop over a stream is left.
-            self._driver.abandon(self._exchange, failure="closed")
+            if self._exchange.state is not State.CLOSED:
+                self._driver.abandon(self._exchange, failure="closed")
 
     class GuardTransport(module.BaseTransport):  # type: ignore[name-defined, misc]  # the module is a parameter
         """Guards every call of a sync client."""
@@ -112,7 +114,7 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                 begun = began if reads_at_once(head) else None
                 # What was sent holds the key, and leads to it: no name is given to it here (THREATS K.4).
                 return self._receive(
-                    request, exchange, deadline, begun, *self._send(request, decision, exchange, deadline)
+                    request, exchange, deadline, begun, *self._send(request, head, decision, exchange, deadline)
                 )
             except Refused as error:
                 failed = without_frames(error)
@@ -151,13 +153,15 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
             inner = source = None
             raise failed
 
-        def _send(self, request: Any, forward: Forward, exchange: Exchange, deadline: Deadline) -> tuple[Any, bool]:
+        def _send(
+            self, request: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
+        ) -> tuple[Any, bool]:
             driver = self.safellm_driver
             injected = False
             try:
                 if forward.local is not None:
                     return parts.local(forward.local), False
-                copied, injected = parts.outgoing(request, forward, driver, deadline)
+                copied, injected = parts.outgoing(request, head, forward, driver, deadline)
                 return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = parts.failure_of(error)

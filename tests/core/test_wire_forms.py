@@ -41,7 +41,9 @@ def test_events_are_the_same_in_any_cut(events: list[str], data: st.DataObject) 
 def test_other_data_keeps_name_and_id() -> None:
     """A rewritten event keeps everything but its data."""
     assert sse.with_data(b"id: 7\r\nevent: a\r\ndata: 1\r\ndata: 2\r\n\r\n", b"{}") == b"id: 7\nevent: a\ndata: {}\n\n"
-    assert sse.with_data(b"\ndata: 1\r\n\r", b"{}") == b"\ndata: {}\n\n"  # behind an event that was cut inside of its last CR LF
+    assert (
+        sse.with_data(b"\ndata: 1\r\n\r", b"{}") == b"\ndata: {}\n\n"
+    )  # behind an event that was cut inside of its last CR LF
 
 
 def test_an_event_without_end_is_refused() -> None:

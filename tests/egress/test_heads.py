@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx2
 import pytest
 
+import openai
+import safellm
+from safellm.testing import LoopbackProvider
 from safellm.transports.heads import Heads, read_head
 
 URL = "http://127.0.0.1:9/v1/chat/completions"
@@ -40,3 +45,27 @@ def test_head_with_another_extension_is_read_anew() -> None:
     known = heads.read(first, first.headers._list)
     again = httpx2.Request("POST", URL, content=b"{}", extensions={"target": b"/other"})
     assert heads.read(again, again.headers._list).extensions != known.extensions
+
+
+def test_what_is_sent_is_the_same_remembered_or_new() -> None:
+    """Heads of one client's streams, whose beginnings are remembered, against those of a client that makes one call."""
+    asked: list[tuple[str, dict[str, str]]] = [
+        ("a", {}), ("b" * 300, {}), ("c", {"x-own": "1"}), ("d", {}), ("e", {"x-own": "2"}), ("f", {"x-own": "2"}),
+    ]  # fmt: skip
+
+    def ask(client: openai.OpenAI, text: str, headers: dict[str, str]) -> None:
+        message: Any = {"role": "user", "content": text}
+        for _ in client.chat.completions.create(model="gpt-4o", messages=[message], stream=True, extra_headers=headers):
+            pass
+
+    with LoopbackProvider() as provider:
+        with safellm.OpenAI(base_url=provider.base_url, api_key="x") as client:
+            for text, headers in asked:
+                ask(client, text, headers)
+        together = [request.head for request in provider.requests]
+        for text, headers in asked:
+            with safellm.OpenAI(base_url=provider.base_url, api_key="x") as client:
+                ask(client, text, headers)
+        alone = [request.head for request in provider.requests[len(asked) :]]
+    assert together == alone
+    assert all(len(request.body) == int(request.headers["content-length"]) for request in provider.requests)

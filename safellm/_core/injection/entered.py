@@ -19,6 +19,7 @@ from safellm._core.textfiles import FileBody
 
 DOCUMENT, FILE, MARKED, TOOL = "document", "file", "marked", "tool"
 _TOOL_ROLES = frozenset({"tool", "function"})
+_PLAIN = frozenset({"role", "content"})  # all that most messages have
 # Types of items and blocks that carry what a tool gave; by `name` or by the id of the call that asked for it.
 _RESULTS = frozenset(
     {"function_call_output", "custom_tool_call_output", "computer_call_output", "local_shell_call_output", "shell_call_output",
@@ -88,9 +89,22 @@ def _places(value: Any) -> dict[int, str]:
             rows = value.get(key)
             if isinstance(rows, list):
                 for row in rows:
+                    if _is_plain(row):
+                        continue  # nearly every message
                     _note_names(row, names)
                     _find(row, places, names)
     return places
+
+
+def _is_plain(row: Any) -> bool:
+    """Return whether a message is a role with a text, and no tool's."""
+    return (
+        type(row) is dict
+        and row.keys() == _PLAIN
+        and type(row["content"]) is str
+        and type(row["role"]) is str
+        and row["role"] not in _TOOL_ROLES
+    )
 
 
 def _note_names(row: Any, names: dict[str, str]) -> None:

@@ -26,7 +26,6 @@ _INDENT: Final = 3  # more before marks and they end no fence that stands by its
 LONGEST: Final = 8192  # characters of a fence that is judged; a longer one is taken for the worst
 
 _WORDS: Final = ("mermaid", "Mermaid", "MERMAID")
-_WORDS_JSON: Final = tuple(one.encode() for one in _WORDS)
 _CUT_WORD = re.compile(r"[A-Za-z]+\Z")
 _OPENING = re.compile(r"(`{3,}|~{3,}|:{3,})[^\r\n`]*?(?<![\w-])(mermaid|Mermaid|MERMAID)")
 # The same anywhere in a text, or what may become it.
@@ -51,7 +50,7 @@ _QUOTE = re.compile(r"^[ \t]*(?:> ?)+", re.MULTILINE)
 
 def may_hold_json(data: bytes) -> bool:
     """Return whether the bytes of a JSON text may hold such a diagram, quickly."""
-    return any(word in data for word in _WORDS_JSON)
+    return b"ermaid" in data or b"ERMAID" in data
 
 
 def opened(text: str, at: int, end: int) -> re.Match[str] | None:

@@ -41,9 +41,11 @@ _OPEN_PLAYER = re.compile(r"\[[ \t]{0,8}[A-Za-z]{0,8}[ \t]{0,8}\]?\Z")
 
 def may_hold_json(data: bytes) -> bool:
     """Return whether such a directive may stand in the bytes of a JSON text, quickly."""
-    if b"@" in data and b"@[" in data:
+    if b"@[" in data or b":target:" in data:
         return True
     colons = b"::" in data
+    if not colons and b"`" not in data and b"~" not in data:
+        return False  # nearly every event of a stream
     for mark in (b"```", b"~~~", b":::"):
         at = data.find(mark) if mark[:1] in data and (colons or mark[:1] != b":") else -1
         while at >= 0:
@@ -55,7 +57,7 @@ def may_hold_json(data: bytes) -> bool:
         if b".." in data[max(0, at - 128) : at]:
             return True
         at = data.find(b"::", at + 2)
-    return b":target:" in data
+    return False
 
 
 def begins(before: str) -> bool:
