@@ -3,8 +3,9 @@
 * All keys share one hash tag, so that a cluster keeps them on one node: `{prefix}:<generation>:...`.
 * A server that may forget is refused: without an append-only file a restart gives every budget back (THREATS B.6), and one that
   evicts keys forgets accounts while it runs. `allow_volatile` takes such a server all the same.
-* With `appendfsync everysec` a loss of power, not the death of the server, can lose the last second; a replica that takes over
-  can lack the last moments. Both are Redis's own promises, and no ledger on it can give more.
+* With `appendfsync everysec` a loss of power can lose the last second, and so can the death of the server while its disk is too
+  busy to sync (it puts writes off then); a replica that takes over can lack the last moments. These are Redis's own promises, and
+  no ledger on it can give more. `appendfsync always` loses nothing on one server.
 """
 
 # SPDX-License-Identifier: Apache-2.0

@@ -81,8 +81,8 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | Postgre
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A Redis that the test may kill."""
-    server = RedisServer()
+    """A Redis that the test may kill; it syncs each write, as it puts writes off while a busy disk is slow to sync."""
+    server = RedisServer(options=("--appendfsync", "always"))
     server.start()
     yield server
     server.stop()
