@@ -15,6 +15,7 @@ from typing import ClassVar
 _BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK = b"\r\n"
+_MARK = b"\xef\xbb\xbf"  # that the text is UTF-8: some readers drop it, for others the first line is no field then
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -24,7 +25,7 @@ class TooLong(ValueError):
 
 @dataclass(slots=True)
 class Splitter:
-    """Cuts bytes into whole events, each with the blank line that ends it.
+    """Cuts bytes into whole events, each with the blank line that ends it; a byte order mark before the first is left out.
 
     Args:
         limit_bytes: Largest event; more without a blank line is refused.
@@ -33,6 +34,7 @@ class Splitter:
     limit_bytes: int
     _buffer: bytearray = field(default_factory=bytearray, repr=False)
     _searched: int = 0
+    _begun: bool = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that are complete by now.
@@ -40,6 +42,13 @@ class Splitter:
         Raises:
             TooLong: the event under way is larger than the limit.
         """
+        if not self._begun:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+            if len(data) < len(_MARK) and _MARK.startswith(data):
+                self._buffer += data
+                return []
+            self._begun, data = True, data.removeprefix(_MARK)
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # whole events: nearly always one
             if data.find(b"\n\n") == len(data) - 2:
                 return [data]

@@ -27,7 +27,8 @@ REFUSAL = "safellm.refused"  # key in a response's extensions; they come from tr
 _IDENTITY = (b"accept-encoding", b"accept-encoding", b"identity")
 _ENCODING = frozenset({b"accept-encoding"})
 _DESCRIBING = frozenset({b"accept-encoding", b"content-length", b"transfer-encoding"})  # also the body that is replaced
-_KEPT = "headers that are sent"
+_SAME, _CHANGED = "headers that are sent", "headers that are sent with another body"
+_LENGTH = b"content-length"
 # Errors of both modules after which not a byte of the request can have left.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError")
 
@@ -89,25 +90,21 @@ class Parts:
         """Return the request that is sent, and whether it holds a managed key."""
         if forward.own_headers and type(request) is self.module.Request:
             body = forward.body
-            if body is None:
-                sent = [item for item in self.items_of(request.headers) if item[1] not in _ENCODING]
-            else:  # heads that share what is known of them differ in their length alone, which is replaced
-                kept = head.known.get(_KEPT)
-                if kept is None:
-                    kept = [item for item in self.items_of(request.headers) if item[1] not in _DESCRIBING]
-                    head.known[_KEPT] = kept
-                sent = [*kept]
+            sent, at, name = self._kept(request, head, body)
             sent.append(_IDENTITY)
             injected = driver.inject(sent)
             copied = object.__new__(self.module.Request)
             copied.__dict__.update(request.__dict__)
             if body is not None:
-                if not injected:
-                    copied.safellm_known = (
-                        head.known
-                    )  # what comes of such headers is remembered there: see `lean_parts`
-                sent.append((b"Content-Length", b"content-length", b"%d" % len(body)))
+                at = len(sent)
+                sent.append((b"Content-Length", _LENGTH, b"%d" % len(body)))
                 copied.stream, copied._content = self.module.ByteStream(body), body
+            if at >= 0 and not injected:
+                copied.safellm_known = (
+                    head.known,
+                    name,
+                    at,
+                )  # where `lean_parts` remembers what it makes of such headers
             copied.headers, copied.extensions = self.headers_of(sent), dict(request.extensions)
         else:
             headers, injected = driver.with_credentials(forward.headers)
@@ -121,6 +118,27 @@ class Parts:
             copied.extensions = {**copied.extensions, "timeout": {**timeouts, "read": deadline.seconds}}
         copied.safellm_passed = True  # a patched transport below lets it through: see `safellm.auto`
         return copied, injected
+
+    def _kept(self, request: Any, head: RequestHead, body: bytes | None) -> tuple[list[Any], int, str]:
+        """Return the headers of a request that are sent.
+
+        Heads that share what is known of them differ in their length alone, so these are found once.
+
+        Returns:
+            The headers; where the length stands in them, or -1; what this kind of request is called in what is known.
+        """
+        items, name = self.items_of(request.headers), _SAME if body is None else _CHANGED
+        known = head.known.get(name)
+        if known is None or (known[1] >= 0 and items[known[2]][1] != _LENGTH):
+            replaced = _ENCODING if body is None else _DESCRIBING
+            kept = [item for item in items if item[1] not in replaced]
+            places, from_ = ([at for at, item in enumerate(some) if item[1] == _LENGTH] for some in (kept, items))
+            known = head.known[name] = (kept, *((places[0], from_[0]) if len(places) == 1 else (-1, -1)))
+        kept, at, place = known
+        sent = [*kept]
+        if at >= 0:
+            sent[at] = items[place]
+        return sent, at, name
 
     def local(self, answer: LocalAnswer) -> Any:
         """Return the response that stands for a guard's answer in the provider's place."""

@@ -18,8 +18,8 @@ READ: Final = 65536  # bytes that are asked for at once, as in the library
 JOINED: Final = 1 << 18  # bytes of a body that is written together with its head
 NO_ANSWER: Final = "Server disconnected without sending a response."
 _SAID_CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-_BEGIN: Final = "begin of the head that is sent"  # up to the body's length, which is all that differs
-_LENGTH: Final = b"\r\nContent-Length: "
+_HEAD: Final = "written:"  # the bytes of a head before and behind the body's length, which is all that differs
+_LENGTH_NAME: Final = b"content-length"
 _PORTS: Final = {b"http": 80, b"https": 443}
 _OF_LINKS = attrgetter(
     "_state", "_origin", "_request_count", "_expire_at", "_keepalive_expiry", "_network_stream", "has_expired",
@@ -95,16 +95,19 @@ class Parts:
         data = stream._stream
         if type(data) is not bytes or "target" in request.extensions:
             return None
-        known = request.__dict__.get("safellm_known")
-        if known is not None and (begin := known.get(_BEGIN)) is not None:
-            return b"%s%d\r\n\r\n" % (begin, len(data))
-        head = http1.request_head(
-            request.method.encode("ascii"), request.url.raw_path, self.items_of(request.headers), len(data)
-        )
-        if known is not None and head is not None:
-            begin, says_length, _ = head.rpartition(_LENGTH)
-            if head == b"%s%s%d\r\n\r\n" % (begin, _LENGTH, len(data)):
-                known[_BEGIN] = begin + says_length
+        items, target, length = self.items_of(request.headers), request.url.raw_path, b"%d" % len(data)
+        known, name, at = request.__dict__.get("safellm_known") or (None, "", 0)
+        if known is None or items[at : at + 1] != [(b"Content-Length", _LENGTH_NAME, length)]:
+            return http1.request_head(request.method.encode("ascii"), target, items, len(data))
+        # What stands between the guard and this transport (who signs or traces) may have changed the request.
+        asked, remembered = (request.method, target, items[:at], items[at + 1 :]), known.get(name := f"{_HEAD} {name}")
+        if remembered is not None and remembered[0] == asked:
+            return b"%s%s%s" % (remembered[1], length, remembered[2])
+        head = http1.request_head(request.method.encode("ascii"), target, items, len(data))
+        line = b"\r\nContent-Length: %s\r\n" % length
+        if head is not None and head.count(line) == 1:
+            begin, _, end = head.partition(line)
+            known[name] = asked, begin + b"\r\nContent-Length: ", b"\r\n" + end
         return head
 
     def take(self, pool: Any, url: Any) -> Any:

@@ -112,6 +112,7 @@ def _quick(module: Any, base: Any) -> type:
             known = self.__dict__[_MEMORY].get(key)
             if known is not None and known[0] == given and known[1] == self._headers._list:
                 return requests.like(self, known, body, self._timeout if timeout is default else timeout)
+        own = None if key is None else [*self._headers._list]
         made = base.build_request(
             self, method, url, content=content, data=data, files=files, json=json, params=params, headers=headers,
             cookies=cookies, timeout=timeout, extensions=extensions,
@@ -120,6 +121,7 @@ def _quick(module: Any, base: Any) -> type:
             key is not None
             and type(made) is plain
             and made.url == url_kind(url)
+            and own == self._headers._list  # or another thread changed them meanwhile
             and all(type(one) is tuple for one in given)
         ):
             requests.learn(self, key, given, {lower for _, lower, _ in headers_kind(headers)._list}, made)

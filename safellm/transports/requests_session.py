@@ -40,11 +40,10 @@ class QuickSession:
         memory = self.__dict__.setdefault(_SETTINGS, {})
         known = memory.get(url)
         if known is None or known[0] != state or known[1] != _VARIABLES:
-            variables = dict(
-                _VARIABLES
-            )  # before they are read: if they change meanwhile, the next call reads them again
+            variables, settings = dict(_VARIABLES), (*state[:-1], dict(own))
             found = below(url, proxies, stream, verify, cert)
-            _remember(memory, url, ((*state[:-1], dict(own)), variables, {**found, "proxies": found["proxies"].copy()}))
+            if variables == _VARIABLES and self.proxies == settings[-1]:  # nobody changed them meanwhile
+                _remember(memory, url, (settings, variables, {**found, "proxies": found["proxies"].copy()}))
             return found
         return {**known[2], "proxies": known[2]["proxies"].copy()}
 
@@ -72,10 +71,14 @@ class QuickSession:
             and known[2] == (params, self.params, self.hooks)
         ):
             return _like(known[3], data)
+        before = own.copy()
         made = below(request)
         if _can_repeat(made, items, params, self.params) and type(self.hooks) is dict:
             settings = ([*params], dict(self.params), {name: [*hooks] for name, hooks in self.hooks.items()})
-            _remember(memory, (request.method, url), (items, own.copy(), settings, _like(made, "")))
+            # Another thread may have changed the session meanwhile: nothing but what was compared may be in it.
+            said = before.keys() | {name.lower() for name, _ in items} | {"content-length"}
+            if self.headers._store == before and not self.auth and made.headers._store.keys() <= said:
+                _remember(memory, (request.method, url), (items, before, settings, _like(made, "")))
         return made
 
 

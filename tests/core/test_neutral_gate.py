@@ -20,7 +20,7 @@ from safellm._core.answer import AnswerRules
 from safellm._core.fields import PLAIN
 from safellm._core.neutral.addresses import Judge, parse_allowed, runs_script
 from safellm._core.neutral.gate import may_need
-from safellm._core.neutral.links import TARGET, defang
+from safellm._core.neutral.links import TARGET, LinkFilter, defang
 from safellm._core.policy import Policy
 
 JUDGE = Policy().judge()
@@ -81,6 +81,7 @@ def agrees(text: str, judge: Judge) -> None:
 @example("\\(x `y \\)`\n\n```\n<img src=https://evil.example/x>", JUDGE)
 @example("- ```\n```\n<img src=https://evil.example/x>", JUDGE)
 @example("> ```\n```\n<img src=https://evil.example/x>", JUDGE)
+@example("    <x\n<pre\n\n```\n</pre>\n![a](https://evil.example/x)\n", JUDGE)
 @example("- a\n\n      `<b>` ![a](https://evil.example/x)", JUDGE)
 def test_o_2_the_quick_question_never_says_no_to_a_change(text: str, judge: Judge) -> None:
     """Over documents of all constructs, in any order: a no means that the filter changes nothing."""
@@ -165,6 +166,19 @@ def test_long_texts_take_time_by_their_length() -> None:
         "]:\n",
     ):
         assert steps(piece * 800) < 3 * steps(piece * 400) + 400, piece
+
+
+def test_o_2_many_pictures_take_time_by_their_number() -> None:
+    """What was changed before isn't gone through again for each."""
+    links = LinkFilter(judge=JUDGE)
+    links.feed("![a](https://evil.example/x) ")
+
+    class Counted(list[tuple[int, int, str]]):
+        def sort(self, **_: Any) -> None:  # type: ignore[override]
+            raise AssertionError("all of them were sorted")
+
+    links._edits = Counted()
+    assert links.feed("![a](https://evil.example/x) " * 3).count("! [a] (") == 3
 
 
 def steps(text: str) -> int:

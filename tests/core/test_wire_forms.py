@@ -46,6 +46,15 @@ def test_other_data_keeps_name_and_id() -> None:
     )  # behind an event that was cut inside of its last CR LF
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_a_byte_order_mark_hides_no_event(size: int) -> None:
+    """Readers that drop it would read what others, and the guards, take for no field: nobody gets it."""
+    raw = b"\xef\xbb\xbfdata: 1\n\ndata: \xef\xbb\xbf2\n\n"
+    splitter = sse.Splitter(100)
+    out = [event for at in range(0, len(raw), size) for event in splitter.feed(raw[at : at + size])]
+    assert out == [b"data: 1\n\n", b"data: \xef\xbb\xbf2\n\n"]
+
+
 def test_an_event_without_end_is_refused() -> None:
     """E.9: a line that never ends stops at the limit."""
     splitter = sse.Splitter(100)

@@ -18,6 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import safellm
+from safellm.testing import LoopbackProvider
 from safellm.transports import http1, lean
 from safellm.transports.lean import use_lean
 from safellm.transports.lean_parts import Parts
@@ -502,3 +504,36 @@ def test_what_the_library_says_of_an_answer_may_be_less() -> None:
     for one in (found, (*found, b"")):
         response = Parts(httpx, httpcore, "").parsed(link, one, httpx.ByteStream(b""))
         assert (response.http_version, response.status_code, response.reason_phrase) == ("HTTP/1.0", 200, "fine")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_headers_that_change_below_the_guard_are_sent_as_they_are(kind: str) -> None:
+    """Who signs or traces stands between the guard and the connection: a remembered head isn't sent in place of theirs."""
+    messages: Any = [{"role": "user", "content": "write to bob@mail.example.com"}]
+    asked = {"model": "gpt-4o", "messages": messages}
+
+    def changed(request: Any, number: int) -> None:
+        request.headers["traceparent"] = request.headers["user-agent"] = f"number {number}"
+
+    with LoopbackProvider() as provider:
+        if kind == "sync":
+            with safellm.OpenAI(base_url=provider.base_url, api_key="x", max_retries=0) as client:
+                transport: Any = client._client._transport._inner
+                sent = transport.handle_request
+                for number in range(4):
+                    client.chat.completions.create(**asked)
+                    transport.handle_request = lambda one, at=number: changed(one, at) or sent(one)
+        else:
+
+            async def run() -> None:
+                async with safellm.AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0) as client:
+                    transport: Any = client._client._transport._inner
+                    sent = transport.handle_async_request
+                    for number in range(4):
+                        await client.chat.completions.create(**asked)
+                        transport.handle_async_request = lambda one, at=number: changed(one, at) or sent(one)
+
+            asyncio.run(run())
+        seen = [(one.headers.get("traceparent"), one.headers["user-agent"]) for one in provider.requests]
+    assert seen[1:] == [(f"number {number}",) * 2 for number in range(3)]
+    assert provider.connection_count == 1

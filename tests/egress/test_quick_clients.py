@@ -117,6 +117,25 @@ def test_a_request_is_nobody_else_s(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_headers_that_change_while_a_request_is_built_are_in_the_next(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that another thread renews meanwhile: what was built with the old one isn't remembered as of the new one."""
+    _, (client, _) = pair(family, "Client", headers={"Authorization": "old"})
+    below = client._merge_cookies
+
+    def meanwhile(cookies: Any) -> Any:
+        client.headers["Authorization"] = "new"
+        return below(cookies)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_merge_cookies", meanwhile)
+        client.build_request("POST", URL, content=b"a", headers={"A": "b"})
+    for _ in range(3):
+        assert client.build_request("POST", URL, content=b"a", headers={"A": "b"}).headers["Authorization"] == "new"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_who_replaces_a_method_gets_every_request(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As tracers do; and a class with ways of its own keeps them."""
     module, (client, plain) = pair(family, "Client", lambda _: module.Response(200))

@@ -315,15 +315,40 @@ def test_requests_are_prepared_as_the_library_prepares_them() -> None:
 def test_a_prepared_request_is_nobody_else_s() -> None:
     """What a program changes in one isn't in the next."""
     session = Quick()
-    first, second = (session.prepare_request(requests.Request("POST", "http://h/", data="a")) for _ in range(2))
+    first, second = (
+        session.prepare_request(requests.Request("POST", "http://h/", data="a", params=[])) for _ in range(2)
+    )
     for one in (first, second):
         one.headers["x"] = "y"
         one.hooks["response"].append(print)
         one._cookies.set("k", "v")
-    third = session.prepare_request(requests.Request("POST", "http://h/", data="a"))
+    third = session.prepare_request(requests.Request("POST", "http://h/", data="a", params=[]))
     assert "x" not in third.headers
     assert third.hooks == {"response": []}
     assert len(third._cookies) == 0
+
+
+def test_a_session_that_changes_while_a_request_is_prepared_is_the_next_one_s(monkeypatch) -> None:
+    """A key renewed or a cookie that comes in another thread meanwhile: neither what was, nor what comes, is remembered."""
+    session = Quick()
+    session.headers["Authorization"] = "old"
+    for place, change in (
+        ("merge_hooks", lambda: session.headers.update({"Authorization": "new"})),
+        ("merge_cookies", lambda: session.cookies.set("k", "v", domain="host.example")),
+    ):
+        below = getattr(requests.sessions, place)
+        asked = requests.Request("POST", f"http://host.example/{place}", data="a", params=[])
+        session.headers["Authorization"] = "old"
+        with monkeypatch.context() as patch:
+            patch.setattr(requests.sessions, place, lambda *given, to=below, do=change: (do(), to(*given))[1])
+            session.prepare_request(asked)
+        session.cookies.clear()
+        for key in (session.headers["Authorization"], "new", "old"):
+            session.headers["Authorization"] = key
+            for _ in range(2):
+                made = session.prepare_request(asked)
+                assert made.headers["Authorization"] == key
+                assert "cookie" not in made.headers
 
 
 def test_netrc_counts_as_soon_as_it_is_there(tmp_path, monkeypatch) -> None:
@@ -331,11 +356,14 @@ def test_netrc_counts_as_soon_as_it_is_there(tmp_path, monkeypatch) -> None:
     place = tmp_path / "netrc"
     monkeypatch.setenv("NETRC", str(place))
     session = Quick()
-    asked = [session.prepare_request(requests.Request("POST", "http://host.example/", data="a")) for _ in range(2)]
+    asked = [
+        session.prepare_request(requests.Request("POST", "http://host.example/", data="a", params=[])) for _ in range(2)
+    ]
     assert "authorization" not in asked[-1].headers
     place.write_text("machine host.example login me password it\n")
     assert (
-        "authorization" in session.prepare_request(requests.Request("POST", "http://host.example/", data="a")).headers
+        "authorization"
+        in session.prepare_request(requests.Request("POST", "http://host.example/", data="a", params=[])).headers
     )
 
 

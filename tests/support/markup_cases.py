@@ -192,6 +192,22 @@ AROUND = (
     "`$$`\n\n```\n$$\n{case}\n```",
     "\\begin{x}$$\n```\n{case}",
     "```math\n```x\n{case}",
+    "<b>a</b> b\n<pre>\n\n```\n</pre>\n\n{case}",
+    "<b>a</b> b\n<!--\n\n```\n-->\n\n{case}",
+    "<div>\n<pre>\n\n<!--\n</pre>\n\n```\n-->\n\n{case}",
+    "<pre>\n\n</pre >\n\n```\n</pre>\n\n{case}",
+    "    <x\n<pre\n\n```\n</pre>\n\n{case}",
+    "![a](a.png '\n<pre>')\n\n```\n</pre>\n\n{case}",
+    "![a](a.png '\n```\n')\n```\n{case}",
+    "- \n    {case}",
+    "1.\n   ```\n{case}",
+    "</p y\n>\n```\n\n{case}",
+    ">\n    >{case}",
+    "\x0c\n    {case}",
+    "<x>\n\xa0\n```\n\n{case}",
+    "1. >\n   ```\n{case}",
+    "1. >```\n>{case}",
+    "- a\n  > ```\n> {case}",
 )
 
 BENIGN = (

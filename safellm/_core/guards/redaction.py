@@ -163,12 +163,13 @@ def _names_account(one: Field, accounts: frozenset[tuple[str, ...]]) -> bool:
 def _without_account(call: Call, spots: Sequence[Spot]) -> list[Spot]:
     """Count what goes out as it is, as nobody else could be invited or let in by a placeholder; return what is hidden all the same.
 
-    That is: secrets, registered values, what the program marked, and what the policy blocks.
+    That is: all that is no address, secrets, registered values, what the program marked, and what the policy blocks.
     """
     rest = []
     for spot in spots:
         kind = spot.finding.type
-        if kind in SECRET_TYPES or spot.is_mark or action_for(call.policy.hiding, spot) is Action.BLOCK:
+        hidden = "@" not in spot.value or kind in SECRET_TYPES or spot.is_mark
+        if hidden or action_for(call.policy.hiding, spot) is Action.BLOCK:
             rest.append(spot)
         else:
             call.findings[kind] += 1

@@ -11,17 +11,24 @@ Sources: CommonMark 0.31, 4.4 (indented code), 4.5 (fences), 4.6 (HTML blocks), 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 LONGEST_LINE: Final = 600  # characters of a line that begins like a fence; a longer one is uncertain
 _MOST_CASES: Final = 4
 _INDENT: Final = 3  # more before a mark and it is none
 
+# Where blocks of HTML end.
+COMMENT: Final = "-->"
+PRE: Final = "</pre>"
+BLANK: Final = "\n"
+_NOTHING: Final[frozenset[str]] = frozenset()
+
 _MATH: Final = ("math", "Math", "katex")
 NO_CODE: Final = ("{", *_MATH)  # behind a fence's marks
 PREFIX = re.compile(r"(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*")
 _MARKER = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])")
+_EMPTY_ITEM = re.compile(r"(?:[-+*]|(?<!\d)\d{1,9}[.)])[ \t]*\Z")  # its text begins on the next line
 _MARKED = re.compile(r"(?:[-+*]|(\d{1,9})[.)]) {1,4}\Z")
 _QUOTE = re.compile(r" {0,3}>")
 _ENDING = {mark: re.compile(rf"[\r\n][ \t]*{mark}{{3}}") for mark in "`~"}
@@ -50,7 +57,7 @@ _PLAIN: Final[frozenset[Case]] = frozenset({None})
 class Blocks:
     """Reads a text line by line."""
 
-    html: str = ""  # what ends the HTML block that the text may be in: "-->", "</pre", or "\n" for a blank line
+    html: frozenset[str] = _NOTHING  # what ends each HTML block that the text may be in: COMMENT, PRE or BLANK
     cases: frozenset[Case] = _PLAIN
     after_blank: bool = True
     math: bool = False  # "$$" was opened: some renderers read no Markdown up to the next
@@ -58,7 +65,7 @@ class Blocks:
     _offsets: tuple[int, ...] = ()  # columns where the content of list items begins
     _indented: bool = False
     _lost: bool = False
-    _done: bool = field(default=False)  # the HTML block's end was seen on the line before
+    _ended: frozenset[str] = _NOTHING  # of these, what was seen on the line before
 
     def skip(self, text: str, at: int) -> int:
         """Return the beginning of the last line that is surely in the same fence as the line at `at`, or `at`."""
@@ -72,9 +79,13 @@ class Blocks:
         end = found.start() if found is not None else max(text.rfind("\n", at), text.rfind("\r", at), at)
         return max(text.rfind("\n", at, end) + 1, text.rfind("\r", at, end) + 1, at)
 
-    def end_html(self) -> None:
-        """Take note that the end of the HTML block stands on this line."""
-        self._done = True
+    def begin_html(self, end: str) -> None:
+        """Take note that an HTML block may begin on this line; in another one it wouldn't, but who knows."""
+        self.html |= {end}
+
+    def end_html(self, end: str) -> None:
+        """Take note that the end of an HTML block stands on this line."""
+        self._ended |= {end}
 
     @property
     def is_plain(self) -> bool:
@@ -89,20 +100,20 @@ class Blocks:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is open that would make a fence uncertain."""
-        return self.is_plain and not (self.html or self.math or self.doubtful or self._done)
+        return self.is_plain and not (self.html or self.math or self.doubtful or self._ended)
 
     def prose(self) -> None:
         """Take a line that begins with its text, which is no code; see `is_plain`."""
-        if self._done:
-            self.html, self._done = "", False
+        self._leave_html()
         if self.after_blank:
             self._offsets = ()
         self.after_blank = self.doubtful = self._indented = False
 
     def blank(self) -> None:
         """Take an empty line; see `is_plain`."""
-        if self._done or self.html == "\n":
-            self.html, self._done = "", False
+        self._leave_html()
+        if self.html:
+            self.html -= {BLANK}
         self._indented, self.after_blank = False, True
 
     def line(self, line: str, rest: int, *, complete: bool) -> bool:
@@ -113,10 +124,9 @@ class Blocks:
             rest: Where in it the text begins, behind quote marks, list markers and spaces.
             complete: The line's end is known, or doesn't matter because it begins no fence.
         """
-        if self._done:
-            self.html, self._done = "", False
+        self._leave_html()
         head = line[rest:]
-        blank = not head.strip()
+        blank = not head.strip(" \t")  # of other spaces, a line is blank for some alone
         if self.cases is _PLAIN and head[:1] not in ("`", "~"):
             return self._text_line(line, rest, head, blank=blank)
         cases: set[Case] = set()
@@ -133,12 +143,16 @@ class Blocks:
             cases, self._lost = {None}, True
         self.cases = frozenset(cases) if cases != _PLAIN else _PLAIN
         if code:
-            self.doubtful = self.doubtful and blank
+            self.doubtful = self.doubtful and not head.strip()
             return not self._lost
         return self._text_line(line, rest, head, blank=blank)
 
+    def _leave_html(self) -> None:
+        if self._ended:
+            self.html, self._ended = self.html - self._ended, _NOTHING
+
     def _text_line(self, line: str, rest: int, head: str, *, blank: bool) -> bool:
-        self.doubtful = self.doubtful and blank
+        self.doubtful = self.doubtful and not head.strip()
         indented = self._is_indented_code(line, blank=blank)
         self._note(line, rest, head, blank=blank)
         self._indented = indented
@@ -158,6 +172,8 @@ class Blocks:
         # Some renderers know no fence of tildes, and for some what stands in "```{note}" is text, or TeX in "```math".
         named = (found[2] or "").lstrip(" \t")
         odd = marks[0] == "~" or "|" in found[0] or named.startswith(NO_CODE)
+        # A quote in a list ends with the list, whatever marks the next lines have.
+        odd = odd or (">" in lead and (bool(self._offsets) or _MARKER.search(lead.rpartition(">")[0]) is not None))
         certain = complete and near and not odd and not (self.html or self.math or self.doubtful)
         fence = Fence(marks[0], len(marks), lead.count(">"), column, column if listed else 0, named.startswith(_MATH))
         return {fence} if certain else {None, fence}
@@ -195,23 +211,29 @@ class Blocks:
         lead = line[: len(line) - len(line.lstrip(" \t"))]
         starts = self.after_blank or self._indented
         alone = self.cases is _PLAIN and not (self._lost or self.html or self.math or self._offsets)
-        return alone and starts and _width(lead) > _INDENT
+        # Behind a quote, some renderers take the mark of the next line for one wherever it stands.
+        return alone and starts and _width(lead) > _INDENT and line[len(lead) : len(lead) + 1] != ">"
 
     def _note(self, line: str, rest: int, head: str, *, blank: bool) -> None:
         """Keep what the next lines depend on."""
         if blank:
-            if self.html == "\n":
-                self.html = ""
-            self.after_blank = True
-            return
-        lead = line[:rest].rpartition(">")[2] if rest else ""
+            if not line.strip(" \t"):  # in a block of HTML, a quote mark is no mark
+                self.html -= {BLANK}
+            empty = _EMPTY_ITEM.search(line)
+            if empty is None and _MARKER.search(line, 0, rest) is None:
+                self.after_blank = True
+                return
+            rest = empty.end() if empty is not None else rest
+        elif rest < len(line) and (empty := _EMPTY_ITEM.match(line, rest)) is not None:
+            rest = empty.end()
+        outer, _, lead = line[:rest].rpartition(">")
         if self.after_blank and self._offsets:
             column = _width(lead[: len(lead) - len(lead.lstrip(" \t"))])
             self._offsets = tuple(one for one in self._offsets if one <= column)
-        for marker in _MARKER.finditer(lead) if lead else ():
-            offset = _width(lead[: marker.end()]) + 1
+        for marker in (*(_MARKER.finditer(outer) if outer else ()), *(_MARKER.finditer(lead + " ") if lead else ())):
+            offset = _width(marker.string[: marker.end()]) + 1
             self._offsets = (*(one for one in self._offsets if one < offset), offset)
-        if head[0] in _CONTAINERS and _CONTAINER.match(head):
+        if head[:1] in _CONTAINERS and _CONTAINER.match(head):
             self._offsets = (*self._offsets, 4) if not self._offsets or self._offsets[-1] < 4 else self._offsets  # noqa: PLR2004
         self.after_blank = False
 

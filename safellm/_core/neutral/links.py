@@ -21,7 +21,7 @@ from typing import Final
 
 from safellm._core.neutral import diagrams, directives, lists, tex
 from safellm._core.neutral.addresses import Judge, has_script, plain, runs_script
-from safellm._core.neutral.blocks import LONGEST_LINE, PREFIX, Blocks
+from safellm._core.neutral.blocks import BLANK, COMMENT, LONGEST_LINE, PRE, PREFIX, Blocks
 from safellm._core.neutral.tags import Verdict, judge_tag
 
 LONGEST: Final = 2048  # characters of an address that are looked at; a longer one is taken for the worst
@@ -44,6 +44,7 @@ _TOKEN_LISTED = re.compile(_SKIPPED.format("=") + r"([\\`<\[\]${\n\r:=]|-->)")
 _ADDRESS_GOES_ON = re.compile(r"[^\s()<>\[\]]*+")
 # A line that begins so is not indented, quoted, an item of a list or a fence, and begins nothing that goes on in indented lines.
 _PROSE = re.compile(r"[^\W\d_]|\*\*|[#|($\"'&/@.,;}%^\\_<]")
+_INDENTED = re.compile(r"^(?: {4}| {0,3}\t)", re.MULTILINE)
 _CUT_MARKER = re.compile(r"\d{1,9}[.)]?\Z")
 # The end of a text, if it may be the beginning of a fence's first line; whatever came before the text.
 _OPENING = re.compile(r"[\s>*+\-\d.)]*+(`{3,}[^`\n\r]*+|~{3,}[^\n\r]*+|`{1,2}|~{1,2})\Z")
@@ -190,12 +191,18 @@ class LinkFilter:
             begin: Of the part: the text's, or behind an empty line, in no fence.
             end: Where a line begins, or the text's; no line before it opens a fence, or is empty but for spaces.
         """
-        # Indented lines may belong to a list that began before, so none is taken for code.
-        part = LinkFilter(judge=self.judge, _text=self._text, _at=begin, _blocks=Blocks(_offsets=(0,)))
-        part._images, part._definitions = self._images, self._definitions
-        part._walk(last=True, end=end)
-        self._images, self._definitions = part._images, part._definitions
-        return part._at == end and not part.changed and part._blocks.is_settled
+        # Indented lines may belong to a list that began before, so none is taken for code; or they are, and take nothing with them.
+        kinds = (
+            (Blocks(_offsets=(0,)), Blocks()) if _INDENTED.search(self._text, begin, end) else (Blocks(_offsets=(0,)),)
+        )
+        for blocks in kinds:
+            part = LinkFilter(judge=self.judge, _text=self._text, _at=begin, _blocks=blocks)
+            part._images, part._definitions = self._images, self._definitions
+            part._walk(last=True, end=end)
+            self._images, self._definitions = part._images, part._definitions
+            if part._at != end or part.changed or not part._blocks.is_settled:
+                return False
+        return True
 
     def _walk(self, *, last: bool, end: int | None = None) -> None:
         size = len(self._text) if end is None else end
@@ -310,7 +317,7 @@ class LinkFilter:
         text = self._text
         found = (_TOKEN_LISTED if self._braces else _TOKEN).match(text, self._at)
         if found is None:
-            kept = 2 if self._blocks.html == "-->" and not last else 1 if text.endswith("\r") and not last else 0
+            kept = 2 if COMMENT in self._blocks.html and not last else 1 if text.endswith("\r") and not last else 0
             self._at = max(self._at, len(text) - kept)
             return False
         at, mark = found.start(1), found[1]
@@ -345,8 +352,8 @@ class LinkFilter:
         else:
             self._begins = mark in "\n\r"
             self._braces = self._braces and not self._begins
-            if mark == "-->" and self._blocks.html == mark:
-                self._blocks.end_html()
+            if mark == COMMENT and mark in self._blocks.html:
+                self._blocks.end_html(mark)
             after = found.end()
         if after != _WAITS and (mark == "\\" or (after - at > 1 and mark in "`<")):
             self._note_math(at, after)
@@ -371,8 +378,8 @@ class LinkFilter:
                 return at + 2  # "(<!, >)": nothing for renderers, and at most a comment for browsers
             if not text.startswith("<!--", at) or self.judge.strict:
                 return self._escape_tag(at)
-            if starts and not self._blocks.html:
-                self._blocks.html = "-->"
+            if starts:
+                self._blocks.begin_html(COMMENT)
             self._plain = True
             return at + 4  # for some `<!-->` is a whole comment, for others its beginning
         verdict, after = judge_tag(text, at, self.judge, last=last)
@@ -380,10 +387,10 @@ class LinkFilter:
             return _WAITS
         if verdict is Verdict.ESCAPE:
             return self._escape_tag(at)
-        if text[at : at + 5].lower() == "</pre" and self._blocks.html == "</pre":
-            self._blocks.end_html()
-        if starts and not self._blocks.html and not text.startswith(("<http:", "<https:", "<mailto:"), at):
-            self._blocks.html = "</pre" if text[at : at + 4].lower() == "<pre" else "\n"
+        if PRE in self._blocks.html and text[at : at + 6].lower() == PRE:
+            self._blocks.end_html(PRE)
+        if starts and not text.startswith(("<http:", "<https:", "<mailto:"), at):
+            self._blocks.begin_html(PRE if text[at : at + 4].lower() == "<pre" else BLANK)
             self._plain = True
         return after
 
@@ -491,7 +498,7 @@ class LinkFilter:
             elif stop >= 0 and self.judge.may_fetch(address):
                 closed = _CLOSED.match(text, stop, stop + LONGEST)
                 if closed is not None:
-                    return closed.end()
+                    return min(closed.end(), _line_end(text, at))  # how the next line begins may end the image
                 if not last and len(text) - stop < _LONGEST_NAME:
                     return _WAITS
         elif not self._definitions:
@@ -499,7 +506,7 @@ class LinkFilter:
             return end + 1
         self._edit(at, " [")
         self._edit(end, after)
-        self._edits.sort()
+        self._edits[-3:] = sorted(self._edits[-3:])  # no earlier one stands behind this image
         self.changed += 1
         return end + 1
 

@@ -57,6 +57,16 @@ def test_a_secret_in_an_account_is_hidden() -> None:
     assert world.record("call.intent")["safellm.redaction.kept"] == {"EMAIL": 1}
 
 
+@pytest.mark.parametrize("text", [HIDDEN[1], f"{HIDDEN[1]} {MAIL}"])
+def test_what_is_no_address_is_hidden_in_an_account(text: str) -> None:
+    """A number of a card invites nobody, alone or beside an address."""
+    world = World()
+    out = sent(world.begin({"email": text}, path=INVITES)[1], None)["email"]
+    assert HIDDEN[1] not in out
+    assert (MAIL in out) is (MAIL in text)
+    assert world.record("call.intent").get("safellm.redaction.kept", {}) == ({"EMAIL": 1} if MAIL in text else {})
+
+
 @pytest.mark.parametrize("action", ["remove", "surrogate", "mask"])
 def test_an_account_is_kept_whatever_hides_its_type(action: str) -> None:
     """Nothing else than the address itself is of any use there."""
