@@ -9,6 +9,7 @@ import pytest
 from exchanges import World, answer
 
 import safellm
+from safellm._core.answer import may_change
 from safellm._core.neutral.diagrams import LONGEST
 from safellm._core.neutral.links import LinkFilter
 from safellm._core.policy import Policy
@@ -103,3 +104,11 @@ def test_o_2_names_of_files_are_shown_too() -> None:
     exchange, _ = World().begin({"model": "m", "input": "hi"}, "/v1/responses")
     got = json.loads(answer(exchange, [json.dumps(body).encode()]))["output"][0]["content"][0]["annotations"]
     assert [one["filename"] for one in got] == ["! [a] (https://evil.example/x).pdf", "a [1] (b).pdf"]
+
+
+@pytest.mark.parametrize("diagram", HARMFUL)
+def test_o_2_a_diagram_is_seen_in_the_bytes_of_an_answer(diagram: str) -> None:
+    """The quick look at a whole answer, or at an event, passes none by; its text needs no sign but the language's name."""
+    for name in ("mermaid", "Mermaid", "MERMAID"):
+        assert may_change(json.dumps({"text": f"```{name}\n{diagram}\n```"}).encode())
+    assert not may_change(json.dumps({"text": "```python\nprint(1)\n```"}).encode())

@@ -38,6 +38,24 @@ def test_head_is_the_same_read_anew_or_known(url: str, headers: dict[str, str], 
     assert (head.known is known.known) == shares
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_header_of_another_value_is_read_anew(behind: bool) -> None:
+    """Whether it stands before the length or behind it."""
+
+    def request(value: str) -> httpx2.Request:
+        made = httpx2.Request("POST", URL, content=b"{}", headers={} if behind else {"x-user": value})
+        if behind:
+            made.headers["x-user"] = value
+        return made
+
+    heads = Heads()
+    first, again = request("one"), request("two")
+    known = heads.read(first, first.headers._list)
+    head = heads.read(again, again.headers._list)
+    assert head.header("x-user") == "two"
+    assert head.known is not known.known
+
+
 def test_head_with_another_extension_is_read_anew() -> None:
     """An extension can change where a request goes."""
     heads = Heads()

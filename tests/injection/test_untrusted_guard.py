@@ -66,6 +66,7 @@ CALLED = [
         (tool_result(ORDER), "tool:search"),
         ({"messages": [{"role": "function", "name": "old", "content": ORDER}]}, "tool:old"),
         ({"messages": [{"role": "tool", "tool_call_id": "c", "content": [TEXT]}]}, "tool:"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": ORDER}]}, "tool:"),
         ({"input": CALLED}, "tool:f"),
         ({"input": [{"type": "mcp_call", "name": "read", "arguments": "{}", "output": ORDER}]}, "tool:read"),
         ({"input": [{"type": "file_search_call", "results": [{"text": ORDER}]}]}, "document"),
