@@ -22,6 +22,7 @@ from typing import Any, Self
 
 _HOST = "127.0.0.1"
 _RECEIVE_BYTES = 65_536
+_BACKLOG = 4096  # connections that wait to be accepted: beyond it the system resets them, and a thousand may come at once
 # A test server need not defend itself, but a defect in the client under test must not fill the memory either.
 _HEAD_LIMIT_BYTES = 1 << 20
 _BODY_LIMIT_BYTES = 1 << 28
@@ -238,7 +239,7 @@ class LoopbackServer:
 
     def start(self) -> Self:
         """Bind a free port and begin to accept."""
-        listener = socket.create_server((_HOST, 0), backlog=128)
+        listener = socket.create_server((_HOST, 0), backlog=_BACKLOG)
         self._listener = listener
         self.port = listener.getsockname()[1]
         self._accepting = threading.Thread(
