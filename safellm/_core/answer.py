@@ -209,6 +209,7 @@ class AnswerRules:
     )
     _judge: Judge | None = None
     _is_asked: bool = False
+    _ready: Channel | None = None
 
     @property
     def judge(self) -> Judge | None:
@@ -220,11 +221,19 @@ class AnswerRules:
 
     def channel(self, kind: Kind, tool: str | None, parameter: str | None = None) -> Channel:
         """Return fresh filters for one running text."""
-        channel = self._filters(kind, tool, parameter, shown=True)
+        ready = self._ready if kind is Kind.TEXT else None
+        if ready is None:
+            channel = self._filters(kind, tool, parameter, shown=True)
+        else:
+            channel, self._ready = ready, None
         if self.heard is not None and kind is Kind.TEXT:
             channel.heard = []
             self.heard.append(channel.heard)
         return channel
+
+    def expect_text(self) -> None:
+        """Make the filters of the first running text, which nearly every answer has."""
+        self._ready = self._filters(Kind.TEXT, None, None, shown=True)
 
     def _filters(self, kind: Kind, tool: str | None, parameter: str | None, *, shown: bool) -> Channel:
         links = LinkFilter(judge=self.judge) if shown and kind in _SHOWN and self.judge is not None else None

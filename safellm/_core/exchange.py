@@ -315,6 +315,24 @@ class Exchange:
 
     # -- the answer -----------------------------------------------------------------------------------------------------
 
+    def expect(self) -> None:
+        """Make ready what a streamed answer needs, while the provider works on it: its first token waits the less for us.
+
+        Shells call it, if at all, between the request and its answer.
+
+        Raises:
+            Refused: the answer couldn't be treated.
+        """
+        self._expect(State.FORWARDED)
+        call, rules, route = self._parts()
+        if not call.streams:
+            return
+        try:
+            self._events = event_stream(call, rules, route, self._seen)
+            rules.expect_text()
+        except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
+            raise self._withheld(error) from None
+
     def response(self, status: int, headers: tuple[tuple[str, str], ...]) -> Answer:
         """Take the head of the answer.
 
@@ -334,7 +352,9 @@ class Exchange:
             raise self._withheld(withheld.unread(Reason.SHAPE_ENCODING, f"The answer came in {error}")) from None
         call, rules, route = self._parts()
         self._form = form_of(call, route, self._content_type, status)
-        if self._form is Form.EVENTS:
+        if self._form is not Form.EVENTS:
+            self._events = None
+        elif self._events is None:
             self._events = event_stream(call, rules, route, self._seen)
         gate = self._gate()
         self.waits = gate is not None and gate.may_wait and self._form is not Form.BYTES

@@ -176,6 +176,7 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
                 if forward.local is not None:
                     return parts.local(forward.local), False
                 copied, injected = parts.outgoing(request, head, forward, driver, deadline)
+                copied.safellm_sent = exchange.expect
                 with move_on_after(deadline.left()):
                     return await self._inner.handle_async_request(copied), injected
                 raise deadline.passed()

@@ -162,6 +162,7 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                 if forward.local is not None:
                     return parts.local(forward.local), False
                 copied, injected = parts.outgoing(request, head, forward, driver, deadline)
+                copied.safellm_sent = exchange.expect
                 return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = parts.failure_of(error)

@@ -118,6 +118,7 @@ def _sync_kind(module: Any, core: Any) -> tuple[type, type, type]:  # noqa: C901
                         stream.write(data, timeout=timeouts.get("write"))
                 except core.WriteError:
                     pass  # as in the library: a server that hangs up early may have said why
+                parts.sent(request)
                 came = stream.read(READ, timeout=timeouts.get("read"))
                 if not came:
                     raise core.RemoteProtocolError(NO_ANSWER)
@@ -204,6 +205,7 @@ def _async_kind(module: Any, core: Any) -> tuple[type, type, type]:  # noqa: C90
                         await stream.write(data, timeout=timeouts.get("write"))
                 except core.WriteError:
                     pass  # as above
+                parts.sent(request)
                 came = await stream.read(READ, timeout=timeouts.get("read"))
                 if not came:
                     raise core.RemoteProtocolError(NO_ANSWER)

@@ -162,6 +162,7 @@ class GuardAdapter(BaseAdapter):
             copied.headers["content-length"] = str(len(sent))
         copied.body = sent or (None if request.body is None else b"")
         copied.safellm_passed = True  # type: ignore[attr-defined]  # a patched adapter below lets it through
+        copied.safellm_sent = exchange.expect  # type: ignore[attr-defined]
         failed: BaseException
         try:
             options["timeout"] = within(options.get("timeout"), deadline.left())

@@ -180,6 +180,9 @@ def _exchange(pool: Any, link: Any, data: bytes, waits: tuple[float, float], req
     except OSError as error:
         if error.errno not in _HUNG_UP:
             raise
+    tell = request.__dict__.get("safellm_sent")
+    if tell is not None:  # what is made ready now delays nobody
+        tell()
     sock.settimeout(waits[1])
     try:
         came: bytes = sock.recv(READ)

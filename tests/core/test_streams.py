@@ -50,12 +50,22 @@ def call_of(body: dict[str, Any], reply: Reply) -> wire.Call:
     return wire.Call(tag="t" * 24, created=1, body=body, reply=reply)
 
 
-def treat(body: dict[str, Any], path: str, pieces: list[bytes], content_type: str) -> bytes:
-    """Run an answer through an exchange that knows the value."""
+def treat(
+    body: dict[str, Any],
+    path: str,
+    pieces: list[bytes],
+    content_type: str,
+    *,
+    expected: bool = False,
+    status: int = 200,
+) -> bytes:
+    """Run an answer through an exchange that knows the value, and may have made ready for it."""
     world = World(SETTINGS)
     world.values._values[PLACEHOLDER] = VALUE
     exchange, _ = world.begin(body, path)
-    return answer(exchange, pieces, content_type)
+    if expected:
+        exchange.expect()
+    return answer(exchange, pieces, content_type, status)
 
 
 def events_of(raw: bytes) -> list[dict[str, Any]]:
@@ -141,6 +151,24 @@ def test_streams_never_hold_a_placeholder_of_a_plain_text_back(reply: Reply, dat
     added = len(got) - len(sent)
     assert 0 <= added <= 4
     assert out.endswith(wire.DONE)
+
+
+@given(
+    replies(), st.data(), st.sampled_from([("text/event-stream", 200), ("application/json", 200), ("text/plain", 500)])
+)
+def test_what_is_made_ready_for_an_answer_changes_nothing(
+    reply: Reply, data: st.DataObject, kind: tuple[str, int]
+) -> None:
+    """Whatever comes after all, events or not, is treated alike whether filters were made before it or not."""
+    body = chat("hi", stream=data.draw(st.booleans()), n=2)
+    call = call_of(body, Reply(choices=(reply, reply)))
+    whole = json.dumps(wire.chat_completion(call)).encode()
+    pieces = cuts(b"".join(wire.chat_stream(call)) if kind[0] == "text/event-stream" else whole, data)
+    ways = [
+        treat(body, "/v1/chat/completions", pieces, kind[0], expected=expected, status=kind[1])
+        for expected in (False, True)
+    ]
+    assert ways[0] == ways[1]
 
 
 def test_an_unchanged_stream_passes_byte_for_byte() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -15,14 +17,22 @@ import h11
 import httpcore
 import httpx
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+import openai
 import safellm
+from safellm._core.answer import AnswerRules
+from safellm._core.exchange import Exchange
+from safellm._core.origin import parse_origin
+from safellm.client import prepare
 from safellm.testing import LoopbackProvider
 from safellm.transports import http1, lean
 from safellm.transports.lean import use_lean
 from safellm.transports.lean_parts import Parts
+from safellm.transports.requests import guard_session
+from safellm_openai.adapter import ADAPTER
 
 _NAMES = st.sampled_from(
     [
@@ -537,3 +547,75 @@ def test_headers_that_change_below_the_guard_are_sent_as_they_are(kind: str) -> 
         seen = [(one.headers.get("traceparent"), one.headers["user-agent"]) for one in provider.requests]
     assert seen[1:] == [(f"number {number}",) * 2 for number in range(3)]
     assert provider.connection_count == 1
+
+
+class _Late:
+    """Stands in for what makes ready for an answer: waits until the provider has the request, and writes down what it has."""
+
+    def __init__(self, provider: LoopbackProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[int] = []
+        made_ready = Exchange.expect
+
+        def expect(exchange: Exchange) -> None:
+            expected = len(self.seen) + 2  # the first request opens the connection, in the library's own way
+            end = time.monotonic() + 5
+            while len(provider.requests) < expected and time.monotonic() < end:
+                time.sleep(0.001)
+            self.seen.append(len(provider.requests))
+            made_ready(exchange)
+
+        monkeypatch.setattr(Exchange, "expect", expect)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "requests"])
+def test_what_an_answer_needs_is_made_ready_while_the_provider_works(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is on its way by then, so the program waits for neither."""
+    asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    with LoopbackProvider() as provider:
+        late = _Late(provider, monkeypatch)
+        if kind == "sync":
+            with safellm.OpenAI(base_url=provider.base_url, api_key="x", max_retries=0) as client:
+                texts = [_text(client.chat.completions.create(**asked)) for _ in range(3)]
+        elif kind == "async":
+
+            async def run() -> list[str]:
+                async with safellm.AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0) as client:
+                    return [
+                        "".join([one.choices[0].delta.content or "" async for one in await made if one.choices])
+                        for made in [client.chat.completions.create(**asked) for _ in range(3)]
+                    ]
+
+            texts = asyncio.run(run())
+        else:
+            driver = prepare(ADAPTER, None, sdk="test").driver(parse_origin(provider.origin), in_code=True, native=None)
+            with guard_session(requests.Session(), driver) as session:
+                answers = [session.post(f"{provider.base_url}/chat/completions", json=asked).text for _ in range(3)]
+            texts = ["".join(re.findall(r'"content": ?"([^"]+)"', one)) for one in answers]
+        assert late.seen == [2, 3]
+    assert len(set(texts)) == 1
+    assert "hello" in texts[0]
+
+
+def _text(stream: Any) -> str:
+    return "".join(one.choices[0].delta.content or "" for one in stream if one.choices)
+
+
+def test_what_breaks_while_an_answer_is_awaited_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is told by the SDK's own error, its connection isn't used again, and the next call goes through."""
+    asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+
+    def broken(_: AnswerRules) -> None:
+        raise ZeroDivisionError
+
+    with (
+        LoopbackProvider() as provider,
+        safellm.OpenAI(base_url=provider.base_url, api_key="x", max_retries=0) as client,
+    ):
+        assert "hello" in _text(client.chat.completions.create(**asked))
+        with monkeypatch.context() as broke, pytest.raises(openai.APIStatusError, match="ZeroDivisionError"):
+            broke.setattr(AnswerRules, "expect_text", broken)
+            client.chat.completions.create(**asked)
+        assert "hello" in _text(client.chat.completions.create(**asked))
+        assert provider.connection_count == 2
