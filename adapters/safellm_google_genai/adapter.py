@@ -30,6 +30,7 @@ _CONFIGS = ("generationConfig", "generation_config")
 _GENERATE = (":generateContent", ":streamGenerateContent")
 _JSON = "application/json"
 _REFERENCES = ("previous_interaction_id", "previousInteractionId", "cachedContent", "cached_content")
+_MOST_DIGITS = 19  # of a number of 64 bits; thousands of them would be refused (CVE-2020-10735)
 # Input, input of tools, output, thoughts, all of it, input from the cache; in answers of models and in interactions.
 _USAGE_METADATA = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
@@ -224,7 +225,7 @@ def _usage(whole: dict[str, Any]) -> UsageSeen | None:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
         value = int(value)  # protobuf's JSON writes 64-bit integers as text
     # More than 2^53 of anything is no count (RFC 7493 2.2); it is treated like a missing one.
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None

@@ -27,7 +27,7 @@ from safellm._core.placeholder import PREFIX, Mapping, has_prefix
 from safellm._core.plugged import SETTINGS
 from safellm._core.policy import Policy
 from safellm._core.redaction.back import may_hold
-from safellm._core.restore import Restorer, text_position
+from safellm._core.restore import JSON_AFTER, Restorer, json_position, text_position
 from safellm._core.valueecho import ValueEcho
 
 # Escapes of a JSON text that say something else than a line end, a tab or themselves. An escaped backslash may look like one,
@@ -38,7 +38,6 @@ _PREFIX = PREFIX.encode()
 _FIRST = _PREFIX[:1]
 _SHORT = 64  # characters of a string that is more likely an identifier than a text
 
-_ESCAPE = re.compile(r"\\\\[^nrt\"\\\\]")
 # Kinds whose text a program may show: no identifier or address needs a control or a hidden character.
 _READ = frozenset({Kind.TEXT, Kind.NAME, Kind.TOKEN, Kind.IDENTIFIER, Kind.URL})
 # A file's name is shown as the text around it is, and somebody else chose it.
@@ -355,10 +354,15 @@ class AnswerRules:
             return None
         came_back = self.counts.came_back
         if kind in (Kind.TEXT, Kind.NAME):
-            write = jsontext.quote if self.structured and kind is Kind.TEXT else str
-            return Restorer(
-                mapping=self.mapping, allowed=text_position, write=write, tolerant=write is str, came_back=came_back
-            )
+            if self.structured and kind is Kind.TEXT:
+                return Restorer(
+                    mapping=self.mapping,
+                    allowed=json_position,
+                    write=jsontext.quote,
+                    came_back=came_back,
+                    reach=JSON_AFTER,
+                )
+            return Restorer(mapping=self.mapping, allowed=text_position, tolerant=True, came_back=came_back)
         declared = self.policy.redaction.restore_tool_arguments
         if kind is Kind.TOOL_INPUT:
             may = is_declared(tool, parameter, declared)
@@ -370,12 +374,12 @@ class AnswerRules:
         tracker = ParameterTracker()
 
         def allowed(_: str, after: str) -> bool:
-            # A declared parameter may still be a URL: the position rule holds inside it as well. An escape after it may hide
-            # anything.
-            if not (tracker.in_value and is_declared(tool, tracker.parameter, declared)) or _ESCAPE.match(after):
+            # A declared parameter may still be a URL: the position rule holds inside it as well.
+            if not (tracker.in_value and is_declared(tool, tracker.parameter, declared)):
                 return False
-            return text_position(tracker.before, after)
+            return json_position(tracker.string, after)
 
         return Restorer(
-            mapping=self.mapping, allowed=allowed, write=jsontext.quote, passed=tracker.pass_by, came_back=came_back
-        )
+            mapping=self.mapping, allowed=allowed, write=jsontext.quote, passed=tracker.pass_by, came_back=came_back,
+            reach=JSON_AFTER,
+        )  # fmt: skip

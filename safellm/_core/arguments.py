@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -47,13 +46,9 @@ class ParameterTracker:
         return self.in_string and not self.expects_key and self.parameter is not None
 
     @property
-    def before(self) -> str:
-        """What the string under way says so far, as whoever parses the JSON reads it."""
-        written = "".join(self._string)
-        try:
-            return str(json.loads(f'"{written}"', strict=False))
-        except ValueError:  # cut inside an escape, or no JSON at all
-            return written
+    def string(self) -> str:
+        """The string under way, as it is written so far."""
+        return "".join(self._string)
 
     def _in_string(self, character: str) -> None:
         if self.escaped:

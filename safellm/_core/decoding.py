@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _STEP = 1 << 16  # bytes decoded at a time, so that a bomb is noticed before it is in memory
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_MEMBER = b"\x1f\x8b"  # begins one of gzip, of which several may follow each other (RFC 1952 2.2)
+_GZIP = 31  # as zlib counts
+_WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": 15}
 
 
 class TooLarge(ValueError):
@@ -32,6 +34,9 @@ class Decoder:
     limit_bytes: int
     total: int = 0
     _engine: Any = field(default=None, repr=False)
+    _bits: int = 0
+    _behind: bytes = b""  # a whole member, what may begin another one
+    _over: bool = False  # what follows isn't part of the data: readers leave out padding, and worse
 
     def __post_init__(self) -> None:
         name = self.encoding.strip().lower()
@@ -39,7 +44,8 @@ class Decoder:
             return
         if name not in _WINDOW_BITS:
             raise Undecodable("an encoding that was not asked for")
-        self._engine = zlib.decompressobj(_WINDOW_BITS[name])
+        self._bits = _WINDOW_BITS[name]
+        self._engine = zlib.decompressobj(self._bits)
 
     @property
     def changes(self) -> bool:
@@ -59,20 +65,31 @@ class Decoder:
                 raise TooLarge
             return data
         out: list[bytes] = []
+        data, self._behind = self._behind + data, b""
         try:
-            piece = self._engine.decompress(data, _STEP)
-            while True:
+            while not self._over:
+                if self._engine.eof and not self._goes_on(data):
+                    break
+                piece = self._engine.decompress(data, _STEP)
                 self._count(len(piece))
                 out.append(piece)
-                rest = self._engine.unconsumed_tail
-                if not rest and len(piece) < _STEP:
-                    break
-                piece = self._engine.decompress(rest, _STEP)
-                if not piece and not self._engine.unconsumed_tail:
+                data = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
+                if not data and not self._engine.eof and len(piece) < _STEP:
                     break
         except zlib.error:
             raise Undecodable("broken compressed data") from None
         return b"".join(out)
+
+    def _goes_on(self, data: bytes) -> bool:
+        """Return whether another member begins right behind the last one, which these bytes follow."""
+        if self._bits != _GZIP or not (_MEMBER.startswith(data) or data.startswith(_MEMBER)):
+            self._over = bool(data)
+            return False
+        if len(data) < len(_MEMBER):
+            self._behind = data
+            return False
+        self._engine = zlib.decompressobj(self._bits)
+        return True
 
     def finish(self) -> None:
         """Check that the data was whole.

@@ -60,8 +60,8 @@ def texts_of(data: bytes) -> tuple[str, ...] | None:
         return known
     texts = _texts(data)
     if texts is not None and sum(map(len, texts)) <= _KEPT_TEXT:
-        while len(_remembered) >= _KEPT:
-            _remembered.pop(next(iter(_remembered)), None)
+        for old in list(_remembered)[: len(_remembered) - _KEPT + 1]:  # other threads may do the same
+            _remembered.pop(old, None)
         _remembered[digest] = texts
     return texts
 

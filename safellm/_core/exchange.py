@@ -20,7 +20,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeAlias
 
-from safellm._core import jsontext, recording, reserving, uploads, withheld
+from safellm._core import charsets, jsontext, recording, reserving, uploads, withheld
 from safellm._core.account import Account, note_origins, restored_of, urls_of
 from safellm._core.adapter import LocalAnswer, Route, Seen
 from safellm._core.answer import AnswerRules
@@ -45,12 +45,13 @@ from safellm._core.eventstream import EventStream
 from safellm._core.guards import egress, grant, plugins
 from safellm._core.guards.order import REQUEST, acting
 from safellm._core.guards.run import Breaker
-from safellm._core.headers import header_fields, sent_headers
+from safellm._core.headers import header_fields, sent_headers, shown_headers
 from safellm._core.keeping import Keeper
 from safellm._core.placeholder import Mapping
 from safellm._core.plugged import wants_answers
 from safellm._core.request_body import read_request
 from safellm._core.standing import Standing
+from safellm._core.textfiles import looks_like_text
 from safellm._core.tools.gate import Gate, Toolbox
 from safellm.errors import ProtocolMisuse, Reason, Refused
 
@@ -111,10 +112,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answers_at_s", "_bounds", "_breaker", "_call", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
-        "_digest_out", "_error", "_events", "_form", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules",
-        "_seen", "_standing", "_status", "_texts", "_toolbox", "_tools", "_whole_told", "account", "call_id",
-        "cut_off", "state", "untouched", "waits",
+        "_answers_at_s", "_bounds", "_breaker", "_call", "_codec", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
+        "_digest_out", "_error", "_events", "_form", "_headers_stay", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules",
+        "_seen", "_standing", "_status", "_texts", "_toolbox", "_tools", "_unsettled", "_whole_told", "account",
+        "call_id", "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -156,12 +157,16 @@ class Exchange:
         self._held: list[bytes] | None = (
             None  # a stream that guards of whole answers have not seen yet; None: nobody asks
         )
-        self._content_type = ""
+        self._content_type, self._codec = "", "utf-8"
         self._status = 0
         self._digest_in = ""
         self._digest_out = Digest(tools.key, b"out")
         self.untouched = self.cut_off = self.waits = False
+        self._headers_stay = True
         self._error: Refused | None = None
+        self._unsettled = [
+            call_id
+        ]  # taken by the one who settles: a stream may be closed while another thread reads it
         self._keeper = None if tools.policy.audit.content == "off" else Keeper(tools.policy.audit)
         self._named: dict[str, str] = {}  # headers that hold names, as they will be sent
 
@@ -348,10 +353,12 @@ class Exchange:
         self._content_type = named.get("content-type", "").partition(";")[0].strip().lower()
         try:
             self._decoder = Decoder(named.get("content-encoding", ""), policy.limits.response_bytes)
+            call, rules, route = self._parts()
+            self._form = form_of(call, route, self._content_type, status)
+            if self._form is not Form.BYTES and not (route.binary and status < _ERROR):
+                self._codec = charsets.codec_of(named.get("content-type", ""))
         except Undecodable as error:
             raise self._withheld(withheld.unread(Reason.SHAPE_ENCODING, f"The answer came in {error}")) from None
-        call, rules, route = self._parts()
-        self._form = form_of(call, route, self._content_type, status)
         if self._form is not Form.EVENTS:
             self._events = None
         elif self._events is None:
@@ -366,6 +373,9 @@ class Exchange:
             self._rules.heard = []
         if (self._form is not Form.BYTES or self._decoder.changes) and not _STALE.isdisjoint(named):
             headers = tuple([(name, value) for name, value in headers if name.lower() not in _STALE])
+        if not policy.observes:
+            shown = shown_headers(headers, policy.output)
+            headers, self._headers_stay = shown, len(shown) == len(headers)
         return Answer(form=self._form, headers=headers)
 
     def may_wait_for(self, data: bytes) -> bool:
@@ -464,23 +474,30 @@ class Exchange:
         data = b"".join(self._collected)
         self._collected.clear()
         out = self._treated(data) if data.strip() else data
-        self.untouched = out is data and not self._decoder.changes
+        self.untouched = out is data and not self._decoder.changes and self._headers_stay
         return out
 
     def _treated(self, data: bytes) -> bytes:
         call, rules, route = self._parts()
         asked = self._is_asked()
+        download = route.binary and self._status < _ERROR
+        data = data if download else charsets.without_mark(data)
         try:
             value = jsontext.loads(data, max_depth=self._tools.policy.limits.json_depth)
         except jsontext.Malformed:
             if is_json(self._content_type) and not route.binary:
                 raise
-            return treated_text(call, rules, data, asked=asked, gate=self._gate())
+            codec = "" if download or not self._is_text(data) else self._codec
+            return treated_text(call, rules, data, codec=codec, asked=asked, gate=self._gate())
         self._tools.adapter.observe(value, self._seen)
         out = treated_value(call, rules, data, value, asked=asked, gate=self._gate())
         if self._is_told():
             self._texts = plugins.texts_of(value, self._tools.adapter.table)
         return out
+
+    def _is_text(self, data: bytes) -> bool:
+        """Return whether what is no JSON is a text: it says so, or looks so."""
+        return self._content_type.startswith("text/") or self._status >= _ERROR or looks_like_text(data)
 
     def _gate(self) -> Gate | None:
         """Return who judges the tool calls of this answer; nobody for an error."""
@@ -508,21 +525,16 @@ class Exchange:
         """
         if self.state is State.CLOSED:
             return
-        self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED)
+        self._expect(State.FORWARDED, State.ANSWERING, State.ANSWERED, State.CLOSED)
+        try:
+            self._unsettled.pop()
+        except IndexError:  # somebody else does it, meanwhile
+            return
         self.state = State.CLOSED
         call, rules, route = self._parts()
         if failure == "closed" and self._events is not None and self._events.ended:
             failure = None  # programs stop reading at the end mark; the stream was whole
-        note_origins(call)
-        if (
-            self._seen.id is not None
-            and len(call.mapping)
-            and call.local is None
-            and self._tools.adapter.keeps_conversation(route)
-        ):
-            self._remember(self._seen.id, call.mapping)
-        if call.gate is not None and self._seen.id is not None:
-            call.gate.keep(self._seen.id)
+        lost = self._kept(call, route)
         try:
             charged = yield from self._charge(call, sent=sent)
             fields = recording.outcome(
@@ -532,11 +544,32 @@ class Exchange:
             account = self._accounted(call, rules, fields)
             content = None if self._keeper is None else self._keeper.answer()
             yield Record(event="call.outcome", fields=fields, content=content, account=account)
-            if failure is None:
+            if failure is None and lost is None:
                 self._tell()
         except Refused as error:
             error.sent = sent
             raise
+        except Exception as error:  # noqa: BLE001 - whatever breaks in a guard is told as that (P8)
+            raise withheld.broken("a guard", error, sent=sent) from None
+        if lost is not None:
+            lost.sent = sent
+            raise lost
+
+    def _kept(self, call: Call, route: Route) -> Refused | None:
+        """Remember what the conversation's next call needs; return why that failed, which is said in the record as well."""
+        try:
+            note_origins(call)
+            name = self._seen.id
+            keeps = call.local is None and self._tools.adapter.keeps_conversation(route)
+            if name is not None and len(call.mapping) and keeps:
+                self._remember(name, call.mapping)
+            if name is not None and call.gate is not None:
+                call.gate.keep(name)
+        except Exception as error:  # noqa: BLE001 - the call is settled and recorded all the same
+            lost = withheld.refusal_of(error)
+            self._error = self._error or lost
+            return lost
+        return None
 
     def _charge(self, call: Call, *, sent: bool) -> Generator[Effect, Any, Amounts | None]:
         """Settle what the call cost, in ledger and runs; give back what it held if nothing was sent."""

@@ -8,11 +8,12 @@ that isn't escaped ends a string, so it becomes a character that stands in no va
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-_EDGE: Final = "\ufffe"  # no character (Unicode 23.7)
+EDGE: Final = "\ufffe"  # no character (Unicode 23.7)
 _HIGH = r"\\u[dD][89abAB][0-9A-Fa-f]{2}"
 _ESCAPE = re.compile(rf"{_HIGH}\\u[dD][c-fC-F][0-9A-Fa-f]{{2}}|\\u[0-9A-Fa-f]{{4}}|\\[^u]", re.DOTALL)
 _CUT = re.compile(rf"(?:{_HIGH})?(?:\\(?:u[0-9A-Fa-f]{{0,3}})?)?\Z")
@@ -38,18 +39,22 @@ class JsonView:
         """Return where in the JSON text a character of the view begins; the cut behind the last one."""
         return index if self._same else self._starts[index]
 
+    def whole(self, place: int) -> int:
+        """Return the last place of the JSON text, up to the given one, where a character or an escape begins."""
+        return place if self._same else self._starts[bisect_right(self._starts, place) - 1]
+
 
 def view_of(text: str) -> JsonView:
     """Return what a JSON text, or a piece of one that begins at a whole character, says."""
     if "\\" not in text:
-        return JsonView(text.replace('"', _EDGE), len(text), (), _same=True)
+        return JsonView(text.replace('"', EDGE), len(text), (), _same=True)
     out: list[str] = []
     starts: list[int] = []
     at = 0
     last = 0  # where the last escape begins that may belong to one that follows
     for escape in _ESCAPE.finditer(text):
         begin, end = escape.span()
-        out.append(text[at:begin].replace('"', _EDGE))
+        out.append(text[at:begin].replace('"', EDGE))
         starts += range(at, begin)
         out.append(_said(escape[0]))
         starts.append(begin)
@@ -60,7 +65,7 @@ def view_of(text: str) -> JsonView:
     cut = found.start() if found is not None else len(text)
     if half is not None:
         out.pop(), starts.pop()
-    out.append(text[at:cut].replace('"', _EDGE))
+    out.append(text[at:cut].replace('"', EDGE))
     starts += range(at, cut + 1) if cut >= at else [cut]
     return JsonView("".join(out), cut, starts)
 

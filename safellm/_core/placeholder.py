@@ -87,7 +87,7 @@ class Mapping:
 
     def type_of(self, value: str) -> str:
         """Return the type under which a value is hidden, or an empty text."""
-        kept = next((one for one, known in self._values.items() if known == value), "")
+        kept = next((one for one, known in list(self._values.items()) if known == value), "")
         return kept.removeprefix(PREFIX).rpartition("-")[0]
 
     def hides(self, value: str) -> bool:

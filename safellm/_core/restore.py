@@ -4,8 +4,8 @@ A value comes back where text is read. It does not come back where the position 
 inside a URL, a Markdown link or image target, a reference definition, an HTML tag, or a host name that is being formed.
 There the placeholder stays, is counted, and tells nothing to whoever receives it.
 
-One pass: restored text is never searched again (R.4). Held back is at most one placeholder and two characters (R.5). What stands
-for a value is decided in `safellm._core.redaction.back`.
+One pass: restored text is never searched again (R.4). Held back is at most one placeholder and two characters, as they are written
+(R.5). What stands for a value is decided in `safellm._core.redaction.back`.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -15,11 +15,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from safellm._core.jsonview import EDGE, view_of
 from safellm._core.placeholder import Mapping
 from safellm._core.redaction.back import find, open_from
 
 CONTEXT = 2048  # characters before a placeholder that decide its position; URLs and tags longer than this are no text
 _AFTER = 2  # characters after it that decide whether a host name or an address goes on
+JSON_AFTER = 12  # the same, if each of them may be written as an escape of JSON
 
 _IN_URL = re.compile(
     r"(?:://|^//|^www\.|^(?:mailto|tel|sms|data|javascript|file|ftp|blob|vbscript|intent):)", re.IGNORECASE
@@ -37,7 +39,7 @@ def is_exposed(before: str, after: str) -> bool:
 
     Args:
         before: Up to `CONTEXT` characters before the placeholder, not restored.
-        after: Up to two characters after it.
+        after: The characters after it, two of which count.
     """
     token = _TOKEN_BREAK.split(before[-CONTEXT:])[-1]
     opened = token.rfind("(")  # "(see X-…" is text; "](X-…" is decided below
@@ -63,6 +65,7 @@ class Restorer:
         passed: Told every piece of text, in order, before the decision about what follows it.
         tolerant: Also restore placeholders that the model mangled; not inside JSON.
         came_back: Where the values that came back are counted; None: nobody asks which.
+        reach: How many characters after a placeholder `allowed` is told of.
     """
 
     mapping: Mapping
@@ -71,6 +74,7 @@ class Restorer:
     passed: Callable[[str], None] | None = None
     tolerant: bool = False
     came_back: dict[str, int] | None = field(default=None, repr=False)
+    reach: int = _AFTER
     restored: int = 0
     kept: int = 0
     unknown: int = 0
@@ -91,13 +95,13 @@ class Restorer:
         out: list[str] = []
         position = 0
         for found in find(self.mapping, text, previous=previous, tolerant=self.tolerant):
-            if found.end > certain or (not last and len(text) - found.end < _AFTER):
+            if found.end > certain or (not last and len(text) - found.end < self.reach):
                 certain = min(certain, found.start)
                 break
             out.append(self._pass(text[position : found.start]))
             before = self._before + text[: found.start]
             written = text[found.start : found.end]
-            out.append(self._value(written, found.value, before[-CONTEXT:], text[found.end : found.end + _AFTER]))
+            out.append(self._value(written, found.value, before[-CONTEXT:], text[found.end : found.end + self.reach]))
             self._pass(written)
             position = found.end
         out.append(self._pass(text[position:certain]))
@@ -126,3 +130,12 @@ class Restorer:
 def text_position(before: str, after: str) -> bool:
     """Allow everywhere but in exposed positions: the rule for text that is shown to people."""
     return not is_exposed(before, after)
+
+
+def json_position(before: str, after: str) -> bool:
+    """The same for text inside of JSON: what counts is what its reader reads, in that string and in all of it."""
+    said, follows = view_of(before).text, view_of(after).text.partition(EDGE)[0]
+    if follows[:1].isascii() and follows[:1].isalnum():  # by an escape: as itself it would have made it no placeholder
+        return False
+    outside, _, string = said.rpartition(EDGE)
+    return text_position(string, follows) and (not outside or text_position(said.replace(EDGE, '"'), follows))

@@ -117,10 +117,14 @@ class Driver:
             answers_at_s=self.now_ns() // _SECOND_NS if answers and self.tools.guards else None,
         )
         effects = exchange.begin(head, body)
-        slow = self.tools.waits or self.tools.policy.redaction.remember == "encrypted"
-        if not wait and (slow or self._is_long(body)):
+        if not wait and (self.tools.waits or self._remembers or self._is_long(body)):
             return exchange, Pending(effects, None)
         return exchange, self._run(effects, wait=wait)
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether conversations are kept on the disk, which takes its time."""
+        return self.tools.policy.redaction.remember == "encrypted"
 
     def _is_long(self, body: bytes) -> bool:
         """Return whether the guards of a request work so long that other tasks shall go on meanwhile."""
@@ -172,7 +176,7 @@ class Driver:
         Raises:
             Refused: what happened could not be settled or recorded.
         """
-        if not wait and exchange.tells:
+        if not wait and (exchange.tells or self._remembers):
             return Pending(exchange.finish(), None)
         return self._run(exchange.finish(), wait=wait)
 

@@ -539,3 +539,37 @@ def test_a_secret_in_the_url_is_found_however_it_is_written(query: str) -> None:
     """R.1: the query is searched as it stands and as a server reads it."""
     _, decision = World(scanner=WordScanner("key-123")).begin(chat("hi"), query=query)
     assert isinstance(decision, Refuse)
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), Refused("x", guard="memory", reason=Reason.GUARD_ERROR, remedy="y")]
+)
+def test_a_conversation_that_cannot_be_kept_is_settled_and_recorded_all_the_same(error: Exception) -> None:
+    """The call cost what it cost, the trail says why the program got an error, and the program gets one that says so."""
+    world = World()
+    exchange = world.exchange()
+
+    def lost(_: str, __: object) -> None:
+        raise error
+
+    exchange._remember = lost
+    world.begin({"model": "gpt-4o", "input": "alice@example.com"}, "/v1/responses", exchange)
+    answer(exchange, [json.dumps({"id": "resp_1", "object": "response", "output": []}).encode()])
+    with pytest.raises(Refused) as told:
+        world.run(exchange.finish())
+    assert told.value.sent
+    assert str(told.value.reason) == world.record("call.outcome")["reason"] == Reason.GUARD_ERROR
+    assert world.names[-2:] == ["Settle", "call.outcome"]
+    world.run(exchange.finish())
+    assert world.names.count("call.outcome") == 1
+
+
+def test_an_error_of_a_guard_at_the_end_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect in what settles and records is no bare exception."""
+    world = World()
+    exchange, _ = world.begin(chat("hi"))
+    answer(exchange, [b"{}"])
+    monkeypatch.setattr("safellm._core.exchange.billed", lambda *_: 1 / 0)
+    with pytest.raises(GuardFailure, match="ZeroDivisionError") as told:
+        world.run(exchange.finish())
+    assert told.value.sent

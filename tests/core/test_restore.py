@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safellm._core import jsontext
+from safellm._core.answer import AnswerRules
 from safellm._core.arguments import ParameterTracker, is_declared
+from safellm._core.fields import Kind
 from safellm._core.placeholder import (
     LOOK_ALIKE_TYPE,
     MAX_LENGTH,
@@ -21,7 +23,9 @@ from safellm._core.placeholder import (
     make_placeholder,
     open_end,
 )
+from safellm._core.policy import Policy
 from safellm._core.restore import Restorer, is_exposed, text_position
+from safellm_openai.adapter import ADAPTER
 
 KEY = b"k" * 32
 VALUE = "alice@example.com"
@@ -193,6 +197,54 @@ def test_r_6_tool_arguments_stay_json_and_only_declared_parameters_get_values(
     text = json.dumps(arguments, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.sampled_from([None, 1])))
     out = "".join([*(restorer.feed(piece) for piece in cuts(text, data)), restorer.finish()])
     assert json.loads(out) == {key: _expected(one, value) if key == "to" else one for key, one in arguments.items()}
+
+
+_AROUND = st.text(st.sampled_from('./:@?&#=-"\\ \nabez<>[](){}!w\u2019\U0001f600'), max_size=12) | st.sampled_from(
+    [
+        "https://evil.example/?q=",
+        "//e.example/",
+        ".evil.example",
+        "@evil.example",
+        "![x](",
+        "[r]: ",
+        "? And",
+        ". Next",
+        ".\n",
+        ":8",
+    ]
+)
+
+
+@settings(max_examples=300)
+@given(_AROUND, _AROUND, st.data())
+def test_r_7_escapes_of_json_hide_no_position(before: str, after: str, data: st.DataObject) -> None:
+    """However JSON escapes what stands around a value, it comes back where it does in the text that is read."""
+    mapping = Mapping("s")
+    known = mapping.hide(KEY, "EMAIL", VALUE)
+
+    any_escape = data.draw(st.booleans())
+
+    def written(text: str) -> str:
+        short = json.dumps(text, ensure_ascii=False)[1:-1]
+        return "".join(_escaped(one) for one in text) if any_escape and data.draw(st.booleans()) else short
+
+    text = f'{{"to":"{written(before)}{known}{written(after)}"}}'
+    for structured, kind in ((True, Kind.TEXT), (False, Kind.ARGUMENTS)):
+        policy = Policy.model_validate({"redaction": {"restore_tool_arguments": ["send.to"]}})
+        rules = AnswerRules(policy=policy, mapping=mapping, structured=structured, table=ADAPTER.table)
+        restorer = rules._restorer(kind, "send", None)
+        assert restorer is not None
+        out = "".join([*(restorer.feed(piece) for piece in cuts(text, data)), restorer.finish()])
+        read = restore(mapping, before + known + after)
+        assert json.loads(out)["to"] in (read, before + known + after if any_escape else read)
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON may write it, by an escape."""
+    if character == "/":
+        return "\\/"
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _expected(one: object, value: str) -> object:

@@ -72,6 +72,19 @@ def test_decoding_is_the_same_in_any_cut(content: bytes, encoding: str, data: st
     decoder.finish()
 
 
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.sampled_from([b"", bytes(7), b"\x1fno"]), st.data())
+def test_all_members_of_gzip_are_read(members: list[bytes], behind: bytes, data: st.DataObject) -> None:
+    """Several may follow each other (RFC 1952 2.2), and nothing of them is lost; what is no member isn't part of the text."""
+    raw = b"".join(map(gzip.compress, members)) + behind
+    decoder = Decoder("gzip", 10_000)
+    assert b"".join(decoder.feed(piece) for piece in cuts(raw, data)) == b"".join(members)
+    decoder.finish()
+    cut = Decoder("gzip", 10_000)
+    cut.feed(gzip.compress(members[0]) + gzip.compress(b"more")[:-1])
+    with pytest.raises(Undecodable):
+        cut.finish()
+
+
 def test_e_9_a_compression_bomb_stops_at_the_limit() -> None:
     """A gigabyte of zeros in a megabyte is noticed while it is still small."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import pytest
 
 import safellm
+from safellm._core.adapter import Seen
 from safellm.client import _open_ledger
 from safellm.google.genai import types
 from safellm.testing.replies import Reply
+from safellm_google_genai.adapter import ADAPTER
 
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 USAGE = {
@@ -43,6 +45,15 @@ def test_output_that_is_zero_is_left_out_by_google(face, provider, outcome):
     provider.reply_with(Reply(text="", usage={"promptTokenCount": 10, "totalTokenCount": 10}))
     face.ask(face.client(provider))
     assert outcome()["safellm.budget.charged"]["output_tokens"] == 0
+
+
+def test_a_count_of_thousands_of_digits_is_no_count():
+    """It is treated like a missing one, and withholds no answer by being too long to be read."""
+    seen = Seen()
+    usage = {"promptTokenCount": "9" * 5000, "candidatesTokenCount": "20", "totalTokenCount": "20"}
+    ADAPTER.observe({"usageMetadata": usage}, seen)
+    assert seen.usage.input_tokens is None
+    assert seen.usage.output_tokens == 20
 
 
 @STREAMED
