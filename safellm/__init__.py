@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from safellm.call_report import CallReport as CallReport
     from safellm.call_report import report as report
     from safellm.client import read_grant as read_grant
-    from safellm.client import register_secret as register_secret
-    from safellm.client import register_values as register_values
     from safellm.injection import injection_score as injection_score
     from safellm.injection import untrusted as untrusted
     from safellm.marking import Sensitive as Sensitive
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
     from safellm.stores.encodings.public import count_tokens as count_tokens
     from safellm.stores.journal.background import on_event as on_event
     from safellm.stores.labels import labels as labels
+    from safellm.stores.registered import register_secret as register_secret
+    from safellm.stores.registered import register_values as register_values
     from safellm.stores.runs import run as run
     from safellm.stores.scopes import scope as scope
     from safellm.stores.warned import BudgetWarning as BudgetWarning
@@ -146,8 +146,8 @@ _LATE = {
     "on_event": "safellm.stores.journal.background",
     "read_grant": "safellm.client",
     "redact": "safellm.redaction",
-    "register_secret": "safellm.client",
-    "register_values": "safellm.client",
+    "register_secret": "safellm.stores.registered",
+    "register_values": "safellm.stores.registered",
     "report": "safellm.call_report",
     "report_page": "safellm.audit.page",
     "restore": "safellm.redaction",

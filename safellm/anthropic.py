@@ -150,9 +150,17 @@ if TYPE_CHECKING:
     from anthropic import transform_schema as transform_schema
     from anthropic import types as types
 else:
-    globals().update({name: value for name, value in vars(_anthropic).items() if not name.startswith("_")})
+    _modules = type(_anthropic)  # `__getattr__` below finds these
+    globals().update(
+        {
+            name: value
+            for name, value in vars(_anthropic).items()
+            if not name.startswith("_") and (name == "types" or type(value) is not _modules)
+        }
+    )
 
 from safellm.attribute import attach as _attach
+from safellm.submodules import mirror as _mirror
 from safellm_anthropic.clients import Anthropic as Anthropic
 from safellm_anthropic.clients import AnthropicAWS as AnthropicAWS
 from safellm_anthropic.clients import AnthropicBedrock as AnthropicBedrock
@@ -171,10 +179,11 @@ from safellm_anthropic.clients import AsyncAnthropicVertex as AsyncAnthropicVert
 Client = Anthropic
 AsyncClient = AsyncAnthropic
 _attach("anthropic")
+_guarded = _mirror(globals(), _anthropic)
 
 
 def __getattr__(name: str) -> _Any:
-    return getattr(_anthropic, name)
+    return _guarded(getattr(_anthropic, name))
 
 
 def __dir__() -> list[str]:

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from safellm._core.account import ENDS, URL, Account, Restored
 from safellm.stores import accounts
 from safellm.stores.journal.files import tail
+from safellm.stores.journal.open import audit_folder
 from safellm.stores.places import find_places
 from safellm.stores.settings import load_policy
 
@@ -182,7 +182,7 @@ def _records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if not name:
         return {}, {}
     environ = dict(os.environ)
-    directory = Path(load_policy(environ=environ).policy.audit.directory or find_places(environ).state / "audit")
+    directory = audit_folder(load_policy(environ=environ).policy, find_places(environ).state)
     if not directory.is_dir():
         return {}, {}
     outcome: dict[str, Any] = {}

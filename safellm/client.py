@@ -3,36 +3,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
-import os
-import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING, Any
 
 from safellm._core import grant as grants
 from safellm._core.adapter import Adapter
-from safellm._core.alerts import Rule
 from safellm._core.call import Bounds, ManagedKey, Tools
 from safellm._core.detection.countries import for_countries
-from safellm._core.detection.finding import Finding
-from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.grant import Grant, InvalidGrant, is_grant
 from safellm._core.origin import Origin, make_origin, parse_origin
-from safellm._core.policy import Audit, Policy
+from safellm._core.policy import Policy
 from safellm._core.redaction.spots import Finder
 from safellm._core.secret import Secret
 from safellm._core.seen_texts import SeenTexts
 from safellm._core.textrules import TextRule
-from safellm._version import __version__
 from safellm.errors import ConfigurationError, Refused, VaultUnavailable
 from safellm.profiles import Profile, find_profile, profiles
 from safellm.stores import marked
@@ -43,10 +33,12 @@ from safellm.stores.encodings import shared
 from safellm.stores.environment import read_environment, take
 from safellm.stores.grants import Grants, HeldGrant
 from safellm.stores.install_key import install_key
-from safellm.stores.journal.interface import Journal
+from safellm.stores.journal.open import audit_folder, open_journal
 from safellm.stores.ledger.interface import Ledger
+from safellm.stores.live import Live
 from safellm.stores.places import find_places
 from safellm.stores.prices import prices_of
+from safellm.stores.registered import REGISTER, held_values
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.asking import ask_for_key
 from safellm.stores.vault.open import ResolvedKey, resolve_granted, resolve_key
@@ -56,17 +48,13 @@ from safellm.transports.broker_address import BrokerAddress, broker_address
 from safellm.transports.driver import Driver
 
 if TYPE_CHECKING:
-    from safellm._core.detection.valueindex import ValueIndex
     from safellm.plugins import LoadedPlugins
-    from safellm.stores.journal.events import EventSink
 
 _lock = threading.Lock()
 _hinted: set[str] = set()
-_registered: RegisteredSecrets | None = None
-_values: tuple[ValueIndex, ...] = ()
 
-_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")  # as placeholders hold it
 GRANT_VARIABLE = "SAFELLM_GRANT"
+CONVERSATIONS: Live[Conversations] = Live(kept=None)  # values that were hidden come back as long as the process lives
 
 # Header names that carry a credential; a variable that sets one would replace the key that safellm manages (THREATS E.1).
 _CREDENTIAL_HEADERS = frozenset(
@@ -237,7 +225,7 @@ class Setup:
             tools=_tools(self.policy, self.adapter, self.environ, self.sdk),
             bounds=bounds,
             ledger=_ledger(self.policy, self.environ),
-            journal=_journal(self.policy, self.environ),
+            journal=open_journal(self.policy, find_places(self.environ).state),
             contents=_contents(self.policy, self.environ),
             conversations=conversations_for(self.policy, self.environ),
             credentials={placeholder: key.secret for placeholder, key in self.keys.items()},
@@ -275,7 +263,7 @@ def prepare(adapter: Adapter, settings: Mapping[str, object] | None, *, sdk: str
     loaded = load_policy(environ=environ, overrides=settings)
     _refuse_credential_headers(environ)
     broker = broker_address(environ)
-    if broker is not None and (settings or _register):
+    if broker is not None and (settings or REGISTER):
         raise ConfigurationError(
             f"{BROKER_VARIABLE} is set: policy and registered secrets are the broker's, this program's would not be heeded",
             remedy="Put them into the broker's policy, and leave safellm= and register_secret out.",
@@ -294,18 +282,31 @@ def read_grant(text: str) -> Grant:
     return grants.read(text.strip())
 
 
-def bind(driver: Driver, url: Any) -> None:
+def bind(driver: Driver, url: Any, *, keys: bool = False) -> None:
     """Let a guarded client send to another address that the program gives in code (`with_options(base_url=…)`).
+
+    Args:
+        driver: The client's.
+        url: The address.
+        keys: Keys from variables follow, as they follow the address that a client is made with.
 
     Raises:
         ConfigurationError: strict mode takes no address from code.
     """
-    origin = origin_of(url)
-    if origin in driver.bounds.origins:
-        return
-    if driver.tools.policy.is_strict:
-        raise _unbound(origin, "strict mode takes no address from code")
-    driver.bounds = replace(driver.bounds, origins=driver.bounds.origins | {origin})
+    origin, bounds, is_strict = origin_of(url), driver.bounds, driver.tools.policy.is_strict
+    if origin not in bounds.origins:
+        if is_strict:
+            raise _unbound(origin, "strict mode takes no address from code")
+        driver.bounds = bounds = replace(bounds, origins=bounds.origins | {origin})
+    if keys and not is_strict and any(_follows(key, origin) for key in bounds.managed):
+        managed = tuple(
+            replace(key, origins=key.origins | {origin}) if _follows(key, origin) else key for key in bounds.managed
+        )
+        driver.bounds = replace(bounds, managed=managed)
+
+
+def _follows(key: ManagedKey, origin: Origin) -> bool:
+    return not key.ref.startswith("vault:") and origin not in key.origins
 
 
 def origin_of(url: Any) -> Origin:
@@ -314,82 +315,12 @@ def origin_of(url: Any) -> Origin:
     Raises:
         ConfigurationError: it is no usable address.
     """
-    return make_origin(url.scheme, url.raw_host.decode("ascii"), url.port)
-
-
-def register_secret(*values: str) -> None:
-    """Have these texts found and hidden wherever they stand in a request: raw, JSON, URL, hex and base64 (promise P6).
-
-    Applies to all clients of this process, at once.
-
-    Args:
-        values: Secrets of at least eight characters.
-
-    Raises:
-        ValueError: one is shorter; it would be found everywhere.
-    """
-    global _registered  # noqa: PLW0603 - one register for each process
-    with _lock:
-        _registered = (_registered or RegisteredSecrets()).with_values(values)
-
-
-def register_values(values: Iterable[str] | os.PathLike[str] | str, type: str = "CUSTOMER_ID") -> None:  # noqa: A002
-    """Have these values found and hidden wherever they stand in a request: customer numbers, names, as many as a million.
-
-    Applies to all clients of this process, at once. A value counts where no letter or digit touches it.
-
-    Args:
-        values: The values, of at least four characters each, or the path of a UTF-8 file with one in each line.
-        type: What they are, as it stands in their placeholders: capitals, digits and underscores.
-
-    Raises:
-        ValueError: one is shorter, or the type has another form.
-        OSError: the file can't be read.
-    """
-    global _values  # noqa: PLW0603 - one register for each process
-    from safellm._core.detection.valueindex import ValueIndex  # noqa: PLC0415 - few programs have so many values
-
-    if _TYPE.fullmatch(type) is None:
-        msg = "a type is made of up to 32 capitals, digits and underscores, as CUSTOMER_ID"
-        raise ValueError(msg)
-    if isinstance(values, str | os.PathLike):
-        with open(values, encoding="utf-8") as lines:  # noqa: PTH123 - a path-like of any kind
-            index = ValueIndex((value for line in lines if (value := line.strip())), type=type)
-    else:
-        index = ValueIndex(values, type=type)
-    with _lock:
-        _values = (*_values, index)
-
-
-def _held_values() -> Sequence[ValueIndex]:
-    """Return the values that belong to whom they were registered or marked for."""
-    return (*_values, *marked.values())
-
-
-class _Register:
-    """What is registered now, for clients that were made before: the same for all of them."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self) -> None:
-        self._state: tuple[RegisteredSecrets | None, tuple[ValueIndex, ...], SeenTexts] | None = None
-
-    def __bool__(self) -> bool:
-        return _registered is not None or bool(_values)
-
-    def find(self, text: str) -> tuple[Finding, ...]:
-        """Return where registered values stand."""
-        if not self:
-            return ()
-        state, secrets_, values = self._state, _registered, _values
-        if state is None or state[0] is not secrets_ or state[1] is not values:
-            finders = [*((secrets_.find,) if secrets_ is not None else ()), *(index.find for index in values)]
-            seen = SeenTexts(lambda one: tuple(found for find in finders for found in find(one)))
-            self._state = state = (secrets_, values, seen)
-        return state[2].find(text)
-
-
-_register = _Register()
+    try:
+        return make_origin(url.scheme, url.raw_host.decode("ascii"), url.port)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            error.problem, remedy=error.remedy, where="the base URL of the client, from code or a variable"
+        ) from None
 
 
 def installation_key(state: Path) -> bytes:
@@ -399,7 +330,7 @@ def installation_key(state: Path) -> bytes:
 
 def registered_values() -> Finder | None:
     """Return what finds all that `register_secret` and `register_values` were given in this process."""
-    return _register or None
+    return REGISTER or None
 
 
 def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: str) -> Tools:
@@ -408,9 +339,9 @@ def _tools(policy: Policy, adapter: Adapter, environ: Mapping[str, str], sdk: st
         policy=policy,
         adapter=adapter,
         scanner=_remembering(find_places(environ).cache, policy.redaction.countries),
-        registered=_register,
-        secrets=lambda: _registered,
-        values=_held_values,
+        registered=REGISTER,
+        secrets=lambda: REGISTER.secrets,
+        values=held_values,
         others=marked.others(),
         key=_install_key(find_places(environ).state),
         prices=prices_of(policy),
@@ -473,14 +404,12 @@ def _remembering(folder: Path, countries: tuple[str, ...]) -> SeenTexts:
 def conversations_for(policy: Policy, environ: Mapping[str, str]) -> Conversations:
     """Return the conversations of this process that all clients with the same settings share."""
     if policy.redaction.remember == "process":
-        return _open_conversations(None, 0)
-    return _open_conversations(find_places(environ).state, policy.redaction.remember_days)
+        return CONVERSATIONS.get((None, 0), Conversations)
+    state, days = find_places(environ).state, policy.redaction.remember_days
+    return CONVERSATIONS.get((state, days), lambda: _kept_conversations(state, days))
 
 
-@lru_cache(maxsize=8)
-def _open_conversations(state: Path | None, days: int) -> Conversations:
-    if state is None:
-        return Conversations()
+def _kept_conversations(state: Path, days: int) -> Conversations:
     from safellm.stores.mappings import MappingStore  # noqa: PLC0415 - only when asked for
 
     store = MappingStore(state / "mappings", _install_key(state), days=days)
@@ -494,7 +423,9 @@ def _install_key(state: Path) -> bytes:
 
 
 def _ledger(policy: Policy, environ: Mapping[str, str]) -> Ledger:
-    ledger = _ledger_of(policy, environ)
+    from safellm.stores.ledger.choose import live_ledger  # noqa: PLC0415 - only when a client is made
+
+    ledger = live_ledger(policy, find_places(environ).state)
     if policy.metrics != "off" and policy.budget.rules:
         from safellm.stores.journal.metrics import watch  # noqa: PLC0415 - only where limits are set
 
@@ -502,162 +433,11 @@ def _ledger(policy: Policy, environ: Mapping[str, str]) -> Ledger:
     return ledger
 
 
-def _ledger_of(policy: Policy, environ: Mapping[str, str]) -> Ledger:
-    state = find_places(environ).state
-    if policy.budget.ledger is None:
-        return _open_ledger(state / "ledger.sqlite3")
-    budgets = policy.budget
-    share = budgets.fallback_share if budgets.on_outage == "fallback" else None
-    settings = Settled(policy.plugin_settings.get(policy.plugged_ledger or "", {}))
-    return _open_shared_ledger(budgets.ledger, state, budgets.allow_volatile, share, settings)
-
-
-@lru_cache(maxsize=8)
-def _open_shared_ledger(
-    address: SecretStr, state: Path, allow_volatile: bool, share: Decimal | None, settings: Settled
-) -> Ledger:
-    from safellm.stores.ledger.choose import open_shared_ledger  # noqa: PLC0415 - only where one is named
-
-    where = address.get_secret_value()
-    return open_shared_ledger(
-        where, state, allow_volatile=allow_volatile, fallback_share=share, settings=settings.values
-    )
-
-
-@lru_cache(maxsize=8)
-def _open_ledger(path: Path) -> Ledger:
-    from safellm.stores.ledger.sqlite import SQLiteLedger  # noqa: PLC0415 - sqlite3 only when a client is made
-
-    return SQLiteLedger(path)
-
-
-def open_journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
-    """Return the trail that clients with these settings write to."""
-    return _journal(policy, environ)
-
-
-def _journal(policy: Policy, environ: Mapping[str, str]) -> Journal:
-    state = find_places(environ).state
-    folder = Path(policy.audit.directory) if policy.audit.directory else state / "audit"
-    rules = policy.alert_rules()
-    # With alerts, a trail of its own for each policy: they name the one that asked for them.
-    sinks = Settled({name: policy.plugin_settings.get(name, {}) for name in policy.audit.sinks})
-    tells = Tells(metrics=policy.metrics, warnings=policy.budget.webhook, plugged=sinks)
-    digest = policy.digest() if rules else ""
-    return _open_journal(folder, state, policy.audit, policy.audit_sync, rules, digest, tells)
-
-
 def _contents(policy: Policy, environ: Mapping[str, str]) -> Contents | None:
     audit = policy.audit
     if audit.content == "off" or audit.mode == "off":
         return None
-    folder = Path(audit.directory) if audit.directory else find_places(environ).state / "audit"
-    return open_contents(folder, audit)
-
-
-class Settled:
-    """Settings of plug-ins, as a part of a cache's key."""
-
-    __slots__ = ("_text", "values")
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
-        self._text = json.dumps(values, sort_keys=True, default=str)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Settled) and other._text == self._text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tells:
-    """Who hears of events besides the trail: metrics, the address that budget warnings go to, sinks of plug-ins."""
-
-    metrics: str
-    warnings: str | None
-    plugged: Settled
-
-
-@lru_cache(maxsize=8)
-def _open_journal(  # noqa: PLR0913 - the key of the cache
-    folder: Path,
-    state: Path,
-    audit: Audit,
-    sync: Literal["each", "group", "none"],
-    rules: tuple[Rule, ...],
-    digest: str,
-    tells: Tells,
-) -> Journal:
-    from safellm.stores.journal import events  # noqa: PLC0415 - only when a client is made
-
-    told = _told(tells)
-    if audit.mode == "off":
-        nowhere = _with_sinks(events.NullJournal(), tells.plugged, audit)
-        return events.FanOutJournal(nowhere, told) if told else nowhere
-    from safellm.stores.journal.background import LISTENERS  # noqa: PLC0415
-    from safellm.stores.journal.jsonl import JsonlJournal  # noqa: PLC0415
-    from safellm.stores.journal.periodic import Checkpointer  # noqa: PLC0415
-
-    checkpoints = Checkpointer(
-        folder, state, records=audit.checkpoint_records, seconds=audit.checkpoint_seconds, places=audit.checkpoint_to
-    )
-    recorded, watcher = checkpoints.recorded, None
-    if rules:
-        from safellm.stores.journal.watching import Watcher  # noqa: PLC0415 - only when asked for
-
-        watcher = Watcher(folder, rules, extra={"policy.digest": digest, "safellm.version": __version__})
-        recorded = _both(recorded, watcher.recorded)
-    trail: Journal = JsonlJournal(folder, sync=sync, recorded=recorded)
-    if audit.mode == "best_effort":
-        trail = events.BestEffortJournal(trail)
-    trail = _with_sinks(trail, tells.plugged, audit)
-    sinks: list[events.EventSink] = [events.LoggingSink(), LISTENERS, *told]
-    if audit.console:
-        sinks.append(events.JsonSink() if audit.console_format == "json" else events.ConsoleSink())
-    if audit.otel != "off":
-        from safellm.stores.journal.otel import OtelSink  # noqa: PLC0415 - an extra
-
-        sinks.append(OtelSink(audit.otel))
-    if audit.webhook is not None:
-        from safellm.stores.journal.webhook import WebhookSink  # noqa: PLC0415 - only when asked for
-
-        sinks.append(WebhookSink(audit.webhook))
-    journal = events.FanOutJournal(trail, sinks)
-    if watcher is not None:
-        watcher.raise_with(journal.note)
-    return journal
-
-
-def _with_sinks(journal: Journal, plugged: Settled, audit: Audit) -> Journal:
-    if not audit.sinks:
-        return journal
-    from safellm.stores.plugged.sink import open_plugged  # noqa: PLC0415 - only where one is named
-
-    return open_plugged(audit.sinks, plugged.values, journal, required=audit.mode == "required")
-
-
-def _told(tells: Tells) -> list[EventSink]:
-    """Return who is told of events whether there is a trail or not."""
-    sinks: list[EventSink] = []
-    if tells.metrics != "off":
-        from safellm.stores.journal.metrics import MetricsSink  # noqa: PLC0415 - only when a client is made
-
-        sinks.append(MetricsSink(tells.metrics))
-    if tells.warnings is not None:
-        from safellm.stores.journal.webhook import WebhookSink  # noqa: PLC0415 - only when asked for
-
-        sinks.append(WebhookSink(tells.warnings, only=frozenset({"budget.warning"})))
-    return sinks
-
-
-def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    def call() -> None:
-        first()
-        second()
-
-    return call
+    return open_contents(audit_folder(policy, find_places(environ).state), audit)
 
 
 def _key_of(grant: Grant, where: str) -> str:

@@ -63,8 +63,8 @@ class ConfigurationError(SafeLLMError):
         self.problem = problem
         self.remedy = remedy
         self.where = where
-        place = f" ({where})" if where else ""
-        super().__init__(f"{problem}{place}. {remedy}")
+        said = f"{problem} ({where})" if where else problem
+        super().__init__(f"{said}{'' if said.endswith(('.', '?')) else '.'} {remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild_configuration_error, (type(self), self.problem, self.remedy, self.where))

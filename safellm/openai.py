@@ -11,6 +11,7 @@ import inspect as _inspect
 import os as _os
 import threading as _threading
 from functools import cached_property as _cached_property
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -101,10 +102,12 @@ if TYPE_CHECKING:
     from openai import webhooks as webhooks
 
 from safellm.attribute import attach as _attach
+from safellm.submodules import mirror as _mirror
 
 Client = OpenAI
 AsyncClient = AsyncOpenAI
 _attach("openai")
+_guarded = _mirror(globals(), _openai)
 
 # -- module-level API ---------------------------------------------------------------------------------------------------
 
@@ -123,6 +126,7 @@ _SETTINGS = {
     "http_client": None,
 }
 _AZURE_SETTINGS = ("api_version", "azure_endpoint", "azure_ad_token", "azure_ad_token_provider")
+_BEDROCK_SETTINGS = ("bedrock_token_provider",)
 # Newer SDKs complain about a missing key at the first call of the module-level API that needs one.
 _LATE: dict[str, _Any] = (
     {"_enforce_credentials": False}
@@ -148,10 +152,15 @@ api_version: str | None = _openai.api_version
 azure_endpoint: str | None = None
 azure_ad_token: str | None = None
 azure_ad_token_provider: _Any = None
+bedrock_token_provider: _Any = None
 
 _lock = _threading.Lock()
 _client: _Any = None
 _client_settings: tuple[_Any, ...] | None = None
+
+
+# Newer SDKs decide between a key and a token of Azure as their client does: the token counts.
+_MUST_CHOOSE = _find_spec("openai.lib._module_runtime") is None
 
 
 class _ModuleClient(OpenAI):
@@ -162,11 +171,15 @@ class _AzureModuleClient(AzureOpenAI):
     """The client of the module-level API on Azure."""
 
 
+class _BedrockModuleClient(BedrockOpenAI):
+    """The client of the module-level API on Bedrock."""
+
+
 def _load_client() -> _Any:
     """Return the client of the module-level API, made anew when a setting has changed since."""
     global _client, _client_settings  # noqa: PLW0603 - it is the module's client
     here = globals()
-    names = [*_SETTINGS, *_AZURE_SETTINGS, "api_type"]
+    names = [*_SETTINGS, *_AZURE_SETTINGS, *_BEDROCK_SETTINGS, "api_type"]
     with _lock:
         kind = _kind()
         settings = tuple(here[name] for name in names)
@@ -177,7 +190,9 @@ def _load_client() -> _Any:
                 options |= {name: here[name] for name in _AZURE_SETTINGS if here[name] is not None}
                 _client = _AzureModuleClient(**options)
             elif kind == "amazon-bedrock":
-                _client = BedrockOpenAI()  # says why not
+                options.pop("admin_api_key", None)
+                options |= {name: here[name] for name in _BEDROCK_SETTINGS if here[name] is not None}
+                _client = _BedrockModuleClient(**options)
             else:
                 _client = _ModuleClient(**options, **_LATE)
             _client_settings = settings
@@ -198,7 +213,7 @@ def _kind() -> _Any:
         has_token = any(one is not None for one in tokens)
         has_azure = any(one is not None for one in (azure_endpoint, _os.environ.get("AZURE_OPENAI_ENDPOINT"), key))
         has_openai = _os.environ.get("OPENAI_API_KEY") is not None
-        if (has_openai and (has_azure or has_token)) or (has_token and key is not None):
+        if (has_openai and (has_azure or has_token)) or (_MUST_CHOOSE and has_token and key is not None):
             raise _openai._AmbiguousModuleClientUsageError  # noqa: SLF001 - the SDK's own complaint
         api_type = "azure" if has_azure or has_token else "openai"
     return api_type
@@ -208,7 +223,7 @@ def __getattr__(name: str) -> _Any:
     # Resources of the module-level API (`chat`, `responses`, …) belong to the guarded client; the rest is the SDK's.
     if isinstance(_openai.OpenAI.__dict__.get(name), _cached_property):
         return _Resource(name)
-    return getattr(_openai, name)
+    return _guarded(getattr(_openai, name))
 
 
 class _Resource:

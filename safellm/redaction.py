@@ -27,6 +27,7 @@ from safellm._core.redaction.memory import Memory
 from safellm._core.redaction.spots import LOOK_ALIKE_RULE, Finder, Spot, find_look_alikes, find_spots
 from safellm._core.redaction.view import render_html
 from safellm._core.restore import text_position
+from safellm._core.textrules import misspelt
 from safellm.errors import ConfigurationError
 from safellm.stores.conversations import Conversations, current_conversation
 from safellm.stores.marked import MarksOf
@@ -235,6 +236,9 @@ def _open(tools: Tools) -> Memory:
 def _with_types(redaction: Redaction, types: Collection[str] | Mapping[str, str] | None) -> Redaction:
     if isinstance(types, str):
         _wrong_types()
+    for name in types or ():
+        if (meant := misspelt(name)) is not None:
+            raise ConfigurationError(f"There is no type {name!r}", remedy=f"Did you mean {meant!r}?")
     if types is None:
         return redaction
     if isinstance(types, Mapping):

@@ -105,9 +105,9 @@ def _few_authorities() -> Iterator[None]:
 def _own_values() -> Iterator[None]:
     """Values that a test registers or marks end with it: they are the process's, and answers of other tests may hold them."""
     yield
-    client, marked = map(sys.modules.get, ("safellm.client", "safellm.stores.marked"))
-    if client is not None:
-        client._values = ()  # type: ignore[attr-defined]
+    registered, marked = map(sys.modules.get, ("safellm.stores.registered", "safellm.stores.marked"))
+    if registered is not None:
+        registered.REGISTER.values = ()  # type: ignore[attr-defined]
     if marked is not None:
         marked._values.clear()
         marked._unread.clear()
@@ -242,15 +242,16 @@ def _close_stores() -> None:
     for module, forget in (
         ("safellm.stores.journal.metrics", "_watched.clear"),
         ("safellm.stores.tools", "TOOLBOX.reset"),
+        ("safellm.stores.ledger.choose", "LEDGERS.clear"),
+        ("safellm.stores.journal.open", "JOURNALS.clear"),
+        ("safellm.stores.registered", "REGISTER.clear"),  # what one test hides is not hidden for the next
     ):
         if module in sys.modules:
             attrgetter(forget)(sys.modules[module])()
     client = sys.modules.get("safellm.client")
     if client is None:
         return
-    for cached in (client._open_ledger, client._open_journal, client._install_key):
-        cached.cache_clear()
-    client._registered, client._values = None, ()  # what one test hides is not hidden for the next
+    client._install_key.cache_clear()
     from safellm.stores.journal import jsonl
     from safellm.stores.ledger import forks
 

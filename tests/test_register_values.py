@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import safellm
-from safellm import client
+from safellm.stores.registered import REGISTER
 
 NUMBERS = [f"C-{number:05d}-{number * 7 % 97:02d}" for number in range(5_000)]
 
@@ -16,13 +16,13 @@ NUMBERS = [f"C-{number:05d}-{number * 7 % 97:02d}" for number in range(5_000)]
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with an empty register, and leave none behind."""
-    monkeypatch.setattr(client, "_registered", None)
-    monkeypatch.setattr(client, "_values", ())
+    monkeypatch.setattr(REGISTER, "secrets", None)
+    monkeypatch.setattr(REGISTER, "values", ())
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
     """Return type and text of what is registered and found."""
-    return [(one.type, text[one.start : one.end]) for one in client._register.find(text)]
+    return [(one.type, text[one.start : one.end]) for one in REGISTER.find(text)]
 
 
 def test_values_are_found_when_they_were_registered_from_a_list() -> None:
@@ -44,7 +44,7 @@ def test_values_are_found_when_they_were_registered_from_a_file(tmp_path: Path) 
 
 def test_registered_values_count_at_once() -> None:
     """A finder that a client already holds sees what is registered later, also in a text that it has searched before."""
-    held = client._register
+    held = REGISTER
     text = "the moonshot plan for C-12345"
     for _ in range(3):
         assert held.find(text) == ()
@@ -67,4 +67,4 @@ def test_values_are_refused_when_one_is_too_short() -> None:
     """A value that stands in every text isn't registered, nor those with it."""
     with pytest.raises(ValueError, match="characters"):
         safellm.register_values(["long enough", "ab"])
-    assert not client._register
+    assert not REGISTER

@@ -14,12 +14,12 @@ from safellm._core.origin import Origin
 from safellm.errors import Refused
 from safellm_openai.endpoints import find_route
 from safellm_openai.local import local_answer
+from safellm_openai.platforms import PLATFORMS, platform_at
 from safellm_openai.retention import retention_of
 from safellm_openai.stream import OpenAIStreamReader
 from safellm_openai.table import TABLE
 
-_AZURE_SUFFIXES = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
-_OPENAI_HOSTS = frozenset({"api.openai.com", "us.api.openai.com", "eu.api.openai.com"})
+_OPENAI_HOSTS = frozenset({f"{one}api.openai.com" for one in ("", "us.", "eu.", "mtls.", "mtls-us.", "mtls-eu.")})
 _ERROR_TYPES = {400: "invalid_request_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _CHAT_OWN = Ceiling(
@@ -47,7 +47,7 @@ class OpenAIAdapter:
 
     def provider_of(self, origin: Origin) -> str:
         """Return the OpenTelemetry provider name at an origin."""
-        return "azure.ai.openai" if origin.host.endswith(_AZURE_SUFFIXES) else "openai"
+        return platform_at(origin.host) or "openai"
 
     def ceiling(self, route: Route, origin: Origin) -> Ceiling | None:
         """Return how an endpoint bounds its output."""
@@ -55,7 +55,7 @@ class OpenAIAdapter:
             return None
         if route.template == "/chat/completions":
             # `max_completion_tokens` is OpenAI's newer name; compatible servers know the older one.
-            own = origin.host in _OPENAI_HOSTS or origin.host.endswith(_AZURE_SUFFIXES)
+            own = origin.host in _OPENAI_HOSTS or self.provider_of(origin) in PLATFORMS
             return _CHAT_OWN if own else _CHAT
         return _CEILINGS.get(route.template)
 

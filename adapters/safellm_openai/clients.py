@@ -6,7 +6,9 @@ What differs from the SDK, and why:
 * An address from a variable counts only if it is bound or loopback (E.1). One given as an argument counts.
 * A caller's `http_client` is copied (its connection pool is shared) and the copy's transport and mounts are guarded (E.4).
 * Websockets of Responses (beta's too), Realtime (Azure's too), translations and live sessions are opened by the guard
-  (`websocket.py`). Other websockets, Bedrock, and X.509 workload identities are refused: their traffic doesn't pass the guard yet.
+  (`websocket.py`). Other websockets are refused: their traffic doesn't pass the guard yet.
+* What is signed over its body is signed after the guards (`signing.py`, `provided.py`); the exchange of an X.509 identity for a
+  token has a way of its own (`workload.py`).
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -15,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -27,10 +31,15 @@ from safellm_openai.adapter import ADAPTER, OpenAIAdapter
 from safellm_openai.errors import native_error
 from safellm_openai.live import live_dialect
 from safellm_openai.profiled import adapter_for
+from safellm_openai.provided import construct as construct_provided
+from safellm_openai.provided import follow
 from safellm_openai.realtime import realtime_dialect
+from safellm_openai.signing import AsyncSigning, Signing
 from safellm_openai.sockets import responses_dialect
 from safellm_openai.translations import translation_dialect
-from safellm_openai.websocket import guarded_resource
+from safellm_openai.websocket import bind_given, guarded_resource
+from safellm_openai.workload import ADAPTER as MUTUAL
+from safellm_openai.workload import give_way, is_x509
 
 if TYPE_CHECKING:
     from safellm._core.origin import Origin
@@ -39,12 +48,18 @@ if TYPE_CHECKING:
 
 _Client = TypeVar("_Client", bound="type[_Guarded]")
 
-# Given to copies so that the SDK doesn't read the refusing property below; nothing ever connects to it.
-_NO_WEBSOCKETS = "wss://websockets-are-refused.invalid"
+# The client of which the SDK makes a copy in this thread.
+_copying = threading.local()
 _HAS_ADMIN_KEY = "admin_api_key" in inspect.signature(openai.OpenAI.__init__).parameters
 _CREDENTIALS = ("api_key", "azure_ad_token", "azure_ad_token_provider", "workload_identity", "admin_api_key")
 _NO_KEY = "no-key"
 _AZURE_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+# Older SDKs read the other variable too when they are given one of them; newer ones take one of them and no more.
+_READS_BOTH = not hasattr(sys.modules[openai.AzureOpenAI.__module__], "_resolve_azure_auth")
+
+
+class _Elsewhere(openai.Omit):
+    """Leaves out the SDK's header for the key, because the key stands in another one."""
 
 
 class _Guarded:
@@ -63,18 +78,20 @@ class _Guarded:
 
     def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
         # The key of some providers stands in another header; newer SDKs heed an omission of one call only.
-        if not isinstance(getattr(self, "_custom_headers", {}).get("Authorization"), openai.Omit):
+        if not isinstance(getattr(self, "_custom_headers", {}).get("Authorization"), _Elsewhere):
             super()._validate_headers(headers, custom_headers)  # type: ignore[misc]  # the SDK's method
 
     @property
-    def websocket_base_url(self) -> NoReturn:
-        """Refuse: the SDK reads this when it is about to open a websocket that has no guard."""
+    def websocket_base_url(self) -> Any:
+        """Refuse: the SDK reads this when it is about to open a websocket that has no guard, and when it makes a copy."""
+        if getattr(_copying, "client", None) is self:
+            return self._safellm_websocket_url
         raise _no_websockets()
 
     @websocket_base_url.setter
     def websocket_base_url(self, value: object) -> None:
-        # The SDK's constructor sets it. Guarded connections go there, if it is one of the client's origins.
-        self._safellm_websocket_url = None if value in (None, _NO_WEBSOCKETS) else value
+        # The SDK's constructor sets it. Guarded connections go there.
+        self._safellm_websocket_url = value
 
     @property
     def base_url(self) -> Any:
@@ -83,13 +100,12 @@ class _Guarded:
 
     @base_url.setter
     def base_url(self, url: Any) -> None:
-        from safellm.client import bind  # noqa: PLC0415
         from safellm.transports.http import guard_of  # noqa: PLC0415
 
         super(_Guarded, type(self)).base_url.fset(self, url)  # type: ignore[misc]  # the SDK's property
         driver = guard_of(getattr(self, "_client", None))  # none yet while the SDK's constructor runs
         if driver is not None:
-            bind(driver, self.base_url)
+            follow(driver, self.base_url)
 
     def _configure_realtime(self, *_: object, **__: object) -> NoReturn:
         # The Azure clients build a websocket address here instead; guarded connections ask the SDK's own method (`websocket.py`).
@@ -99,14 +115,15 @@ class _Guarded:
         """Return a client with other options under the same guard; see the SDK's `copy`."""
         from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
 
-        if options.get("data_residency") is None:
-            own = self._safellm_websocket_url
-            options["websocket_base_url"] = options.get("websocket_base_url") or own or _NO_WEBSOCKETS
         driver, http_client = guard_of(self._client), options.get("http_client")
         if driver is not None and http_client is not None and guard_of(http_client) is None:
             # Another HTTP client gets this client's guard: its policy, its keys, its bounds (THREATS E.4).
             options["http_client"] = guard_client(own_copy(http_client), driver)
-        return super().copy(**options)  # type: ignore[misc]  # the SDK's method
+        _copying.client = self
+        try:
+            return super().copy(**options)  # type: ignore[misc]  # the SDK's method
+        finally:
+            _copying.client = None
 
     with_options = copy
 
@@ -134,8 +151,10 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
     from safellm.transports.http import guard_client, guard_of, own_copy  # noqa: PLC0415
     from safellm.transports.quick import use_quick  # noqa: PLC0415
 
-    _refuse_unguardable(options)
-    http_client = options.get("http_client")
+    if options.get("provider") is not None:
+        construct_provided(client, base, settings, options)
+        return
+    http_client, x509 = options.get("http_client"), is_x509(options)
     in_code = any(_is_given(options.get(key)) for key in ("base_url", "azure_endpoint", "data_residency"))
     driver: Driver | None = guard_of(http_client)
     if driver is not None:
@@ -144,14 +163,16 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
         _refuse_own_credential(driver, options)
         base.__init__(client, **options)
         # What a variable says stays out: the calls of such a client are refused (THREATS E.1).
-        if in_code or origin_of(client.base_url) in ADAPTER.origins:
+        if in_code or origin_of(client.base_url) in (*ADAPTER.origins, *(MUTUAL.origins if x509 else ())):
             bind(driver, client.base_url)
+        if x509:
+            give_way(client)
         return
     server = None if profile is None else provider_of(profile, settings)
-    adapter = ADAPTER if azure else _adapter_for(server, options)
+    adapter = ADAPTER if azure else MUTUAL if x509 else _adapter_for(server, options)
     setup = prepare(adapter, settings, sdk=f"openai {openai.__version__}")
     if server is None:
-        _manage_keys(setup, options, () if azure else ADAPTER.origins, azure=azure)
+        _manage_keys(setup, options, () if azure else (MUTUAL if x509 else ADAPTER).origins, azure=azure)
     else:
         _manage_profile_key(setup, server, options)
     if setup.vault_problem is not None:
@@ -164,9 +185,12 @@ def _construct(  # noqa: PLR0913 - one call for each class, everything named
             raise openai.OpenAIError(f"{error} (safellm: {setup.vault_problem})") from None
         raise
     driver = setup.driver(origin_of(client.base_url), in_code=in_code, native=native_error)
+    bind_given(client, driver)
     # `_client` is where the SDK keeps its HTTP client; there is no other way to guard the default one.
     made = client._client if http_client is None else own_copy(http_client)  # noqa: SLF001
     client._client = use_quick(guard_client(made, driver, own=http_client is None))  # noqa: SLF001
+    if x509:
+        give_way(client)
 
 
 def _adapter_for(server: Profile | None, options: dict[str, Any]) -> OpenAIAdapter:
@@ -215,7 +239,7 @@ def _manage_profile_key(setup: Setup, profile: Profile, options: dict[str, Any])
 def _place_key(profile: Profile, options: dict[str, Any]) -> None:
     """Have the key stand in the header that the server looks at."""
     if profile.header:
-        own = {profile.header: options["api_key"], "Authorization": openai.Omit()}
+        own = {profile.header: options["api_key"], "Authorization": _Elsewhere()}
         options["default_headers"] = {**own, **(options.get("default_headers") or {})}
 
 
@@ -232,9 +256,10 @@ def _manage_keys(setup: Setup, options: dict[str, Any], origins: tuple[Origin, .
             )
     elif azure:
         api_key, token = _AZURE_VARIABLES
-        if setup.environ.get(token) and not setup.environ.get(api_key):
+        has_token = bool(setup.environ.get(token))
+        if has_token:  # of both the SDK sends the token
             options["azure_ad_token"] = setup.manage("azure", token, default_origins=origins)
-        else:
+        if not has_token or (_READS_BOTH and setup.environ.get(api_key)):
             options["api_key"] = setup.manage("azure", api_key, default_origins=origins)
     else:
         options["api_key"] = setup.manage("openai", ADAPTER.key_variable, default_origins=origins)
@@ -266,27 +291,6 @@ def _refuse_borrowed(settings: Mapping[str, object] | None, options: Mapping[str
             "The http_client already belongs to a guarded client, with its policy and its keys",
             remedy="Use that client's with_options(), or give this one an http_client of its own.",
         )
-
-
-def _refuse_unguardable(options: Mapping[str, Any]) -> None:
-    if options.get("provider") is not None:
-        raise ConfigurationError(
-            "provider= signs or authenticates requests before the guard sees them",
-            remedy="Use the provider's OpenAI-compatible endpoint with base_url and api_key.",
-        )
-    if options.get("workload_identity") is not None and _is_x509(options["workload_identity"]):
-        raise ConfigurationError(
-            "X.509 workload identities exchange tokens through the same transport, which the guard would refuse",
-            remedy="Use an API key or another workload identity.",
-        )
-
-
-def _is_x509(identity: Any) -> bool:
-    try:
-        from openai.auth._x509 import is_x509_workload_identity  # noqa: PLC0415 - newer SDKs only
-    except ImportError:
-        return False
-    return bool(is_x509_workload_identity(identity))
 
 
 def _is_given(value: object) -> bool:
@@ -369,7 +373,7 @@ class _Connecting(_Realtime):
 
 
 @_like(openai.OpenAI)
-class OpenAI(_Guarded, _Connecting, openai.OpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class OpenAI(_Guarded, _Connecting, Signing, openai.OpenAI):
     """`openai.OpenAI`, guarded. Takes the SDK's arguments and two more.
 
     `safellm=` is a mapping of policy values for this client, `profile=` the name of another server (`safellm.profiles`).
@@ -382,7 +386,7 @@ class OpenAI(_Guarded, _Connecting, openai.OpenAI):  # type: ignore[misc]  # its
 
 
 @_like(openai.AsyncOpenAI)
-class AsyncOpenAI(_Guarded, _Connecting, openai.AsyncOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AsyncOpenAI(_Guarded, _Connecting, AsyncSigning, openai.AsyncOpenAI):
     """`openai.AsyncOpenAI`, guarded. Takes the SDK's arguments, `safellm=` and `profile=`."""
 
     def __init__(
@@ -392,7 +396,7 @@ class AsyncOpenAI(_Guarded, _Connecting, openai.AsyncOpenAI):  # type: ignore[mi
 
 
 @_like(openai.AzureOpenAI)
-class AzureOpenAI(_Guarded, _Realtime, openai.AzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AzureOpenAI(_Guarded, _Realtime, openai.AzureOpenAI):
     """`openai.AzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
@@ -400,21 +404,11 @@ class AzureOpenAI(_Guarded, _Realtime, openai.AzureOpenAI):  # type: ignore[misc
 
 
 @_like(openai.AsyncAzureOpenAI)
-class AsyncAzureOpenAI(_Guarded, _Realtime, openai.AsyncAzureOpenAI):  # type: ignore[misc]  # its `websocket_base_url` refuses
+class AsyncAzureOpenAI(_Guarded, _Realtime, openai.AsyncAzureOpenAI):
     """`openai.AsyncAzureOpenAI`, guarded. Takes the SDK's arguments and `safellm=`."""
 
     def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
         _construct(self, openai.AsyncAzureOpenAI, safellm, options, azure=True)
-
-
-class _Bedrock:
-    """Refuses: AWS signs the body before a transport sees it, so redaction would break the signature."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        raise ConfigurationError(
-            "Bedrock clients sign requests before the guard sees them",
-            remedy="Use Bedrock's OpenAI-compatible endpoint with base_url and a bearer key.",
-        )
 
 
 if TYPE_CHECKING:
@@ -425,9 +419,27 @@ else:  # older SDKs have none
     _SDKAsyncBedrock = getattr(openai, "AsyncBedrockOpenAI", openai.AsyncOpenAI)
 
 
-class BedrockOpenAI(_Bedrock, _SDKBedrock):
-    """In the place of `openai.BedrockOpenAI`, for `isinstance` and annotations; making one is refused."""
+@_like(_SDKBedrock)
+class BedrockOpenAI(_Guarded, _Realtime, Signing, _SDKBedrock):
+    """`openai.BedrockOpenAI`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _refuse_older(_SDKBedrock)
+        construct_provided(self, _SDKBedrock, safellm, options)
 
 
-class AsyncBedrockOpenAI(_Bedrock, _SDKAsyncBedrock):
-    """In the place of `openai.AsyncBedrockOpenAI`, for `isinstance` and annotations; making one is refused."""
+@_like(_SDKAsyncBedrock)
+class AsyncBedrockOpenAI(_Guarded, _Realtime, AsyncSigning, _SDKAsyncBedrock):
+    """`openai.AsyncBedrockOpenAI`, guarded: signed after the guards. Takes the SDK's arguments and `safellm=`."""
+
+    def __init__(self, *, safellm: Mapping[str, object] | None = None, **options: Any) -> None:
+        _refuse_older(_SDKAsyncBedrock)
+        construct_provided(self, _SDKAsyncBedrock, safellm, options)
+
+
+def _refuse_older(base: Any) -> None:
+    if base in (openai.OpenAI, openai.AsyncOpenAI):
+        raise ConfigurationError(
+            f"openai {openai.__version__} has no clients for Bedrock",
+            remedy="Install a newer one: pip install -U openai.",
+        )

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -10,6 +11,7 @@ from safellm._core.adapter import Billing, Route
 from safellm._core.routes import Templates, match_template, read_templates
 
 _MOST_PREFIX_SEGMENTS = 5  # "/v1", "/openai/deployments/NAME" and gateways' own prefixes stand before the endpoint
+_VERTEX = re.compile(r"^/v1/projects/[^/]+/locations/[^/]+/publishers/openai(?=/v1/)")
 
 # OpenTelemetry GenAI operation names; other endpoints are called by method and path.
 _OPERATIONS = {
@@ -64,4 +66,4 @@ def _accounts(method: str, template: str) -> tuple[str, ...]:
 @lru_cache(maxsize=512)
 def find_route(method: str, path: str) -> Route:
     """Return the endpoint that a request's path ends with, or an unknown one."""
-    return match_template(_templates(), method, path, most_prefix_segments=_MOST_PREFIX_SEGMENTS)
+    return match_template(_templates(), method, _VERTEX.sub("", path), most_prefix_segments=_MOST_PREFIX_SEGMENTS)

@@ -98,7 +98,9 @@ class OpenAIStreamReader:
             if choice.get("finish_reason") is not None:
                 closes.append(("choice", index))
                 self._choices.discard(index)
-        drop = self.hide_usage and not event["choices"] and isinstance(event.get("usage"), dict)
+        # The chunk of usage that the guard asked for; not one that has something to say besides.
+        only_usage = not event["choices"] and isinstance(event.get("usage"), dict) and not event.get("moderation")
+        drop = self.hide_usage and only_usage
         return EventView(deltas=tuple(deltas), closes=tuple(closes), drop=drop)
 
     def _chat_delta(self, delta: dict[str, Any], index: int) -> list[Delta]:

@@ -26,6 +26,8 @@ _URLS = (
     "token_endpoint",
     "allowed_domains",
     "blocked_domains",
+    "allowed_hosts",
+    "mcp_server_url",
 )
 _DATA = (
     "file_data",
@@ -44,6 +46,7 @@ _OPAQUE = (
 # Where a credential belongs. By place: a key of this name anywhere else is searched like all text.
 _CREDENTIALS = (
     "tools.authorization", "transport.authorization", "headers.Authorization", "headers.authorization", "auth.access_token",
+    "auth.token", "auth.secret_value",
     "auth.refresh_token", "refresh.refresh_token", "token_endpoint_auth.client_secret", "domain_secrets.value",
 )  # fmt: skip
 

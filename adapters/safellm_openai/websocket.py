@@ -16,6 +16,8 @@ from typing import Any
 from safellm._core.sockets import SocketDialect
 from safellm.errors import Reason, Refused
 
+_TRANSLATIONS = "openai.resources.realtime.translations.translations"
+
 Dialects = Callable[[str, str], SocketDialect]
 
 
@@ -60,6 +62,15 @@ class _StandIn:
         return getattr(self._safellm_client, name)
 
 
+class _Told(_StandIn):
+    """The client, for helpers of the SDK that look at the address of its websockets before they call a guarded `connect`."""
+
+    @property
+    def websocket_base_url(self) -> Any:
+        """None unless the program gave one, as with the SDK's own client; else the address that leads nowhere, with its query."""
+        return None if _given(self._safellm_client) is None else super().websocket_base_url
+
+
 def _own_method(client: Any, name: str) -> Any:
     """Return a method of the SDK's own class, past what ours puts in its place; None where it has none."""
     kinds = [one for one in type(client).__mro__ if one.__module__.startswith("openai.")]
@@ -83,16 +94,21 @@ def guarded_resource(client: Any, resource: Any, dialect: Dialects) -> Any:
         return type(resource)(_StandIn(client, dialect)).connect(*arguments, **options)
 
     resource.connect = connect
+    if type(resource).__module__ == _TRANSLATIONS:
+        resource._client = _Told(client, dialect)  # noqa: SLF001 - where the SDK's `TranslationSession` finds its client
     return resource
 
 
 def _target(client: Any) -> tuple[Any, Any, Any]:
     """Return the client's driver, and where its websockets go: origin and URL.
 
+    Only the program says `websocket_base_url=`, no variable does. So it counts as `base_url=` in code does (THREATS E.1).
+
     Raises:
+        ConfigurationError: strict mode takes no address from code.
         Refused: no connection can be guarded here.
     """
-    from safellm.client import origin_of  # noqa: PLC0415
+    from safellm.client import bind, origin_of  # noqa: PLC0415
     from safellm.transports.http import guard_of  # noqa: PLC0415
 
     driver = guard_of(client._client)  # noqa: SLF001 - where the SDK keeps its HTTP client
@@ -103,10 +119,35 @@ def _target(client: Any) -> tuple[Any, Any, Any]:
             reason=Reason.MEDIATION_UNSUPPORTED,
             remedy="Open the connection with a client that safellm made.",
         )
-    given = client._safellm_websocket_url  # noqa: SLF001 - our own class
-    url = _http_url(client) if given is None else type(client.base_url)(str(given))
-    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
-    return driver, origin_of(url.copy_with(scheme=scheme)), url
+    given = _given(client)
+    url = _http_url(client) if given is None else given
+    plain = _plain(url)
+    if given is not None:
+        bind(driver, plain)
+    return driver, origin_of(plain), url
+
+
+def bind_given(client: Any, driver: Any) -> None:
+    """Let a new client's websockets go where the program says with `websocket_base_url=`, and keys from variables with them.
+
+    Raises:
+        ConfigurationError: it is no address, or strict mode takes none from code.
+    """
+    from safellm.client import bind  # noqa: PLC0415
+
+    given = _given(client)
+    if given is not None:
+        bind(driver, _plain(given), keys=True)
+
+
+def _given(client: Any) -> Any:
+    url = client._safellm_websocket_url  # noqa: SLF001 - our own class
+    return None if url is None else type(client.base_url)(str(url))
+
+
+def _plain(url: Any) -> Any:
+    """Return the address with the scheme that stands for the same in HTTP."""
+    return url.copy_with(scheme={"ws": "http", "wss": "https"}.get(url.scheme, url.scheme))
 
 
 def _http_url(client: Any) -> Any:
@@ -125,7 +166,6 @@ def _replace_connect() -> None:
         import websockets.sync.client  # noqa: F401, PLC0415
     except ImportError:
         return  # the SDK says what to install
-    from safellm.transports.websocket_asyncio import guard_async  # noqa: PLC0415
     from safellm.transports.websocket_sync import guard_sync  # noqa: PLC0415
 
     sync: Any = sys.modules["websockets.sync.client"]
@@ -134,11 +174,34 @@ def _replace_connect() -> None:
         own: Any = importlib.import_module("openai.lib._websocket")
     except ImportError:  # older SDKs use the library's own
         plain: Any = sys.modules["websockets.asyncio.client"]
-        plain.connect = guard_async(plain.connect)
+        plain.connect = _guarded_connect(plain.connect)
         return
-    own._WebSocketConnect = guard_async(own._WebSocketConnect)  # noqa: SLF001 - what the SDK calls to connect
-    try:
-        azure: Any = importlib.import_module("openai.lib._azure_websocket")
-    except ImportError:
-        return
-    azure._AzureWebSocketConnect = guard_async(azure._AzureWebSocketConnect)  # noqa: SLF001 - the same for Azure
+    own._WebSocketConnect = _guarded_connect(own._WebSocketConnect)  # noqa: SLF001 - what the SDK calls to connect
+    # Azure's is made from it: loaded already, or later from what now stands there. Not by us, while a double may stand there.
+    azure: Any = sys.modules.get("openai.lib._azure_websocket")
+    if azure is not None:
+        azure._AzureWebSocketConnect = _guarded_connect(azure._AzureWebSocketConnect)  # noqa: SLF001 - the same for Azure
+
+
+def _guarded_connect(found: Any) -> Any:
+    """Return what guards announced addresses in the place of the asyncio library's `connect`, or of what a program put there.
+
+    A function around the library's own gives an object that is not connected yet: it is guarded then. Anything else that a program
+    puts there, such as a test's double, gets the address that leads nowhere and has to do without a provider.
+    """
+    from safellm.transports.websocket_asyncio import guard_async, guard_connecting  # noqa: PLC0415
+    from safellm.transports.websocket_opening import GUARDED, announced  # noqa: PLC0415
+
+    if isinstance(found, type):
+        return guard_async(found)
+    if vars(found).get(GUARDED) is True:  # a double has every attribute that it is asked for
+        return found
+
+    def connecting(uri: str, *arguments: Any, **options: Any) -> Any:
+        made, opening = found(uri, *arguments, **options), announced(uri)
+        if opening is not None and hasattr(type(made), "create_connection") and not hasattr(type(made), GUARDED):
+            guard_connecting(made, opening, uri, options)
+        return made
+
+    setattr(connecting, GUARDED, True)
+    return connecting

@@ -310,7 +310,7 @@ class AnswerRules:
             return False
         if self.echo is not None and self.echo.may_hold(whole):
             return False
-        if needs_cleaning(whole) and not all(map(self._is_clean, (*short, *long, *names))):
+        if needs_cleaning(whole) and not all(self._is_clean(one) for one in (*short, *long, *names)):
             return False
         judge = self.judge
         if judge is None:

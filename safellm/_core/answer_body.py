@@ -42,10 +42,11 @@ def event_stream(call: Call, rules: AnswerRules, route: Route, seen: Seen) -> Ev
     """Return what treats the events of a streamed answer; `seen` learns what they say of it."""
     adapter, limits = call.tools.adapter, call.policy.limits
     # By what was asked for, not by what the answer calls itself: the SDKs that ask for an array read one (E.9).
+    only_words = not call.policy.observes
     framing = (
-        sse.SSEFraming(limits.event_bytes)
+        sse.SSEFraming(limits.event_bytes, only_words=only_words)
         if not route.streams
-        else sse.FieldsFraming(limits.event_bytes)
+        else sse.FieldsFraming(limits.event_bytes, only_words=only_words)
         if "alt=sse" in call.head.query
         else ArrayFraming(limit_bytes=limits.event_bytes)
     )
@@ -89,16 +90,28 @@ def treated_value(  # noqa: PLR0913 - an answer, and who looks at it
     return jsontext.dumps(value) if changed else data
 
 
-def treated_text(call: Call, rules: AnswerRules, data: bytes, *, asked: bool, gate: Gate | None) -> bytes:
-    """Return something else than JSON where JSON was expected: text is treated as text, and what is no text stays."""
+def treated_text(  # noqa: PLR0913 - an answer, how it is read, and who looks at it
+    call: Call, rules: AnswerRules, data: bytes, *, codec: str, asked: bool, gate: Gate | None
+) -> bytes:
+    """Return something else than JSON where JSON was expected: text is treated as text, and what is no text stays.
+
+    Args:
+        call: The request.
+        rules: What is done to texts.
+        data: The answer.
+        codec: How its readers read it: what they can't read is replaced, as they do. Empty: only UTF-8 is text.
+        asked: Whether guards of plug-ins look at the answer.
+        gate: Judges its tool calls.
+    """
     depth, binary = call.policy.limits.json_depth, call.route.binary
-    out = rules.lines(data, max_depth=depth, download=binary) if _is_utf8(data) else data
+    read = data.decode(codec, "replace").encode("utf-8", "replace") if codec else data
+    out = rules.lines(read, max_depth=depth, download=binary) if _is_utf8(read) else read
     if asked and _is_utf8(out):
         text = out.decode("utf-8")
         out = out if (new := plugins.of_text(call, text)) == text else new.encode("utf-8")
     if gate is not None:
         hold.lines(out, gate, max_depth=depth)
-    return out
+    return data if out == read else out.decode("utf-8").encode(codec, "replace") if codec else out
 
 
 def is_json(content_type: str) -> bool:

@@ -14,10 +14,9 @@ from safellm._core import jsontext, multipart
 from safellm._core.documents import HEAD, is_document
 from safellm._core.effects import JSON
 from safellm._core.fields import PLAIN, Document, Field, Kind, Table, Trust, open_arguments, read
-from safellm._core.textfiles import FileBody, read_file
+from safellm._core.textfiles import FileBody, looks_like_text, read_file
 
 _DATA = Kind.DATA
-_UNSAID = ("", "application/octet-stream")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks (RFC 2781)
 _OTHER_UNICODE = (
     *_UTF_16,
@@ -33,7 +32,6 @@ _FORM = "application/x-www-form-urlencoded"
 _DATA_URL = 256  # characters of the head of a data URL
 _HEAD64 = HEAD // 3 * 4  # characters of base64 that tell what a file is
 _ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
-_MEDIA_KEYS = ("mimeType", "mime_type", "media_type")  # beside inline data
 _TEXT_MEDIA = frozenset(
     {"application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/x-javascript",
      "application/x-python", "application/rtf", "application/yaml"}
@@ -288,11 +286,11 @@ def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -
         own: The program's own file: what keys are called in it means nothing, except in the lines of a batch.
     """
     if own and not _is_batch(data, max_depth):
-        return read_file(data, max_depth=max_depth)
+        return None if is_document(data[:HEAD]) and not _is_utf_8(data) else read_file(data, max_depth=max_depth)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return None
+        return None if is_document(data[:HEAD]) else read_file(data, max_depth=max_depth)
     if text[:1] not in ("{", "["):
         return TextBody([text])
     lines: list[Document | str] = []
@@ -323,8 +321,11 @@ def _base64_head(text: str) -> bytes:
 
 
 def _decoded(text: str) -> bytes | None:
-    """Return the bytes of base64 in either alphabet, with a data URL's head or without; None when it is none."""
-    encoded = text[text.find(",", 0, _DATA_URL) + 1 :].translate(_ONE_ALPHABET)
+    """Return the bytes of base64 in either alphabet, in lines or one, padded or not, with a data URL's head or without.
+
+    None when it is none.
+    """
+    encoded = text[text.find(",", 0, _DATA_URL) + 1 :].translate(_ONE_ALPHABET).rstrip()
     try:
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
@@ -332,24 +333,17 @@ def _decoded(text: str) -> bytes | None:
 
 
 def _inline_text(one: Field, table: Table, max_depth: int) -> InlineText | None:
+    """Return the text that stands as base64 in a field. A declared type proves nothing: the bytes tell."""
     prefix, _, encoded = one.text.rpartition(",")
-    media = prefix[5:].partition(";")[0] if prefix else _media_type(one.container)
-    if media and not is_text_media(media):
+    head = _base64_head(one.text)
+    if not head or is_document(head) or not looks_like_text(head):
+        return None  # it stays what can't be searched, and follows the policy for that
+    data = _decoded(encoded)
+    text = read_text(data, table, max_depth=max_depth, own=True) if data else None
+    if text is None:
         return None
     alphabet = b"-_" if "-" in encoded or "_" in encoded else b"+/"
-    try:
-        data = base64.b64decode(encoded, alphabet, validate=True)
-    except ValueError:
-        return None  # it stays what can't be searched, and follows the policy for that
-    if not data:
-        return None
-    text = read_text(data, table, max_depth=max_depth, own=True)
-    return None if text is None else InlineText(one, prefix + "," if prefix else "", text, alphabet)
-
-
-def _media_type(container: object) -> str:
-    found = (container.get(name) for name in _MEDIA_KEYS) if isinstance(container, dict) else ()
-    return next((one for one in found if isinstance(one, str)), "").lower()
+    return InlineText(one, prefix + "," if prefix else "", text, alphabet)
 
 
 def _is_batch(data: bytes, max_depth: int) -> bool:
@@ -400,7 +394,5 @@ def _read_multipart(data: bytes, content_type: str, table: Table, max_depth: int
 
 
 def _is_text(part: multipart.Part) -> bool:
-    # Bytes that were given without a name or a type say nothing of themselves; a zero byte says that they are no text.
-    return part.claims_text or (
-        part.media_type in _UNSAID and (b"\0" not in part.content or part.content[:2] in _UTF_16)
-    )
+    # What a part calls itself proves nothing, unless it says that it is text: the bytes tell.
+    return part.claims_text or (not is_document(part.content[:HEAD]) and looks_like_text(part.content[:HEAD]))

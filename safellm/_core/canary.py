@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class Canary:
         patterns: Its forms, with anything between their characters.
         opening: Their beginnings at the end of a text.
         ordered: Letters and digits of its forms, in order.
-        shingles: Runs of letters and digits of the system text.
+        shingles: Runs of letters and digits of the system text, in any script.
         shortest: Letters and digits of its shortest form.
         longest: And of its longest one.
     """
@@ -75,7 +76,7 @@ def make_canary(core: str, planted: str, action: str, system: Iterable[str]) -> 
     opening = re.compile(
         rf"(?:{'|'.join(_beginnings(form, gap) for form in ordered)}){gap}\Z", re.IGNORECASE | re.ASCII
     )
-    shingles = frozenset(one for text in system for one in _shingles(squeeze(text)))
+    shingles = frozenset(one for text in system for one in _shingles(_letters(text)))
     sizes = [len(form) for form in ordered]
     return Canary(planted, action, patterns, opening, ordered, shingles, min(sizes), max(sizes))
 
@@ -93,8 +94,49 @@ def squeeze(text: str) -> str:
     return _OTHER.sub("", text).lower()
 
 
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text in any script, without case and accents; that of a text is that of its pieces."""
+    if text.isascii():
+        return squeeze(text)
+    return "".join(one for one in unicodedata.normalize("NFKD", text) if one.isalnum()).casefold()
+
+
 def _shingles(squeezed: str) -> Iterator[str]:
     return (squeezed[start : start + _SHINGLE] for start in range(len(squeezed) - _SHINGLE + 1))
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """Compares a running text with the system text: as it is, and as its escapes say if it is JSON or holds some.
+
+    Args:
+        shingles: Of the system text.
+        told: Gathers those that the text has.
+    """
+
+    shingles: frozenset[str] = field(repr=False)
+    told: set[str] = field(repr=False)
+    _tail: str = field(default="", repr=False)
+    _said: str | None = field(default=None, repr=False)  # the tail of what the escapes say; None: the same as the tail
+    _cut: str = field(default="", repr=False)  # of an escape that isn't whole yet
+
+    def feed(self, text: str) -> None:
+        """Compare what comes next."""
+        before = self._tail
+        self._tail = self._compared(before, text)
+        if self._said is None and "\\" not in text:
+            return
+        raw = self._cut + text
+        view = view_of(raw)
+        self._said = self._compared(before if self._said is None else self._said, view.text)
+        self._cut = raw[view.cut :]
+        if self._said == self._tail and not self._cut:
+            self._said = None
+
+    def _compared(self, tail: str, text: str) -> str:
+        letters = tail + _letters(text)
+        self.told.update(self.shingles.intersection(_shingles(letters)))
+        return letters[-_SHINGLE + 1 :]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,14 +152,14 @@ class CanaryEcho(HeldBack):
     canary: Canary
     told: set[str]
     is_json: bool = False
-    _tail: str = field(default="", repr=False)
+    _comparison: Told | None = field(default=None, repr=False)
 
     def feed(self, text: str) -> str:
         """Return what is certain by now."""
         if self.canary.shingles:
-            squeezed = self._tail + squeeze(text)
-            self.told.update(self.canary.shingles.intersection(_shingles(squeezed)))
-            self._tail = squeezed[-_SHINGLE + 1 :]
+            if self._comparison is None:
+                self._comparison = Told(shingles=self.canary.shingles, told=self.told)
+            self._comparison.feed(text)
         return self._run(self._rest + text, last=False)
 
     def _open_from(self, text: str) -> int:

@@ -25,7 +25,7 @@ from safellm._core.detection.finding import Scanner
 from safellm._core.detection.registered import RegisteredSecrets
 from safellm._core.fields import Kind
 from safellm._core.heldback import HeldBack, Running, Span, is_beginning, merged
-from safellm._core.jsonview import view_of
+from safellm._core.jsonview import JsonView, view_of
 from safellm._core.personalecho import PersonalEcho
 from safellm._core.valueecho import ValueEcho, Values
 
@@ -33,7 +33,9 @@ SECRET_NOTE = "(SECRET removed)"  # noqa: S105 - what is written in its place
 _KINDS = frozenset({Kind.TEXT, Kind.NAME, Kind.ARGUMENTS, Kind.TOOL_INPUT, Kind.URL})
 _START = 3  # characters of a form that nearly every place of a text fails at
 _CONTEXT = 128  # characters before a word that say what it is
-_LEAST_WORD, _LONGEST_WORD = 12, 4096  # characters
+_LEAST_WORD = 12  # characters
+# Of a longer word so many characters are read at once, and those at their end again with what follows: no value falls on a cut.
+_LONGEST_WORD, _OVERLAP = 8192, 4096
 _WORD = re.compile(r"\S+|\s+")
 
 
@@ -160,31 +162,49 @@ class WordEcho(Running):
                 out.append(word)
                 self._before = (self._before + word)[-_CONTEXT:]
                 continue
-            for start in range(0, len(word), _LONGEST_WORD):
+            start = 0
+            while start < len(word):
                 piece = word[start : start + _LONGEST_WORD]
                 if not last and match.end() == len(text) and len(piece) < _LONGEST_WORD:
                     self._rest = piece
                     break
-                out.append(self._treated(piece))
+                treated, read = self._treated(piece)
+                out.append(treated)
+                start += read
         return "".join(out)
 
-    def _treated(self, word: str) -> str:
+    def _treated(self, word: str) -> tuple[str, int]:
+        """Return what comes out of a word, and how much of it that is: what begins at the end of a long one is left."""
+        said = view_of(word) if self.is_json and "\\" in word else None
+        read = certain = self._certain(word, said)
         line = self._before.rpartition("\n")[2]
-        self._before = (self._before + word)[-_CONTEXT:]
-        if len(word) < _LEAST_WORD or word.isalpha():
-            return word
-        spans = self._found(line, word)
-        if said := view_of(word) if self.is_json and "\\" in word else None:
-            spans += [(said.start(start), said.start(end)) for start, end in self._found(line, said.text)]
         out: list[str] = []
         position = 0
-        for start, end in merged(spans):
+        for start, end in merged(self._spans(line, word, said)):
+            if start >= certain:
+                break
             value = word[start:end]
+            read = max(read, end)
             if not self.was_sent(value) and (said is None or not self.was_sent(view_of(value).text)):
                 out += (word[position:start], SECRET_NOTE)
                 position = end
                 self.removed += 1
-        return "".join((*out, word[position:]))
+        self._before = (self._before + word[:read])[-_CONTEXT:]
+        return "".join((*out, word[position:read])), read
+
+    def _certain(self, word: str, said: JsonView | None) -> int:
+        if len(word) < _LONGEST_WORD:
+            return len(word)
+        place = _LONGEST_WORD - _OVERLAP
+        return place if said is None else said.whole(place)
+
+    def _spans(self, line: str, word: str, said: JsonView | None) -> list[Span]:
+        if len(word) < _LEAST_WORD or word.isalpha():
+            return []
+        spans = self._found(line, word)
+        if said is not None:
+            spans += [(said.start(start), said.start(end)) for start, end in self._found(line, said.text)]
+        return spans
 
     def _found(self, line: str, word: str) -> list[Span]:
         """Return where secrets stand in a word; in its last characters only, if they began before it."""

@@ -1,4 +1,4 @@
-"""What the core asks of the world, and the answers it gets: frozen values, carried out by `safellm.runtime`.
+"""What the core asks of the world, and the answers it gets: frozen values, carried out by `safellm.transports.driver`.
 
 A call is two conversations between the core and its driver. `begin` yields effects and returns `Forward` or `Refuse`;
 `finish` yields effects and returns nothing. The order of the effects is thereby pure and testable.

@@ -112,10 +112,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answers_at_s", "_bounds", "_breaker", "_call", "_codec", "_collected", "_content_type", "_conversation", "_decoder", "_digest_in",
-        "_digest_out", "_error", "_events", "_form", "_headers_stay", "_held", "_keeper", "_labels", "_named", "_remember", "_route", "_rules",
-        "_seen", "_standing", "_status", "_texts", "_toolbox", "_tools", "_unsettled", "_whole_told", "account",
-        "call_id", "cut_off", "state", "untouched", "waits",
+        "_answers_at_s", "_bounds", "_breaker", "_call", "_codec", "_collected", "_content_type", "_conversation",
+        "_decoder", "_digest_in", "_digest_out", "_error", "_events", "_form", "_headers_stay", "_held", "_keeper",
+        "_labels", "_named", "_remember", "_route", "_rules", "_seen", "_standing", "_status", "_texts", "_toolbox",
+        "_tools", "_unsettled", "_whole_told", "account", "call_id", "cut_off", "state", "untouched", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything that one call needs
@@ -186,6 +186,7 @@ class Exchange:
             self._admit(call)
             if call.limits and call.local is None:
                 yield from reserving.tell(call, self.call_id)
+            body_out = call.body.encode() if call.changed else None
             fields = recording.intent(call, self._bounds, call_id=self.call_id, digest=self._digest_in)
             self.account.intent = fields
             yield Record(event="call.intent", fields=fields, content=self._content_in(call, body))
@@ -198,7 +199,6 @@ class Exchange:
         self.state = State.FORWARDED
         drops = uploads.drops(head, call.route)
         sent = partial(sent_headers, head, self._named, drops, changed=call.changed)
-        body_out = call.body.encode() if call.changed else None
         return Forward(make_headers=sent, body=body_out, own_headers=not (drops or self._named), local=call.local)
 
     def _answered(self, head: RequestHead, body: Body, text: str) -> LocalAnswer | None:
@@ -346,6 +346,14 @@ class Exchange:
         """
         self._expect(State.FORWARDED)
         self.state = State.ANSWERING
+        try:
+            return self._answer_of(status, headers)
+        except (Refused, ProtocolMisuse):
+            raise
+        except Exception as error:  # noqa: BLE001 - an unguarded answer must not reach the program
+            raise self._withheld(error) from None
+
+    def _answer_of(self, status: int, headers: tuple[tuple[str, str], ...]) -> Answer:
         policy = self._tools.policy
         named = {name.lower(): value for name, value in headers}
         self._status = status

@@ -4,7 +4,7 @@
   credential: an SDK or a gateway needs it there. The key's own header is decided by `egress` and the vault.
 * The provider's own headers hold identifiers: only secrets are hidden there.
 * In all others secrets and personal data are hidden as in a body, by placeholders, which are made of characters that a header
-  may hold. Nothing is restored in the headers of an answer.
+  may hold. Nothing is restored in the headers of an answer, and one with a control or a hidden character in it is left out.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -15,6 +15,8 @@ from functools import lru_cache
 
 from safellm._core.call import RequestHead
 from safellm._core.fields import Field, Kind, Trust
+from safellm._core.hidden import needs_cleaning
+from safellm._core.policy import Output
 
 # Written by SDKs and HTTP libraries.
 _OWN = frozenset(
@@ -85,3 +87,17 @@ def sent_headers(
     dropped = {"accept-encoding", *drops} | ({"content-length", "transfer-encoding"} if changed else set())
     kept = tuple((name, named.get(name, value)) for name, value in head.headers if name not in dropped)
     return (*kept, ("accept-encoding", "identity"))
+
+
+def shown_headers(headers: tuple[tuple[str, str], ...], output: Output) -> tuple[tuple[str, str], ...]:
+    """Return the headers of an answer without those that would drive a terminal or hide something (RFC 9110 5.5 forbids them).
+
+    Args:
+        headers: Of the answer; the very ones are returned if all stay.
+        output: What of this the policy wants.
+    """
+    values = "".join([value for _, value in headers])
+    if (values.isascii() and values.isprintable()) or output.terminal_controls != "escape":
+        return headers
+    left_out = {name for name, value in headers if needs_cleaning(value)}
+    return tuple([one for one in headers if one[0] not in left_out]) if left_out else headers

@@ -60,7 +60,7 @@ _AHEAD = 2  # characters behind one that decide about it
 
 @dataclass(slots=True, kw_only=True)
 class CharacterFilter:
-    """Cleans one channel of text. `feed` any pieces, then `finish`; `counts` says what was done.
+    """Cleans one channel of text. `feed` any pieces, then `finish`; `removed` and `escaped` count what was done.
 
     Args:
         hidden: Remove hidden characters.

@@ -1,23 +1,27 @@
 """Takes personal data out of an answer that this conversation doesn't hold, whatever it is (THREATS O.6).
 
 The detectors read line by line, because what stands around a value says what it is. So a stream comes line by line, too, and
-values that go over the end of a line are read as two.
+values that go over the end of a line are read as two. A long line is read in pieces, each with the end of the one before it and the
+beginning of the next one, so no value falls on a cut.
 """
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from safellm._core.detection.finding import Scanner
-from safellm._core.heldback import Running, merged
-from safellm._core.jsonview import view_of
+from safellm._core.heldback import Running, Span, merged
+from safellm._core.jsonview import JsonView, view_of
 from safellm._core.placeholder import has_prefix
 from safellm._core.valueecho import note_of
 
-_LONGEST: Final = 4096  # characters of a line that are read at once
+# Of a line so many characters are read at once, those at their end again with what follows, and so many before them as well.
+_LONGEST: Final = 4096
+_OVERLAP: Final = 1024
+_CONTEXT: Final = 256
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,37 +39,59 @@ class PersonalEcho(Running):
     is_personal: Callable[[str, str], bool]
     was_sent: Callable[[str], bool]
     is_json: bool = False
+    _before: str = field(default="", repr=False)  # of the line: the end of what was read
 
     def _run(self, text: str, *, last: bool) -> str:
         out: list[str] = []
         at = 0
         while at < len(text):
             end = text.find("\n", at, at + _LONGEST) + 1
-            if not end and len(text) - at > _LONGEST:
-                end = max(text.rfind(" ", at, at + _LONGEST) + 1, 0) or at + _LONGEST
+            whole = bool(end)
             if not end:
-                if not last:
+                end = at + _LONGEST
+                if end > len(text) and not last:
                     break
-                end = len(text)
-            out.append(self._treated(text[at:end]))
-            at = end
+                whole = end > len(text)
+            treated, read = self._treated(text[at:end], is_whole=whole)
+            out.append(treated)
+            at += read
         self._rest = text[at:]
         return "".join(out)
 
-    def _treated(self, line: str) -> str:
+    def _treated(self, piece: str, *, is_whole: bool) -> tuple[str, int]:
+        """Return what comes out of a line, and how much of it that is: what begins at the end of a piece is left."""
+        begin = len(self._before)
+        line = self._before + piece
         said = view_of(line) if self.is_json else None
         view = line if said is None else said.text
         found = [
-            (one.start, one.end, one.type)
+            (*_place(said, one.start, one.end), view[one.start : one.end], one.type)
             for one in self.scanner.scan(view)
             if self.is_personal(one.type, view[one.start : one.end]) and not has_prefix(view[one.start : one.end])
         ]
-        types = {start: kind for start, _, kind in found}
+        certain = len(line) if is_whole else _whole(said, len(line) - _OVERLAP)
+        read = certain
+        types = {max(start, begin): kind for start, _, _, kind in found}
+        spans: list[Span] = []
+        for start, end, value, _ in found:
+            if begin < end and start < certain:
+                read = max(read, end)
+                if not self.was_sent(value):
+                    spans.append((max(start, begin), end))
         out: list[str] = []
-        position = 0
-        for start, end in merged([(start, end) for start, end, _ in found if not self.was_sent(view[start:end])]):
-            begin, after = (start, end) if said is None else (said.start(start), said.start(end))
-            out += (line[position:begin], note_of(types[start], line[begin:after], is_json=self.is_json))
-            position = after
+        position = begin
+        for start, end in merged(spans):
+            out += (line[position:start], note_of(types[start], line[start:end], is_json=self.is_json))
+            position = end
             self.removed += 1
-        return "".join((*out, line[position:]))
+        out.append(line[position:read])
+        self._before = "" if is_whole else line[_whole(said, read - _CONTEXT) : read]
+        return "".join(out), read - begin
+
+
+def _place(said: JsonView | None, start: int, end: int) -> Span:
+    return (start, end) if said is None else (said.start(start), said.start(end))
+
+
+def _whole(said: JsonView | None, place: int) -> int:
+    return place if said is None else said.whole(place)

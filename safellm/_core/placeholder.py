@@ -30,11 +30,12 @@ _DIGITS = 16  # of 5 bits each: 80 bits
 _TYPE_LENGTH = 32
 MAX_LENGTH = len(PREFIX) + _TYPE_LENGTH + 1 + _DIGITS
 
+TYPE_NAME = rf"[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}"  # pattern of the names of types
 # Used on text that has the prefix only; each part is bounded and unambiguous, so matching is linear.
-PATTERN = re.compile(rf"X-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS}}}(?![0-9A-Za-z])")
+PATTERN = re.compile(rf"X-{TYPE_NAME}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS}}}(?![0-9A-Za-z])")
 
 # What the first letter of a placeholder right behind it would make a placeholder's form.
-ALMOST = re.compile(rf"X-[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS - 1}}}\Z")
+ALMOST = re.compile(rf"X-{TYPE_NAME}-[0-9A-HJKMNP-TV-Z]{{{_DIGITS - 1}}}\Z")
 
 
 def make_placeholder(key: bytes, scope: str, kind: str, value: str) -> str:
@@ -127,7 +128,7 @@ def open_end(text: str) -> int:
     return best
 
 
-_GROWING = re.compile(rf"X(?:-(?:[A-Z][A-Z0-9_]{{0,{_TYPE_LENGTH - 1}}}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?\Z")
+_GROWING = re.compile(rf"X(?:-(?:{TYPE_NAME}(?:-[0-9A-HJKMNP-TV-Z]{{0,{_DIGITS}}})?)?)?\Z")
 
 
 def _may_grow(tail: str) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from safellm._core.detection.finding import Finding
+from safellm._core.placeholder import TYPE_NAME
 from safellm.errors import GuardFailure, Reason, Refused
 
-_TYPE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
+_TYPE: Final = re.compile(TYPE_NAME)
 SETTINGS: Final = frozenset({"tool_choice"})  # keys whose words are nobody's text
 _TAKEN: Final = "PLACEHOLDER"
 _LEAST: Final = 0.5  # as the detectors of safellm: what is less sure isn't reported

@@ -30,6 +30,7 @@ from safellm._core.effects import Limit, OnLimit, Unit, Window
 from safellm._core.jsonpath import parse_path
 from safellm._core.limits import KNOWN, Rule, base_account
 from safellm._core.neutral.addresses import Judge, judge_of, parse_allowed
+from safellm._core.placeholder import TYPE_NAME
 from safellm._core.textrules import DETECTED, TextRule, check_together
 from safellm._core.tools.rules import ToolCalls, ToolRule
 
@@ -41,7 +42,7 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Mode(StrEnum):
-    """How strict the guards are (DESIGN.md 5)."""
+    """How strict the guards are."""
 
     OBSERVE = "observe"
     GUARD = "guard"
@@ -613,7 +614,7 @@ class Policy(_Part):
     @classmethod
     def _types_are_upper_case(cls, value: Redaction) -> Redaction:
         for name in (*value.types, *value.paths.values()):
-            if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,31}", name):
+            if not re.fullmatch(TYPE_NAME, name):
                 msg = f"{name!r} is not a finding type; types are written like EMAIL or CREDIT_CARD"
                 raise ValueError(msg)
         for path in value.paths:

@@ -1,4 +1,4 @@
-"""The body of a request, read within the limits of its shape (DESIGN stage 3; THREATS K.9, E.9)."""
+"""The body of a request, read within the limits of its shape (THREATS K.9, E.9)."""
 
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations

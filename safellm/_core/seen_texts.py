@@ -1,4 +1,4 @@
-"""What was found in texts that were searched before: a chat sends its history again on every turn (DESIGN.md 3).
+"""What was found in texts that were searched before: a chat sends its history again on every turn.
 
 Kept are digests and findings, never a text. A text that comes for the first time costs a look at a number; from its second
 time on it is known by its SHA-256. The number, Python's own hash, decides only whether that digest is worth its time.

@@ -17,6 +17,10 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK = b"\r\n"
 _MARK = b"\xef\xbb\xbf"  # that the text is UTF-8: some readers drop it, for others the first line is no field then
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_NAMED = re.compile(rb"event: [A-Za-z0-9_.\-]{1,64}\ndata: ")  # how most events begin that have a name
+# Names, ids and comments are short words. Whatever else stands there is for no SDK, but a program may read the lines itself.
+_WORDS = re.compile(rb"(?:(?:event|id|retry):?|:)[A-Za-z0-9 _.,:;/+=@#\-]{0,1024}")
+_ORDINARY_LINES = 3  # name, data, the blank line
 
 
 class TooLong(ValueError):
@@ -85,6 +89,16 @@ class SSEFraming(Splitter):
 
     as_they_are: ClassVar[bool] = True
     takes_rest: ClassVar[bool] = False
+    only_words: bool = True  # what isn't data is taken out if it is more than words
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that are complete by now.
+
+        Raises:
+            TooLong: the event under way is larger than the limit.
+        """
+        events = Splitter.feed(self, data)
+        return [one for event in events if (one := _in_words(event, self.takes_rest))] if self.only_words else events
 
     def rest(self) -> bytes:
         """Return the event that ended without its blank line, or nothing."""
@@ -126,12 +140,40 @@ class FieldsFraming(SSEFraming):
         Raises:
             TooLong: the event under way is larger than the limit.
         """
-        return [one for event in Splitter.feed(self, data) for one in _with_fields(event)]
+        return [one for event in SSEFraming.feed(self, data) for one in _with_fields(event)]
 
     def rest(self) -> bytes:
         """Return what came last without a blank line as events, those that are whole: these SDKs take it as it is."""
-        ends = (one.rstrip(_BLANK) + b"\n\n" for one in _with_fields(self.finish()))
+        last = self.finish()
+        ends = (
+            one.rstrip(_BLANK) + b"\n\n"
+            for one in _with_fields(_in_words(last, others=True) if self.only_words else last)
+        )
         return b"".join(one for one in ends if _is_object(data_of(one) or b"") or data_of(one) == b"[DONE]")
+
+
+def _in_words(event: bytes, others: bool) -> bytes:
+    """Return an event without the lines that are neither data nor words; `others` says that lines that are no field stay."""
+    lines = event.count(b"\n")
+    if lines <= _ORDINARY_LINES and event.endswith(b"\n\n") and b"\r" not in event:
+        if lines < _ORDINARY_LINES and event.startswith(b"data: "):
+            return event
+        if _NAMED.match(event):
+            return event
+    every = [line for line in _LINE_END.split(event) if line]
+    kept = [line for line in every if _is_data(line) or _WORDS.fullmatch(line) or (others and not _is_field(line))]
+    if len(kept) == len(every):
+        return event
+    rest = b"\n" if event.startswith(b"\n") else b""
+    return rest + (b"\n".join([*kept, b"", b""]) if kept else b"")
+
+
+def _is_field(line: bytes) -> bool:
+    return line.startswith(_FIELDS)
+
+
+def _is_data(line: bytes) -> bool:
+    return line == b"data" or line.startswith(b"data:")
 
 
 def _with_fields(event: bytes) -> list[bytes]:

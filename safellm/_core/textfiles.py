@@ -1,6 +1,7 @@
 """Text files inside requests: read in their own encoding, searched in all their texts, written back with all else byte for byte.
 
-* UTF-8 and UTF-16, with or without a byte order mark (RFC 2781); another encoding is no text here.
+* UTF-8 and UTF-16, with or without a byte order mark (RFC 2781). Bytes that are neither but mostly ASCII (Latin-1, a character
+  that was cut in two) are text as well: what isn't ASCII in them is kept byte for byte.
 * JSON, JSON lines and notebooks: each string literal and each number is a text of its own, so that escapes hide nothing, and
   only literals that change are written anew: spaces, order, number forms and escapes of the others stay.
 * Everything else (CSV, Markdown, source code) is one text.
@@ -23,6 +24,11 @@ _SAMPLE = 4096  # bytes that are looked at to tell UTF-16 without a mark
 _MOSTLY = 0.4  # share of zero bytes in one half of the byte pairs: Latin, Greek and Cyrillic texts have more
 _TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9][0-9.eE+\-]*|[\[\]{},:\n]')
 _LEAST = 9  # digits of a number that is searched
+_CONTROLS = bytes([*range(9), 11, *range(14, 27), *range(28, 32), 127])  # none of these stands in a text
+_FEW = 256  # a text has at most one of them in so many bytes; of random bytes one in nine is one
+_FOREIGN = (
+    0.3  # share of bytes that aren't UTF-8: texts of Latin alphabets have half of it, sound and pictures two thirds
+)
 _BASE64 = re.compile(r'"[A-Za-z0-9+/=\s\\]{64,}"')
 
 
@@ -33,10 +39,11 @@ class Decoded:
     text: str
     encoding: str
     mark: bytes
+    errors: str = "strict"
 
     def encode(self, text: str) -> bytes:
         """Return another text in the same encoding."""
-        return self.mark + text.encode(self.encoding)
+        return self.mark + text.encode(self.encoding, self.errors)
 
 
 def decode(data: bytes) -> Decoded | None:
@@ -45,7 +52,13 @@ def decode(data: bytes) -> Decoded | None:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], encoding, mark)
     encoding = _encoding(data)
-    return _decoded(data, encoding, b"") if encoding else None
+    found = _decoded(data, encoding, b"") if encoding else None
+    return _mostly_ascii(data) if found is None else found
+
+
+def looks_like_text(data: bytes) -> bool:
+    """Return whether bytes are the beginning of a text, whatever they are called. They may end inside a character."""
+    return decode(data) is not None or any(decode(data[:-cut]) is not None for cut in (1, 2, 3))
 
 
 @dataclass(slots=True)
@@ -119,8 +132,13 @@ class _Pieces(list[str]):
         if not isinstance(index, int) or not isinstance(text, str):
             raise TypeError
         if index in self.literals:
-            text = json.dumps(text, ensure_ascii=self[index].isascii())
+            text = json.dumps(text, ensure_ascii=self[index].isascii() or _is_broken(text))
         list.__setitem__(self, index, text)
+
+
+def _is_broken(text: str) -> bool:
+    """Return whether there is half of a surrogate pair in a text, which only an escape can write."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _literals(text: str) -> tuple[_Pieces, list[_Slot]]:
@@ -189,6 +207,21 @@ def _decoded(data: bytes, encoding: str, mark: bytes) -> Decoded | None:
     except UnicodeDecodeError:
         return None
     return Decoded(text, encoding, mark) if text.encode(encoding) == data else None
+
+
+def _mostly_ascii(data: bytes) -> Decoded | None:
+    """Return a text of which no encoding is known: every byte that isn't UTF-8 stands for itself (PEP 383)."""
+    if _has_controls(data[:_SAMPLE]) or _has_controls(data):
+        return None
+    text = data.decode("utf-8", "surrogateescape")
+    foreign = len(data) - len(text.encode("utf-8", "ignore"))
+    if foreign > len(data) * _FOREIGN:
+        return None
+    return Decoded(text, "utf-8", b"", "surrogateescape")
+
+
+def _has_controls(data: bytes) -> bool:
+    return (len(data) - len(data.translate(None, _CONTROLS))) * _FEW > len(data)
 
 
 def _encoding(data: bytes) -> str:

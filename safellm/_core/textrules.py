@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from safellm._core.placeholder import TYPE_NAME
 
 MOST_WORDS: Final = 1000  # of one rule; an index of registered values holds a million
 # Types that detectors give. What happens to them stands in `redaction.types`: a rule may find more of them, not let them pass.
@@ -18,7 +21,27 @@ DETECTED: Final = frozenset(
     }
 )  # fmt: skip
 _TAKEN: Final = frozenset({"PLACEHOLDER", "ENCODED"})  # mean something else
+TYPES: Final = DETECTED | {"ENCODED", "PERSON", "LOCATION", "ORGANIZATION", "SENSITIVE"}  # names need a model
+_ALIKE: Final = 0.75  # of difflib: EMIAL is 0.8 like EMAIL
 Word = Annotated[str, StringConstraints(min_length=2, max_length=200, strip_whitespace=True)]
+
+
+def misspelt(kind: str, own: Collection[str] = ()) -> str | None:
+    """Return the type of the detectors that a name was probably meant to be; None for a name that can be somebody's own.
+
+    An action for a type that nothing finds would do nothing, and `EMIAL = "block"` would let every mail address go.
+
+    Args:
+        kind: The name, as in `redaction.types`.
+        own: Types of the policy's own rules.
+    """
+    if kind in TYPES or kind in own:
+        return None
+    from difflib import get_close_matches  # noqa: PLC0415 - only when something is wrong
+
+    near = get_close_matches(kind, sorted(TYPES), n=1, cutoff=_ALIKE)
+    # What is longer by a word, such as CUSTOMER_EMAIL, is a name of its own.
+    return near[0] if near and abs(len(near[0]) - len(kind)) <= 1 else None
 
 
 class TextRule(BaseModel):
@@ -38,7 +61,7 @@ class TextRule(BaseModel):
     )
     type: str = Field(
         "",
-        pattern=r"^([A-Z][A-Z0-9_]{0,31})?$",
+        pattern=rf"^({TYPE_NAME})?$",
         description="What placeholders and records call it; default: from the name.",
     )
     action: Literal["mask", "remove", "block", "allow"] | None = Field(

@@ -54,7 +54,7 @@ def input_bound(text_bytes: int, messages: int) -> int:
     Raises:
         ValueError: a number is negative.
 
-    Source: DESIGN 8, THREATS B.7.
+    Source: THREATS B.7.
     """
     if text_bytes < 0 or messages < 0:
         msg = "a number of bytes or messages can't be negative"

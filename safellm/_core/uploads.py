@@ -12,6 +12,7 @@ from safellm._core.adapter import Route, Upload
 from safellm._core.bodies import Body, is_text_media, read_upload
 from safellm._core.call import RequestHead
 from safellm._core.fields import Field, Kind, Table, Trust
+from safellm._core.textfiles import looks_like_text
 from safellm.errors import Reason, Refused
 
 _CUT = 3  # bytes of a character that may stand in the next piece (RFC 3629: four at most)
@@ -71,6 +72,8 @@ def _words(head: RequestHead, name: str) -> set[str]:
 
 def _is_text(data: bytes) -> bool:
     # A piece may begin and end inside a character.
+    if looks_like_text(data):
+        return True
     if b"\0" in data:
         return False
     decoded = data.decode("utf-8", "replace")

@@ -23,6 +23,7 @@ from safellm.audit.summary import HOUR_S, Spent, Summary, class_ms
 from safellm.audit.walk import Integrity, sum_up
 from safellm.sinks import html
 from safellm.stores import durable
+from safellm.stores.journal.open import audit_folder
 from safellm.stores.places import find_places
 from safellm.stores.settings import load_policy
 
@@ -77,7 +78,7 @@ def report_page(directory: str | Path | None = None) -> Report:
     """
     environ = dict(os.environ)
     state = find_places(environ).state
-    chosen = directory or load_policy(environ=environ).policy.audit.directory or state / "audit"
+    chosen = directory or audit_folder(load_policy(environ=environ).policy, state)
     found, integrity = sum_up(Path(chosen), state)
     return render(found, integrity, title=str(chosen), now_s=int(time.time()))
 

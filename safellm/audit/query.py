@@ -77,7 +77,7 @@ def parse_time(text: str, *, now_ns: int) -> int:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ConfigurationError(
-            "This is no time", remedy="Write it as 2026-11-01, 2026-11-01T08:30 or, for a time ago, 30m, 2h, 7d."
+            f"{text!a} is no time", remedy="Write it as 2026-11-01, 2026-11-01T08:30 or, for a time ago, 30m, 2h, 7d."
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * _NS
 

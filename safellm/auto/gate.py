@@ -118,12 +118,11 @@ def origin_of(scheme: str, host: str, port: int | None) -> Origin | None:
 
 
 def _find_at(origin: Origin, path: str, agent: str, sdk: str) -> Target | None:
-    known = find_target(origin, path)
+    known, spoken = find_target(origin, path), sdk or _sdk_of(agent)
     if known is not None:
-        return known
+        return Target(origin=origin, dialect=dialect_named(spoken)) if spoken in known.dialect.sdks else known
     dialect = STATE.learnt.get(origin)
     if dialect is None:
-        spoken = sdk or _sdk_of(agent)
         if spoken:
             dialect = STATE.learnt[origin] = dialect_named(spoken)
         elif origin in STATE.extra:

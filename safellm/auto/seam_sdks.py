@@ -44,6 +44,44 @@ def patch(module: ModuleType, patches: Patches) -> None:
         quieten_log()
 
 
+def patch_signing(module: ModuleType, patches: Patches) -> None:
+    """Have openai's clients sign what leaves instead of what the program said, where the seam of the transport guards it."""
+    patches.replace(module.OpenAI, "_prepare_request", _signing)
+    patches.replace(module.AsyncOpenAI, "_prepare_request", _signing_async)
+
+
+def _signing(original: Any) -> Any:
+    def _prepare_request(self: Any, request: Any) -> None:
+        runtime = _signer(self, request, "handle_request")
+        if runtime is None:
+            original(self, request)
+        else:
+            request.safellm_sign = runtime.prepare_request
+
+    return _prepare_request
+
+
+def _signing_async(original: Any) -> Any:
+    async def _prepare_request(self: Any, request: Any) -> None:
+        runtime = _signer(self, request, "handle_async_request")
+        if runtime is None:
+            await original(self, request)
+        else:
+            request.safellm_sign = runtime.prepare_async_request
+
+    return _prepare_request
+
+
+def _signer(client: Any, request: Any, sends: str) -> Any:
+    """Return what signs a request, if it is signed over its body and goes through a transport that we patched."""
+    if not gate.STATE.installed or client.__dict__.get("_provider_runtime") is None:
+        return None
+    from safellm_openai.signing import signer_of  # noqa: PLC0415 - only for Bedrock
+
+    transport = type(client._client._transport_for_url(request.url))  # noqa: SLF001 - where httpx keeps them
+    return signer_of(client) if hasattr(getattr(transport, sends, None), "safellm_seam") else None
+
+
 def patch_responses(module: ModuleType, patches: Patches) -> None:
     """Give what the SDK returns the attribute `safellm`."""
     for one in attribute.classes_of(module):

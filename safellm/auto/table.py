@@ -25,6 +25,7 @@ class Dialect:
         keys: (name in the vault, variable) of the keys that its SDK reads.
         agent: How the SDK's user agent begins; with it a request to any origin is known for the SDK's.
         paths: Of hosts that serve other things too: what the path begins with, by host pattern.
+        sdks: By dialect, whose clients can be guarded there although there is no adapter for anybody else's.
         remedy: What to do where there is no adapter.
         sockets: "package.module:function" that returns the protocol of websockets at a path; empty: they are refused.
     """
@@ -39,6 +40,7 @@ class Dialect:
     agent: str = ""
     paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
     sockets: str = ""
+    sdks: tuple[str, ...] = ()
     remedy: str = "Use a provider that safellm has an adapter for, or run the program without safellm."
 
     def has(self, host: str) -> bool:
@@ -55,6 +57,10 @@ def _pattern(hosts: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(one).replace(r"\*", "[a-z0-9.-]+") for one in hosts))
 
 
+_BEDROCK: Final = (
+    "Requests to Bedrock are signed before the guard sees them; use a client that safellm adapts: BedrockOpenAI."
+)
+
 # The first row that matches counts. Another SDK joins with one row, and with one seam below if it needs a patch of its own.
 DIALECTS: Final = (
     Dialect(
@@ -66,7 +72,7 @@ DIALECTS: Final = (
         ),
         adapter="safellm_openai.adapter:ADAPTER",
         native="safellm_openai.errors:native_error",
-        keys=(("openai", "OPENAI_API_KEY"), ("azure", "AZURE_OPENAI_API_KEY")),
+        keys=(("openai", "OPENAI_API_KEY"), ("azure", "AZURE_OPENAI_API_KEY"), ("bedrock", "AWS_BEARER_TOKEN_BEDROCK")),
         sockets="safellm_openai.translations:dialect_at",
         agent=r"(?:Async)?(?:Azure|Bedrock)?OpenAI/",
         paths=(("*.cognitiveservices.azure.com", ("/openai/",)),),
@@ -102,7 +108,15 @@ DIALECTS: Final = (
         name="bedrock",
         title="Amazon Bedrock",
         hosts=("bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com"),
-        remedy="Requests to Bedrock are signed before the guard sees them; use a client that safellm adapts.",
+        sdks=("openai",),
+        remedy=_BEDROCK,
+    ),
+    Dialect(
+        name="bedrock",
+        title="Amazon Bedrock Mantle",
+        hosts=("bedrock-mantle.*.api.aws",),
+        sdks=("openai", "anthropic"),
+        remedy=_BEDROCK,
     ),
 )  # fmt: skip
 
@@ -124,6 +138,7 @@ SEAMS: Final = {
     "openai._vendor.httpx_aiohttp.transport": "safellm.auto.seam_httpx:patch_aiohttp_transport",
     "litellm.llms.custom_httpx.aiohttp_transport": "safellm.auto.seam_httpx:patch_aiohttp_transport",
     "openai._base_client": "safellm.auto.seam_sdks:patch",
+    "openai._client": "safellm.auto.seam_sdks:patch_signing",
     "anthropic._base_client": "safellm.auto.seam_sdks:patch",
     "google.genai._api_client": "safellm.auto.seam_sdks:patch_google",
     "dspy._vendor.lm15.transports._sync": "safellm.auto.seam_dspy:patch",

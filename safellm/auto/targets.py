@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safellm._core.adapter import Adapter
     from safellm.profiles import Profile
 
-_ADDRESSLESS = frozenset({"azure", "anthropic-foundry"})  # each customer has an address of his own
+_ADDRESSLESS = frozenset({"azure", "anthropic-foundry", "bedrock"})  # each customer or region has an address of its own
 # Keys of an SDK that `install()` lends no placeholders for: (their name, the dialect's).
 _MORE_KEYS = {"openai-admin": "openai", "anthropic-auth-token": "anthropic", "anthropic-foundry": "anthropic"}
 _NOWHERE = Origin("https", "safellm.invalid", 443)

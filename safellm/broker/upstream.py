@@ -28,9 +28,10 @@ from safellm.auto.table import DIALECTS
 from safellm.auto.targets import Target, dialect_named, find_target, own_origins
 from safellm.broker.conversations import of_grant
 from safellm.broker.direct import direct_transport
-from safellm.client import Setup, open_journal
+from safellm.client import Setup
 from safellm.errors import ConfigurationError, GuardFailure, Reason, Refused
 from safellm.stores.grants import Grants, HeldGrant
+from safellm.stores.journal.open import open_journal
 from safellm.stores.places import find_places
 from safellm.stores.settings import load_policy
 from safellm.stores.vault.open import ResolvedKey, resolve_granted
@@ -170,7 +171,7 @@ class Upstream:
         loaded = load_policy(environ=self._environ)
         self.policy = loaded.policy
         self.digest = loaded.policy.digest()
-        self._journal = open_journal(loaded.policy, self._environ)
+        self._journal = open_journal(loaded.policy, find_places(self._environ).state)
         self.problem = ""
 
     def _stamp(self) -> tuple[int, int, int] | None:

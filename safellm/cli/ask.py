@@ -80,6 +80,8 @@ def _text(words: list[str]) -> str:
             "More than 4 million characters were piped in", remedy="Send a part of it, for example with head."
         )
     text = "\n\n".join(part for part in (asked, piped) if part)
+    # In a locale without UTF-8, such as C in a container, Python keeps the bytes of other letters as surrogates.
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if not text:
         raise ConfigurationError(
             "There is no question", remedy='Write: safellm ask -m MODEL "question", or pipe one in.'
@@ -100,7 +102,10 @@ def _answer(asking: Asking, *, show: bool) -> str:
         raise
     except Exception as error:  # noqa: BLE001 - the SDKs have no error in common; it ends the command
         # The SDK's errors name no key; their first line says what the provider said.
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
+        url = getattr(getattr(error, "request", None), "url", None)
+        if getattr(error, "status_code", None) is None and url is not None:  # nobody answered there
+            said = f"{said} ({url.scheme}://{url.netloc.decode('ascii', 'replace').rpartition('@')[2]})"
         remedy = _remedy(error, asking.question.profile or asking.question.provider)
         raise ConfigurationError(f"There is no answer: {said}", remedy=remedy) from None
     finally:

@@ -112,7 +112,8 @@ def verify(  # noqa: PLR0913 - one for each thing to check against
         kept = None if contents is None else {**asdict(contents), "ok": contents.ok}
         print_json({**as_json(folder, found), "pruned": pruned or None, "checkpoints": checkpoints, "content": kept})
     else:
-        _print(folder, found)
+        kept_elsewhere = bool(checkpoint or words)
+        _print(folder, found, proved=kept_elsewhere and proof is not None and proof.proof.ok and proof.proof.proved > 0)
         if pruned:
             make_console().print(cell(pruned))
         if proof is not None:
@@ -139,6 +140,7 @@ def checkpoint(
     from safellm._core.spoken import to_words
     from safellm.stores.journal.checkpoints import make_checkpoint, read_signed, signing_key, verifier_key
     from safellm.stores.journal.keepers import keep, kept_last
+    from safellm.stores.tls import authorities_of
 
     world = look()
     if not world.trail.is_dir():
@@ -152,7 +154,7 @@ def checkpoint(
         made = read_signed(world.trail, uid, verifier_key(private, uid))[-1]
     for place in (*world.policy.audit.checkpoint_to, *(() if out is None else (str(out.absolute()),))):
         if kept_last(place) != made.note:
-            keep(made.note, place)
+            keep(made.note, place, trust=authorities_of(world.policy))
     typer.echo(to_words(made.checkpoint.size, made.checkpoint.root) if words else made.note, nl=words)
 
 
@@ -354,7 +356,8 @@ def _known(text: str | None) -> KnownHead | None:
     return KnownHead(seq=int(match[1]), hash=match[2])
 
 
-def _print(folder: Path, found: Verification) -> None:
+def _print(folder: Path, found: Verification, *, proved: bool) -> None:
+    """Print what the chain proves; what it doesn't only where no checkpoint says it better (`proved`)."""
     console = make_console()
     if found.ok:
         console.print(cell(f"verified: {found.records} records, chain intact", "bold green"))
@@ -368,7 +371,7 @@ def _print(folder: Path, found: Verification) -> None:
         console.print(table)
         if found.problem_count > _SHOWN_PROBLEMS:
             console.print(cell(f"and {found.problem_count - _SHOWN_PROBLEMS} more (--json lists up to 1000)"))
-    console.print(cell(found.explain()))
+    console.print(cell(found.explain().partition(" Not proved:")[0] if proved else found.explain()))
     for left in found.recovered:
         where_left = f"{left.file}:{left.line}"
         console.print(cell(f"After a crash: {left.bytes} bytes at {where_left}, named by record {left.named_by_seq}."))

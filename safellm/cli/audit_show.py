@@ -68,7 +68,7 @@ def records_table(records: list[dict[str, JSON]]) -> Table:
 
 def what_of(record: Mapping[str, JSON]) -> str:
     """Return in few words what a record says besides its decision."""
-    parts: list[str] = []
+    parts = _endpoint(record)
     if record.get("reason"):
         parts.append(str(record["reason"]))
     if record.get("event.name") == "unreadable":
@@ -91,6 +91,14 @@ def what_of(record: Mapping[str, JSON]) -> str:
         if value:
             parts.append(", ".join(map(str, value)) if isinstance(value, list) else str(value))
     return "; ".join(parts)
+
+
+def _endpoint(record: Mapping[str, JSON]) -> list[str]:
+    """Return what was asked for, where no model says it."""
+    if record.get("gen_ai.response.model") or record.get("gen_ai.request.model"):
+        return []
+    operation = record.get("gen_ai.operation.name")
+    return [str(operation)] if operation else []
 
 
 def _counts(record: Mapping[str, JSON], name: str) -> list[tuple[str, JSON]]:

@@ -49,6 +49,8 @@ def budget(context: typer.Context, *, json: AsJson = False) -> None:
         print_json({"ledger": world.ledger_name, "limits": limits})
     elif balances:
         make_console().print(balances_table(balances, users))
+        where = world.loaded.sources.get("budget.limits", "the policy")
+        say(f"Set in: {where}. Raise a limit there, or in the code or the grant that sets its own.")
     else:
         say("No limit is set; usage is counted all the same (safellm usage).")
         say("Set one with SAFELLM_BUDGET_USD=5/day or SAFELLM_BUDGET_TOKENS=100000/hour, or in the policy file.")

@@ -218,10 +218,11 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _close_stores() -> None:
     """Close what the client opened: Windows removes no file that is open."""
-    from safellm import client
+    from safellm.stores.journal.open import JOURNALS
+    from safellm.stores.ledger.choose import LEDGERS
 
-    for opener in (client._open_ledger, client._open_journal):  # noqa: SLF001 - there is no public way yet
-        opener.cache_clear()
+    LEDGERS.clear()
+    JOURNALS.clear()
 
 
 def _remove(folder: Path) -> None:

@@ -15,9 +15,10 @@ from safellm.cli.show import PROBLEM, AsJson, cell, make_console, print_json
 _STYLES: Final = {Level.OK: "green", Level.HINT: "cyan", Level.DANGER: "bold yellow", Level.BROKEN: "bold red"}
 _INDENT: Final = 8
 
-# What passes the guard, and what is refused because it would not (DESIGN 2, THREATS E.10).
+# What passes the guard, and what is refused because it would not (THREATS E.10).
 COVERED: Final = (
     "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI, module-level API: every HTTP call, stream, upload, retry, redirect",
+    "BedrockOpenAI, AsyncBedrockOpenAI, provider= (Bedrock, Vertex): guarded, then signed; X.509 identities: all but their exchange",
     "Anthropic, AsyncAnthropic, google.genai, google.generativeai: the same, by the seams of each SDK",
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",
@@ -26,8 +27,7 @@ COVERED: Final = (
 )
 REFUSED: Final = (
     "all other websockets: they bypass the HTTP transport",
-    "provider=, BedrockOpenAI: they sign the body before the guard sees it",
-    "X.509 workload identities: their token exchange uses the guarded transport",
+    "a provider= that safellm doesn't know: nobody knows what it signs",
     "an http_client of another kind (aiohttp.ClientSession, requests): it can't be wrapped",
 )
 UNGUARDED: Final = (

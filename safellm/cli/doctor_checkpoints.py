@@ -41,7 +41,8 @@ def checkpoint_findings(area: str, world: World, uid: str) -> Iterator[Finding]:
         return
     audit = world.policy.audit
     age = time.time() - _seconds(found.time)
-    tail = "no record after it" if not found.lines_after else f"{found.lines_after} records after it are not proved"
+    later = found.lines_after
+    tail = f"{later} record{'s' * (later > 1)} after it not proved" if later else "no record after it"
     late = found.lines_after > 0 and age > _LATE * audit.checkpoint_seconds
     yield Finding(
         area=area,

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import stat
 import time
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from safellm._core.policy import Mode
+from safellm._core.policy import Action, Mode, Policy
+from safellm._core.textrules import TYPES
 from safellm.cli.doctor_checkpoints import checkpoint_findings
 from safellm.cli.doctor_environment import environment
 from safellm.cli.doctor_finding import Finding, Level
@@ -25,7 +27,13 @@ from safellm.errors import ConfigurationError, SafeLLMError, VaultUnavailable
 if TYPE_CHECKING:
     from safellm.stores.vault.interface import Vault
 
-SDK_FROM, SDK_BELOW = 2, 4  # major versions of openai, as in the package's requirements
+# Of each SDK the first version that is held and the first that isn't, as in the package's requirements.
+SDKS: Final = {
+    "openai": ((2, 0), (4,)),
+    "anthropic": ((0, 121), (3,)),
+    "google-genai": ((1, 50), (4,)),
+    "google-generativeai": ((0, 8, 6), (0, 9)),
+}
 _FULL: Final = 64 * 1024 * 1024  # bytes; a trail file is at most this large
 _LOW: Final = 1024 * 1024 * 1024
 _STALE_DAYS: Final = 180  # a price list older than this lacks newer models
@@ -78,18 +86,14 @@ def _versions() -> Iterator[Finding]:
     yield Finding(
         area=area, level=Level.OK, what=f"safellm {own}, Python {platform.python_version()}, {platform.system()}"
     )
-    sdk = _version("openai")
-    if sdk is None:
-        yield Finding(area=area, level=Level.BROKEN, what="openai is not installed", remedy="Run: pip install openai")
-    elif not SDK_FROM <= int(sdk.partition(".")[0]) < SDK_BELOW:
-        yield Finding(
-            area=area,
-            level=Level.BROKEN,
-            what=f"openai {sdk} is outside the supported range, >={SDK_FROM} and <{SDK_BELOW}",
-            remedy=f'Run: pip install "openai>={SDK_FROM},<{SDK_BELOW}"',
-        )
-    else:
-        yield Finding(area=area, level=Level.OK, what=f"openai {sdk} (supported: >={SDK_FROM}, <{SDK_BELOW})")
+    for name in SDKS:
+        version = _version(name)
+        if version is not None:
+            yield _sdk(name, version)
+        elif name == "openai":
+            yield Finding(
+                area=area, level=Level.BROKEN, what=f"{name} is not installed", remedy=f"Run: pip install {name}"
+            )
     families = [f"{name} {version}" for name in ("httpx2", "httpx") if (version := _version(name))]
     yield Finding(area=area, level=Level.OK, what=f"HTTP: {', '.join(families) or 'none'}")
     if importlib.util.find_spec("aiohttp") is not None:
@@ -100,6 +104,19 @@ def _versions() -> Iterator[Finding]:
         )
     prices = _version("genai-prices")
     yield Finding(area=area, level=Level.OK, what=f"price list: genai-prices {prices}")
+
+
+def _sdk(name: str, version: str) -> Finding:
+    first, below = SDKS[name]
+    wanted = f">={'.'.join(map(str, first))},<{'.'.join(map(str, below))}"
+    if first <= tuple(map(int, re.findall(r"\d+", version)[:3])) < below:
+        return Finding(area="Versions", level=Level.OK, what=f"{name} {version} (supported: {wanted})")
+    return Finding(
+        area="Versions",
+        level=Level.BROKEN,
+        what=f"{name} {version} is outside the supported range, {wanted}",
+        remedy=f'Run: pip install "{name}{wanted}"',
+    )
 
 
 def _detection() -> Iterator[Finding]:
@@ -120,6 +137,19 @@ def _detection() -> Iterator[Finding]:
     yield Finding(
         area="Detection", level=Level.OK, what=f"{rules} rules; finds its planted value ({took} ms to load and search)"
     )
+
+
+def _types(policy: Policy) -> Iterator[Finding]:
+    """Say which types are let through, or can be found only by a program that registers values."""
+    own = {rule.kind for rule in policy.rules}
+    unknown = [name for name in policy.redaction.types if name not in TYPES | own]
+    if unknown and not policy.plugins:  # a plug-in's types are its own
+        what = f"redaction.types names {', '.join(unknown)}: only values that a program registers can have that type"
+        yield Finding(area="Policy", level=Level.HINT, what=what, remedy="Check its spelling unless yours does.")
+    if policy.redaction.enabled and policy.redaction.default is Action.ALLOW:
+        hidden = [name for name, action in policy.redaction.types.items() if action is not Action.ALLOW]
+        what = f"redaction.default is allow: nothing but {', '.join(hidden) or 'what programs register'} is hidden"
+        yield Finding(area="Policy", level=Level.HINT, what=what)
 
 
 def _policy(world: World) -> Iterator[Finding]:
@@ -147,6 +177,7 @@ def _policy(world: World) -> Iterator[Finding]:
         if is_loose:
             what = f"{name} is loosened by {loaded.sources[name]}"
             yield Finding(area=area, level=Level.DANGER, what=what, remedy="Take that setting out unless you need it.")
+    yield from _types(policy)
     if not policy.is_strict:
         yield Finding(
             area=area,

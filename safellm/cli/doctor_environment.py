@@ -15,8 +15,17 @@ from safellm.cli.world import World
 from safellm.errors import ConfigurationError, VaultUnavailable
 
 AREA: Final = "Environment"
-_ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
-_KEYS: Final = ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+# Variables with an address, and whose keys may be bound to it; those of an SDK that isn't installed move nothing.
+_ADDRESSES: Final = {
+    "OPENAI_BASE_URL": "openai",
+    "AZURE_OPENAI_ENDPOINT": "openai",
+    "ANTHROPIC_BASE_URL": "anthropic",
+    "ANTHROPIC_FOUNDRY_BASE_URL": "anthropic",
+    "GOOGLE_GEMINI_BASE_URL": "google",
+    "GOOGLE_VERTEX_BASE_URL": "google",
+}
+_PACKAGES: Final = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai"}
+_SHORT_LIVED: Final = "AZURE_OPENAI_AD_TOKEN"  # ends within hours: no key to store
 _PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "https_proxy", "all_proxy", "http_proxy")
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CREDENTIAL_HEADERS: Final = frozenset(
@@ -53,8 +62,8 @@ def _hint(what: str, remedy: str = "") -> Finding:
 
 
 def _addresses(environ: Mapping[str, str], world: World | None) -> Iterator[Finding]:
-    for name in _ADDRESSES:
-        if not environ.get(name):
+    for name, provider in _ADDRESSES.items():
+        if not environ.get(name) or not _is_installed(provider):
             continue
         try:
             origin = parse_origin(environ[name])
@@ -63,7 +72,7 @@ def _addresses(environ: Mapping[str, str], world: World | None) -> Iterator[Find
             continue
         if origin.is_loopback:
             yield _fine(f"{name} points to this machine, which is allowed")
-        elif origin in _bound(world):
+        elif origin in _bound(world, provider):
             yield _fine(f"{name} points to {origin}, which is bound")
         else:
             yield _danger(
@@ -72,10 +81,20 @@ def _addresses(environ: Mapping[str, str], world: World | None) -> Iterator[Find
             )
 
 
-def _bound(world: World | None) -> set[Origin]:
-    from safellm_openai.adapter import ADAPTER
+def _is_installed(provider: str) -> bool:
+    import importlib.metadata
 
-    known = set(ADAPTER.origins)
+    try:
+        importlib.metadata.version(_PACKAGES[provider])
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _bound(world: World | None, provider: str) -> set[Origin]:
+    from safellm.auto.targets import own_origins
+
+    known = set(own_origins(provider))
     if world is None:
         return known
     known |= {parse_origin(text) for text in world.policy.egress.origins}
@@ -83,7 +102,7 @@ def _bound(world: World | None) -> set[Origin]:
         from safellm.stores.vault.open import open_vault
 
         try:
-            key = open_vault(world.policy, environ=world.environ).get(world.policy.keys.name or ADAPTER.name)
+            key = open_vault(world.policy, environ=world.environ).get(world.policy.keys.name or provider)
         except (VaultUnavailable, ConfigurationError):
             return known  # told under Vault
         known |= set(key.origins) if key is not None else set()
@@ -91,10 +110,14 @@ def _bound(world: World | None) -> set[Origin]:
 
 
 def _keys(environ: Mapping[str, str], world: World | None) -> Iterator[Finding]:
-    for name in _KEYS:
+    from safellm.cli.keys_found import SDK_VARIABLES
+
+    for name in (*SDK_VARIABLES, _SHORT_LIVED):
         if not environ.get(name, "").strip():
             continue
-        remedy = f"Move it into the vault: safellm keys import --variable {name}"
+        remedy = (
+            "Unset it." if name == _SHORT_LIVED else f"Move it into the vault: safellm keys import --variable {name}"
+        )
         refused = world is not None and (world.policy.is_strict or not world.policy.keys.environment)
         if refused:
             yield _danger(f"{name} holds a key, which the policy does not use; every child process gets it", remedy)
@@ -141,7 +164,7 @@ def _leaks(environ: Mapping[str, str]) -> Iterator[Finding]:
         names = {line.partition(":")[0].strip().lower() for line in text.splitlines()}
         if names & _CREDENTIAL_HEADERS:
             yield _danger(f"{name} sets a credential header; clients refuse to start", f"Unset {name}.")
-        elif name == "OPENAI_CUSTOM_HEADERS":
+        elif name in ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"):
             yield _danger(f"{name} adds headers to every call, which are not searched for secrets", f"Unset {name}.")
     if environ.get("OPENAI_LOG", "").lower() in ("debug", "info"):
         yield _log_level(environ["OPENAI_LOG"].lower())

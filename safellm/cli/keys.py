@@ -31,6 +31,7 @@ from safellm.cli.keys_shared import (
     provider_of,
     read_key,
     store_key,
+    warn_of_plain_http,
 )
 from safellm.cli.keys_try import try_
 from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, print_json, say, when
@@ -197,6 +198,7 @@ def bind(
     )
     vault.set(replace(key, origins=origins))
     say(f"Bound {name!r} in {vault.label} to {_joined(origins)}.")
+    warn_of_plain_http(world, given)
 
 
 @app.command()

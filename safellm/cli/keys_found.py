@@ -16,9 +16,10 @@ from safellm.errors import ConfigurationError
 from safellm.profiles import profiles
 
 # Variable -> name that the key gets, which is also whose it is. The profiles' are added below.
-_SDKS: Final[Mapping[str, str]] = {
+SDK_VARIABLES: Final[Mapping[str, str]] = {
     "OPENAI_API_KEY": "openai",
     "AZURE_OPENAI_API_KEY": "azure",  # has no origin of its own: each resource has another
+    "AWS_BEARER_TOKEN_BEDROCK": "bedrock",  # the same: each region has another
     "OPENAI_ADMIN_KEY": "openai-admin",
     "ANTHROPIC_API_KEY": "anthropic",
     "ANTHROPIC_AUTH_TOKEN": "anthropic-auth-token",
@@ -39,8 +40,8 @@ _REFERENCE: Final = re.compile(r"[$`<>{}()]")  # ${KEY}, $(pass show key), <your
 @cache
 def variables() -> Mapping[str, str]:
     """Return the name of the key that each variable of an SDK or a profile holds."""
-    rest = {one.variable: name for name, one in profiles().items() if one.variable not in _SDKS}
-    return {**_SDKS, **rest}
+    rest = {one.variable: name for name, one in profiles().items() if one.variable not in SDK_VARIABLES}
+    return {**SDK_VARIABLES, **rest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

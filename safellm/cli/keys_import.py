@@ -19,7 +19,10 @@ from safellm.errors import ConfigurationError
 if TYPE_CHECKING:
     from safellm.stores.vault.interface import StoredKey, Vault
 
-_AZURE: Final = "AZURE_OPENAI_API_KEY"
+_HOSTS: Final = {
+    "AZURE_OPENAI_API_KEY": "NAME.openai.azure.com",
+    "AWS_BEARER_TOKEN_BEDROCK": "bedrock-mantle.REGION.api.aws",
+}
 _SHOWN: Final = 4  # variables that an error names
 
 
@@ -114,7 +117,9 @@ def _import_one(  # noqa: PLR0913 - see above
     name = name or provider
     say(f"{one.variable} holds a key that ends in {one.secret.hint()}")
     known = _stored(vault, name)
-    if known is None or known.secret != one.secret:
+    if known is not None and known.secret == one.secret:
+        say(f"It is in {vault.label} already, as {name!r}.")
+    else:
         may_replace(vault, name, yes=yes, can_ask=True)
         store_key(world, vault, name, provider, origins_of(origin, provider), one.secret)
     if one.path is None:
@@ -129,7 +134,7 @@ def _import_one(  # noqa: PLR0913 - see above
 
 
 def _addressless(variable: str) -> ConfigurationError:
-    host = "NAME.openai.azure.com" if variable == _AZURE else "NAME.services.ai.azure.com"
+    host = _HOSTS.get(variable, "NAME.services.ai.azure.com")
     return ConfigurationError(
         f"The key in {variable} belongs to one resource, and its address is not taken from a variable",
         remedy=f"safellm keys import --variable {variable} --origin https://{host}",

@@ -147,3 +147,11 @@ def store_key(  # noqa: PLR0913 - the parts of a key
         StoredKey(name=name, provider=provider, origins=origins, created_ns=now, rotate_by_ns=rotate_by, secret=secret)
     )
     say(f"Stored {name!r} in {vault.label}, bound to {', '.join(map(str, origins))}.")
+    warn_of_plain_http(world, origins)
+
+
+def warn_of_plain_http(world: World, origins: tuple[Origin, ...]) -> None:
+    """Say which of these addresses calls are refused to, though a key is bound to them."""
+    for one in origins:
+        if one.scheme == "http" and not one.is_loopback and not world.policy.egress.allow_http:
+            say(f"Calls to {one} are refused as long as it is plain http (egress.allow_http allows it).", "yellow")

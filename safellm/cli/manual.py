@@ -82,6 +82,8 @@ def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
         if command.hidden:
             continue
         if hasattr(command, "commands"):
+            if command.invoke_without_command:  # it does something of its own, as `safellm budget` does
+                yield (*words, name), command
             yield from _commands(command, (*words, name))
         else:
             yield (*words, name), command

@@ -14,7 +14,7 @@ from safellm.cli.show import PROBLEM, AsJson, cell, make_console, make_table, pr
 from safellm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from safellm._core.fields import Field
     from safellm._core.redaction.hide import Change
@@ -117,6 +117,7 @@ def _hide(tools: Tools, body: FileBody, memory: Memory, types: str) -> Iterator[
     from safellm.redaction import redact_with
 
     chosen = _types(types)
+    _refuse_unknown(chosen or ())
     for one in body.fields():
         if one.kind is Kind.DATA:
             continue
@@ -159,6 +160,20 @@ def _types(text: str) -> list[str] | dict[str, str] | None:
     if any("=" in part for part in parts):
         raise typer.BadParameter("write EMAIL,PHONE or EMAIL=surrogate,PHONE=remove", param_hint="--types")
     return parts
+
+
+def _refuse_unknown(chosen: Collection[str]) -> None:
+    """Refuse a type that nothing here can find: the text would come out as it went in, and look redacted."""
+    from safellm._core.textrules import TYPES
+    from safellm.cli.world import look
+
+    policy = look().policy
+    known = TYPES | {rule.kind for rule in policy.rules}
+    unknown = [name for name in chosen if name not in known]
+    if unknown and not policy.plugins:  # a plug-in's types are its own
+        raise ConfigurationError(
+            f"Nothing finds the type {unknown[0]!a}", remedy=f"Take any of {', '.join(sorted(known))}."
+        )
 
 
 def _as_json(one: Field, change: Change) -> dict[str, Any]:

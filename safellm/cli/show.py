@@ -78,7 +78,7 @@ def tell_error(error: SafeLLMError) -> int:
         what, remedy, code = str(error), "Please report this as a defect of safellm.", PROBLEM
     what = "\n".join(escaped(line) for line in what.splitlines())
     console = make_console(stderr=True)
-    end = "" if what.endswith((".", ":")) or "\n" in what else "."
+    end = "" if what.endswith((".", ":", "?")) or "\n" in what else "."
     console.print(Text.assemble(("safellm: ", "bold red"), f"{what}{end}"), soft_wrap=True)
     console.print(Text(escaped(remedy)), soft_wrap=True)
     return code

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from safellm.cli.show import tell
 from safellm.stores.journal.events import escaped
+from safellm.stores.journal.open import audit_folder
 from safellm.stores.places import find_places
 from safellm.stores.settings import LoadedPolicy, load_policy
 
@@ -38,13 +39,14 @@ class World:
     @property
     def trail(self) -> Path:
         """Folder of the audit trail."""
-        chosen = self.policy.audit.directory
-        return Path(chosen) if chosen else self.state / "audit"
+        return audit_folder(self.policy, self.state)
 
     @property
     def ledger(self) -> Path:
         """File of the ledger."""
-        return self.state / "ledger.sqlite3"
+        from safellm.stores.ledger.choose import FILE_NAME
+
+        return self.state / FILE_NAME
 
     @property
     def ledger_name(self) -> str:

@@ -8,12 +8,14 @@ import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from safellm.discover.findings import Finding
 from safellm.discover.knowledge import DISTRIBUTIONS, PATTERNS, host_pattern
 from safellm.discover.python_code import new_scope, search_python
 
+# It guards the kernel as `safellm.install()` does.
+_EXTENSION: Final = re.compile(r"(?m)^([ \t]*)%(?:re)?load_ext[ \t]+safellm[ \t]*$")
 _MAGIC = re.compile(r"^(\s*)([%!].*)$")
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _KEY_RULES = (
@@ -169,6 +171,7 @@ def _without_magic(source: str) -> str:
         source = (
             f"pass\n{rest}" if first.split()[0] in ("%%time", "%%timeit", "%%capture") else "\n" * source.count("\n")
         )
+    source = _EXTENSION.sub(r"\1import safellm; safellm.install()", source)
     return "\n".join(_MAGIC.sub(r"\1pass", line) for line in source.split("\n"))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib as _importlib
 import pkgutil as _pkgutil
-import sys as _sys
 from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
 from typing import Any as _Any
@@ -31,12 +30,14 @@ if TYPE_CHECKING:
     from google.genai import version as version
 
 from safellm.attribute import attach as _attach
+from safellm.submodules import mirror as _mirror
 from safellm_google_genai.clients import Client as Client
 
 _attach("google.genai")
+_guarded = _mirror(globals(), _genai)
 __version__ = _genai.__version__
 __all__ = list(_genai.__all__)
-# Modules with a door past the guard of their own: `client.Client` is the plain one.
+# Modules that a program reaches by `Client`; the guarded one is in `client`, too.
 _UNGUARDED = frozenset({"client", "live", "live_music", "local_tokenizer"})
 _PUBLIC = frozenset(
     one.name
@@ -47,16 +48,9 @@ _PUBLIC = frozenset(
 
 def __getattr__(name: str) -> _Any:
     if name in _PUBLIC:
-        return _importlib.import_module(f"google.genai.{name}")
-    return getattr(_genai, name)
+        return _guarded(_importlib.import_module(f"google.genai.{name}"))
+    return _guarded(getattr(_genai, name))
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PUBLIC, *dir(_genai)})
-
-
-# `import safellm.google.genai.types`: the SDK's own module under another name.
-for _name in _PUBLIC:
-    if f"google.genai.{_name}" in _sys.modules:
-        _sys.modules[f"{__name__}.{_name}"] = _sys.modules[f"google.genai.{_name}"]
-del _name

@@ -7,7 +7,6 @@ that plain imports of it in the same process are guarded too.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys as _sys
 import warnings as _warnings
 from collections.abc import Mapping as _Mapping
 from importlib.util import find_spec as _find_spec
@@ -35,11 +34,14 @@ with _warnings.catch_warnings():
     import google.generativeai as _genai
 
 from safellm.attribute import attach as _attach  # noqa: E402 - after the note and the SDK
+from safellm.submodules import mirror as _mirror  # noqa: E402 - the same
 from safellm_google_generativeai.manager import MANAGER as _MANAGER  # noqa: E402 - the same
 from safellm_google_generativeai.manager import install as _install  # noqa: E402 - the same
 
 _install()
 _attach("google.generativeai")
+
+_mirror(globals(), _genai)  # before it is filled: the SDK's own modules, since the SDK itself is guarded
 
 # The public face of the SDK, taken as it is, whatever the SDK's version.
 globals().update({name: value for name, value in vars(_genai).items() if not name.startswith("_")})
@@ -58,11 +60,3 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *dir(_genai)})
-
-
-# `import safellm.google.generativeai.types`: the SDK's own modules under another name.
-for _name in [name for name in _sys.modules if name.startswith("google.generativeai.") and "._" not in name]:
-    _short = _name.removeprefix("google.generativeai.")
-    if _short.partition(".")[0] != "client":
-        _sys.modules[f"{__name__}.{_short}"] = _sys.modules[_name]
-del _name, _short

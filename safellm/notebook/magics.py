@@ -26,6 +26,8 @@ def register(shell: Any) -> None:
 
 
 def _safellm(line: str) -> None:
+    from IPython.core.error import UsageError  # noqa: PLC0415
+
     from safellm.notebook import keys, outputs, strip  # noqa: PLC0415
 
     words = line.split()
@@ -41,6 +43,8 @@ def _safellm(line: str) -> None:
             outputs.state.show_personal = False
         case ["budget"]:
             print("\n".join(strip.left()) or "No limit is set.")  # noqa: T201
+        case [_, *_] if words != ["help"]:
+            raise UsageError(f"There is no %safellm {line.strip()}. There is:\n{_USE}")
         case _:
             print(_USE)  # noqa: T201
 

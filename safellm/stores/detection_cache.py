@@ -20,7 +20,7 @@ from pathlib import Path
 from safellm._core.detection.image import image_key, make_image, read_image
 from safellm._core.detection.scanner import RuleScanner
 from safellm.errors import GuardFailure
-from safellm.stores.durable import open_private, private_folder, read_range, write_all
+from safellm.stores.durable import open_private, private_folder, read_range, replace
 
 _DIGEST = 32  # bytes
 _LARGEST = 64 << 20  # bytes; an image has about one million
@@ -84,18 +84,9 @@ def _is_ours(found: os.stat_result) -> bool:
 
 def _write(path: Path, image: bytes) -> None:
     """Write the file at once or not at all; a full disk or a folder that can't be written only costs time."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
+    with suppress(OSError):
         private_folder(path.parent)
-        descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            write_all(descriptor, hashlib.sha256(image).digest() + image)
-        finally:
-            os.close(descriptor)
-        draft.replace(path)
+        replace(path, hashlib.sha256(image).digest() + image, sync=False)  # a short one is noticed by its digest
         for old in path.parent.glob(f"{_PREFIX}*.bin"):  # of earlier versions
             if old != path:
                 old.unlink(missing_ok=True)
-    except OSError:
-        with suppress(OSError):  # nor a folder to remove it from
-            draft.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 import sys
 import time
@@ -31,6 +32,8 @@ else:
 _ALWAYS = (
     getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )
+# What systems say of a place without hard links (FAT, some network mounts): the same each time, so nobody links there.
+_NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.000_05, 0.005
 LOCK_TIMEOUT_NS = 30 * 1_000_000_000  # a holder does a few writes; one that is stopped must not stop everybody for ever
 
@@ -244,3 +247,115 @@ def write_all(descriptor: int, data: bytes) -> None:
     done = os.write(descriptor, data)
     while done < len(data):
         done += os.write(descriptor, data[done:])
+
+
+def read_private(path: Path, most: int) -> bytes:
+    """Return the first `most` bytes of a regular file; errors as `open_private`."""
+    descriptor = open_private(path, os.O_RDONLY)
+    try:
+        return read_range(descriptor, 0, most)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Put a private file with these bytes in the place of what is there: a reader, and a crash, find the old or the new one.
+
+    Args:
+        path: The file; its folder is there.
+        data: All that is in it.
+        sync: Return when it is on the disk. Without it a loss of power may leave a short file, which the reader must notice.
+
+    Raises:
+        OSError: it can't be written; the old one is as it was.
+    """
+    aside = _aside(path, data, synced=sync)
+    try:
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Make a private file with these bytes, unless something is there; returns whether it was made.
+
+    Nobody ever finds a part of it, and of those who make it at the same time one wins.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    aside = _aside(path, data, synced=True)
+    try:
+        made = _moved_if_absent(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    if made:
+        sync_folder(path.parent)
+    return made
+
+
+def private_key(path: Path, size: int, *, make: bool = True) -> bytes:
+    """Return the key in a file: random bytes, made on first use, with the folder (`private_folder`).
+
+    Args:
+        path: The file.
+        size: Bytes of a key.
+        make: Make it where there is none.
+
+    Raises:
+        FileNotFoundError: there is none, and it is not to be made.
+        OSError: it can't be read or made; ELOOP, EINVAL: something else is there.
+        ValueError: the file has not `size` bytes.
+    """
+    try:
+        key = read_private(path, size + 1)
+    except FileNotFoundError:
+        if not make:
+            raise
+        private_folder(path.parent)
+        create(path, os.urandom(size))
+        key = read_private(path, size + 1)
+    if len(key) != size:
+        msg = "it is damaged"
+        raise ValueError(msg)
+    return key
+
+
+def _aside(path: Path, data: bytes, *, synced: bool) -> Path:
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    descriptor = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        try:
+            write_all(descriptor, data)
+            if synced:
+                sync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return aside
+
+
+def _moved_if_absent(aside: Path, path: Path) -> bool:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return path.exists() and path.samefile(aside)  # a network mount that asks again may find its own success
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+    else:
+        return True
+    descriptor = open_private(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        with locked(descriptor):
+            if os.path.lexists(path):
+                return False
+            aside.rename(path)
+            return True
+    finally:
+        os.close(descriptor)

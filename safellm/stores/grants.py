@@ -152,11 +152,7 @@ class Grants:
             if identity == self._seen:
                 return self._known
         try:
-            descriptor = durable.open_private(path, os.O_RDONLY)
-            try:
-                raw = durable.read_range(descriptor, 0, min(os.fstat(descriptor).st_size, _LARGEST))
-            finally:
-                os.close(descriptor)
+            raw = durable.read_private(path, _LARGEST)
         except OSError as error:
             raise self._bad(error.strerror or "") from None
         known = self._parse(raw)
@@ -186,27 +182,13 @@ class Grants:
         try:
             if create:
                 durable.private_folder(self._state)
-                with self._held():
-                    if not path.exists():
-                        descriptor = durable.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-                        try:
-                            durable.write_all(descriptor, os.urandom(_KEY_BYTES))
-                            durable.sync(descriptor)
-                        finally:
-                            os.close(descriptor)
-            try:
-                descriptor = durable.open_private(path, os.O_RDONLY)
-            except FileNotFoundError:
-                return None
-            try:
-                root = durable.read_range(descriptor, 0, _KEY_BYTES + 1)
-            finally:
-                os.close(descriptor)
+            return durable.private_key(path, _KEY_BYTES, make=create)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self._bad(f"the key: {error}") from None
         except OSError as error:
             raise self._bad(error.strerror or "") from None
-        if len(root) != _KEY_BYTES:
-            raise self._bad("the key is damaged")
-        return root
 
     def _append(self, entry: dict[str, object]) -> None:
         try:

@@ -72,7 +72,7 @@ class MappingStore:
         Raises:
             GuardFailure: It can't be written, or what is there was changed.
         """
-        from safellm.stores.durable import locked, open_private, private_folder  # noqa: PLC0415 - not before needed
+        from safellm.stores.durable import locked, open_private, private_folder, replace  # noqa: PLC0415 - late
 
         path = path or self._path(name)
         try:
@@ -83,7 +83,7 @@ class MappingStore:
                     sealed = _read(path)
                     if sealed is not None:
                         self._take(self._open(name, sealed), memory)
-                    _replace(path, self._seal(name, memory))
+                    replace(path, self._seal(name, memory))
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -97,7 +97,8 @@ class MappingStore:
         except OSError:
             return 0
         for path in entries:
-            if path.suffix == ".sealed" and self._is_over(path):
+            # Also what a writer left that was killed: each begins with the time at which it was written.
+            if path.suffix in {".sealed", ".new"} and self._is_over(path):
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
@@ -176,18 +177,6 @@ def _read(path: Path) -> bytes | None:
             return file.read(_LARGEST)
     except FileNotFoundError:
         return None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    from safellm.stores.durable import open_private, write_all  # noqa: PLC0415
-
-    aside = path.with_suffix(".new")
-    descriptor = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
-    aside.replace(path)
 
 
 def _changed() -> NoReturn:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from safellm._core.origin import check_proxy, parse_origin, webhook_target
 from safellm._core.policy import Alert, Budget, Policy
-from safellm._core.textrules import TextRule
+from safellm._core.textrules import TextRule, misspelt
 from safellm.errors import ConfigurationError
 from safellm.stores.content.keys import parse_public
 from safellm.stores.journal.keepers import check_place
@@ -181,6 +181,10 @@ def setting_problems(policy: Policy) -> list[tuple[KeyPath, str]]:
     if policy.keys.name is not None:
         _try(lambda: check_name(policy.keys.name or ""), ("keys", "name"), found)
     found += _place_problems(policy)
+    own = {rule.kind for rule in policy.rules}
+    for name in policy.redaction.types:
+        if (meant := misspelt(name, own)) is not None:
+            found.append((("redaction", "types", name), f"nothing finds this type; did you mean {meant!r}?"))
     for index, name in enumerate(policy.redaction.restore_tool_arguments):
         if not all(name.partition(".")):
             found.append((("redaction", "restore_tool_arguments", index), "write it as tool.parameter"))

@@ -1,4 +1,4 @@
-"""Load the policy: defaults, then the file, then `SAFELLM_*` variables, then arguments in code (DESIGN 5).
+"""Load the policy: defaults, then the file, then `SAFELLM_*` variables, then arguments in code.
 
 * The file is TOML: `SAFELLM_POLICY`, else `policy.toml` in the user's configuration folder; never in the working
   directory, which may be a stranger's repository (THREATS E.1). A file that is broken is an error, never ignored.

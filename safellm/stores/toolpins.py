@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safellm.errors import GuardFailure, Reason
-from safellm.stores.durable import locked, open_private, private_folder, read_range, write_all
+from safellm.stores.durable import locked, open_private, private_folder, read_private, replace
 
 _NAME = "tool-pins.json"
+_LOCK = "tool-pins.lock"  # a file of its own: the other is replaced, and a lock stays with what was replaced
 _MOST_BYTES = 1 << 24
 
 
@@ -32,10 +33,10 @@ def pinned(state: Path, name: str, found: Mapping[str, str], *, again: bool) -> 
     """
     try:
         private_folder(state)
-        descriptor = open_private(state / _NAME, os.O_RDWR | os.O_CREAT)
+        descriptor = open_private(state / _LOCK, os.O_RDWR | os.O_CREAT)
         try:
             with locked(descriptor):
-                return _compare(descriptor, name, dict(found), again=again)
+                return _compare(state / _NAME, name, dict(found), again=again)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
@@ -47,11 +48,13 @@ def pinned(state: Path, name: str, found: Mapping[str, str], *, again: bool) -> 
         ) from None
 
 
-def _compare(descriptor: int, name: str, found: dict[str, str], *, again: bool) -> list[str]:
-    size = os.fstat(descriptor).st_size
-    if size > _MOST_BYTES:
-        raise ValueError
-    known = json.loads(read_range(descriptor, 0, size)) if size else {}
+def _compare(path: Path, name: str, found: dict[str, str], *, again: bool) -> list[str]:
+    try:
+        text = read_private(path, _MOST_BYTES + 1)
+    except FileNotFoundError:
+        text = b"{}"
+    # An empty file is damage as any other: taken for a new one, it would have every list pinned anew, changed as it may be.
+    known = json.loads(text) if len(text) <= _MOST_BYTES else None
     if not isinstance(known, dict) or not all(isinstance(one, dict) for one in known.values()):
         raise ValueError
     before = known.get(name)
@@ -59,8 +62,5 @@ def _compare(descriptor: int, name: str, found: dict[str, str], *, again: bool) 
         return [tool for tool, digest in found.items() if before.get(tool) != digest]
     if before != found:
         known[name] = found
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.ftruncate(descriptor, 0)
-        write_all(descriptor, json.dumps(known, indent=1, sort_keys=True).encode())
-        os.fsync(descriptor)
+        replace(path, json.dumps(known, indent=1, sort_keys=True).encode())
     return []

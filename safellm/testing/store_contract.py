@@ -24,7 +24,8 @@ from safellm._core.secret import Secret
 from safellm.errors import GuardFailure, Reason, Refused, VaultUnavailable
 from safellm.plugins import Document, LedgerStore, Provider, Sink, VaultStore
 from safellm.stores.journal.events import NullJournal
-from safellm.stores.ledger.shared import HOUR_NS, SharedLedger
+from safellm.stores.ledger.rules import HOUR_NS
+from safellm.stores.ledger.shared import SharedLedger
 from safellm.stores.plugged import found
 from safellm.stores.plugged.ledger import DocumentEngine
 from safellm.stores.plugged.sink import PluggedSinks

@@ -1,6 +1,6 @@
 """The adapter of `requests` for strict mode: checked addresses, own TLS settings, the policy's proxy or none (THREATS E.6-E.8).
 
-What `network.py`, `tls.py` and `own.py` are for httpx. Sessions that a program or an SDK made keep their own adapters in the
+What `network.py`, `stores/tls.py` and `own.py` are for httpx. Sessions that a program or an SDK made keep their own adapters in the
 other modes; in strict mode nothing of a call goes over a connection that was not checked when it was opened.
 """
 
@@ -19,10 +19,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from safellm._core.origin import make_origin
+from safellm.stores.tls import context_for
 from safellm.transports.driver import Driver
 from safellm.transports.network import check_addresses, unique_addresses
 from safellm.transports.own import stays_here
-from safellm.transports.tls import context_for
 
 _VERIFIED = {"cert_reqs": "CERT_REQUIRED"}
 

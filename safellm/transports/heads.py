@@ -8,6 +8,7 @@ from typing import Any
 from safellm._core.call import RequestHead
 from safellm._core.origin import Origin, make_origin
 from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.transports.memory import remember
 
 ODD_BYTES = "surrogateescape"  # a header's bytes that are no UTF-8 come out again as they went in
 # Parts of URLs that are read anew for each request otherwise: a client has one origin and a few paths.
@@ -91,7 +92,7 @@ class Heads:
         head = read_head(request, items)
         lengths = [at for at, item in enumerate(items) if item[1] == _LENGTH]
         if len(lengths) <= 1:
-            _remember(self._known, key, ([*items], lengths[0] if lengths else len(items), head), most=_ENDPOINTS)
+            remember(self._known, key, ([*items], lengths[0] if lengths else len(items), head), most=_ENDPOINTS)
         return head
 
     def like(self, head: RequestHead) -> RequestHead:
@@ -107,7 +108,7 @@ class Heads:
         alike = before is not None and before[0] == rest and len(before[1].headers) == len(head.headers)
         if before is None or not alike or not is_plain or before[1].timeout_s != head.timeout_s:
             if is_plain:
-                _remember(self._alike, key, (rest, head), most=_ENDPOINTS)
+                remember(self._alike, key, (rest, head), most=_ENDPOINTS)
             return head
         return RequestHead(
             method=head.method,
@@ -138,7 +139,7 @@ def _origin(url: Any) -> Origin:
         raise Refused(
             error.problem, guard="egress", reason=Reason.EGRESS_REQUEST, remedy=error.remedy, status=400
         ) from None
-    _remember(_ORIGINS, key, origin)
+    remember(_ORIGINS, key, origin, most=_MOST_REMEMBERED)
     return origin
 
 
@@ -147,11 +148,5 @@ def _target(url: Any) -> tuple[str, str]:
     found = _TARGETS.get(raw)
     if found is None:
         found = (url.path, url.query.decode("ascii", "replace"))
-        _remember(_TARGETS, raw, found)
+        remember(_TARGETS, raw, found, most=_MOST_REMEMBERED)
     return found
-
-
-def _remember(memory: dict[Any, Any], key: Any, value: Any, *, most: int = _MOST_REMEMBERED) -> None:
-    if len(memory) >= most:
-        memory.clear()
-    memory[key] = value

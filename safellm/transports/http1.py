@@ -20,6 +20,7 @@ _REQUEST = re.compile(rb"(?:GET|POST) [\x21-\x7e]+ HTTP/1\.1\r\n(?:" + _LINE + r
 _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\x20-\x7e]*))?\r\n((?:" + _LINE + rb")+)\r\n")
 _LENGTH = re.compile(rb"[1-9][0-9]{0,14}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
+SAID_CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"  # to a parser that goes on with chunks
 _BODILESS: Final = frozenset({b"204", b"304"})  # whatever length they name (RFC 9112 6.3)
 _UNUSUAL: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _LINE_END: Final = -1  # comes next, behind a chunk

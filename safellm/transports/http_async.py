@@ -32,7 +32,8 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
             ahead: Ahead, said: Any,
         ) -> None:  # fmt: skip
-            self._body, self._injected, self._over, self._said = body, injected, False, said
+            self._body, self._injected, self._said = body, injected, said
+            self._over = self._whole = self._closed = False
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed, self._gather = aiter(body), driver.feeder(exchange), ahead.gather_async
 
@@ -49,26 +50,38 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
                         if out := await self._treat(chunk):
                             return out
                     self._over = True
-                    out = await ended(self._exchange)
+                    out, self._whole = await ended(self._exchange), True
                     await finished(self._driver, self._exchange)
                     await self._release()
                     if out:
                         return out
             except Refused as error:
                 self._over = True
+                self._exchange.cut(error)  # or the trail wouldn't have the reason, if it isn't its own
                 await self._abandon("refused")
                 await self._release()
                 failed = parts.raised(error, self._request, self._driver)
             except BaseException as error:
-                self._over = True
-                await self._abandon(parts.failure_of(error)[0])
-                if not self._injected:
+                failed = await self._broken(error)
+                if failed is error and not self._injected:
                     raise
-                failed = without_frames(error)
+            raise failed or self._ended()
+
+        async def _broken(self, error: BaseException) -> BaseException | None:
+            """Settle what an error has ended; return what the reader gets for it, None where it just ends."""
+            self._over = True
+            await self._abandon("closed" if self._closed else parts.failure_of(error)[0])
+            if self._closed and not parts.is_own(error):
+                return None  # nothing but what comes of closing it
+            if self._injected:
+                without_frames(error)
                 await self._release()
-            if failed is not None:
-                raise failed
-            raise StopAsyncIteration
+            return error
+
+        def _ended(self) -> Exception:
+            """Return what tells a reader that nothing more comes: an end, unless another task closed it before that."""
+            is_cut = self._closed and not (self._whole or self._exchange.has_ended)
+            return parts.closed() if is_cut else StopAsyncIteration()
 
         async def _treat(self, chunk: bytes) -> bytes:
             pieces = await self._gather(chunk, self._source)
@@ -78,7 +91,7 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             return treated
 
         async def aclose(self) -> None:
-            self._over = True
+            self._over = self._closed = True
             try:
                 await self._abandon("closed")
                 if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
@@ -109,12 +122,14 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
 
         async def handle_async_request(self, request: Any) -> Any:
             driver, began = self.safellm_driver, perf_counter()
+            body = await request.aread()
+            asked = parts.asked(request)
             try:
-                head = driver.heads.read(request, parts.items_of(request.headers))
+                head = driver.heads.read(request, asked[2])
             except Refused as error:
                 await in_thread(driver.deny, error)
                 return parts.refused(error, request, driver)
-            exchange, decision = driver.begin(head, await request.aread(), wait=False, answers=True)
+            exchange, decision = driver.begin(head, body, wait=False, answers=True)
             try:
                 decided: Decision = (
                     await in_thread(driver.resume, decision) if isinstance(decision, Pending) else decision
@@ -128,7 +143,7 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             try:
                 begun = began if reads_at_once(head) else None
                 return await self._receive(
-                    request, exchange, deadline, begun, *await self._send(request, head, decided, exchange, deadline)
+                    request, exchange, deadline, begun, *await self._send(asked, head, decided, exchange, deadline)
                 )
             except Refused as error:
                 failed = without_frames(error)
@@ -158,6 +173,8 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
                 await source.aclose()
                 return parts.whole(inner, exchange, answer.headers, body, begun)
             except BaseException as error:
+                if isinstance(error, Refused):
+                    exchange.cut(error)
                 await in_thread(driver.abandon, exchange, failure=parts.failure_of(error)[0])
                 await closed(source)
                 if not injected and not isinstance(error, Refused):
@@ -168,23 +185,28 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             raise failed
 
         async def _send(
-            self, request: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
+            self, asked: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
         ) -> tuple[Any, bool]:
             driver = self.safellm_driver
-            injected = False
+            injected = signing = False
             try:
                 if forward.local is not None:
                     return parts.local(forward.local), False
-                copied, injected = parts.outgoing(request, head, forward, driver, deadline)
+                copied, injected = parts.outgoing(asked, head, forward, driver, deadline)
                 copied.safellm_sent = exchange.expect
                 with move_on_after(deadline.left()):
+                    if (sign := copied.__dict__.get("safellm_sign")) is not None:
+                        signing = True
+                        await copied.aread()
+                        await sign(copied)  # over what leaves: nothing below changes it
+                        signing, injected = False, True
                     return await self._inner.handle_async_request(copied), injected
                 raise deadline.passed()
             except BaseException as error:
                 kind, sent = parts.failure_of(error)
-                await in_thread(driver.abandon, exchange, failure=kind, sent=sent)
-                if isinstance(error, Refused):
-                    await in_thread(driver.deny, error)  # the trail has the reason
+                await in_thread(driver.abandon, exchange, failure=kind, sent=sent and not signing)
+                if isinstance(error, Refused) and "reason" not in exchange.account.outcome:
+                    await in_thread(driver.deny, error)  # or the trail wouldn't have the reason
                 if not injected:
                     raise
                 copied = None

@@ -84,17 +84,38 @@ class Parts:
         self.module: Any = module
         self.items_of, self.headers_of = ways(module)
 
+    def asked(self, request: Any) -> tuple[bool, dict[str, Any], list[tuple[bytes, bytes, bytes]]]:
+        """Return what a request is now, so that what is checked is what is sent and remembered.
+
+        To decide about it may take waiting for a person, and the request is the program's: meanwhile, it may change.
+
+        Returns:
+            Whether its kind is known, its parts, and its headers: name, name in lower case, value.
+        """
+        state = {**request.__dict__}
+        state["extensions"] = {**request.extensions}
+        return type(request) is self.module.Request, state, [*self.items_of(request.headers)]
+
     def outgoing(
-        self, request: Any, head: RequestHead, forward: Forward, driver: Driver, deadline: Deadline
-    ) -> tuple[Any, bool]:
-        """Return the request that is sent, and whether it holds a managed key."""
-        if forward.own_headers and type(request) is self.module.Request:
+        self, asked: tuple[bool, dict[str, Any], list[Any]], head: RequestHead, forward: Forward, driver: Driver, deadline: Deadline
+    ) -> tuple[Any, bool]:  # fmt: skip
+        """Return the request that is sent, and whether it holds a managed key.
+
+        Args:
+            asked: The program's, as it was when it was checked.
+            head: Of it.
+            forward: What becomes of it.
+            driver: Has the keys.
+            deadline: Of the call.
+        """
+        is_plain, state, items = asked
+        if forward.own_headers and is_plain:
             body = forward.body
-            sent, at, name = self._kept(request, head, body)
+            sent, at, name = self._kept(items, head, body)
             sent.append(_IDENTITY)
             injected = driver.inject(sent)
             copied = object.__new__(self.module.Request)
-            copied.__dict__.update(request.__dict__)
+            copied.__dict__.update(state)
             if body is not None:
                 at = len(sent)
                 sent.append((b"Content-Length", _LENGTH, b"%d" % len(body)))
@@ -105,29 +126,30 @@ class Parts:
                     name,
                     at,
                 )  # where `lean_parts` remembers what it makes of such headers
-            copied.headers, copied.extensions = self.headers_of(sent), dict(request.extensions)
+            copied.headers = self.headers_of(sent)
         else:
             headers, injected = driver.with_credentials(forward.headers)
             encoded = [(name.encode("latin-1"), value.encode("utf-8", ODD_BYTES)) for name, value in headers]
-            content = {"stream": request.stream} if forward.body is None else {"content": forward.body}
+            content = {"stream": state["stream"]} if forward.body is None else {"content": forward.body}
             copied = self.module.Request(
-                request.method, request.url, headers=encoded, extensions=request.extensions, **content
+                state["method"], state["url"], headers=encoded, extensions=state["extensions"], **content
             )
+            copied.safellm_sign = state.get("safellm_sign")
         timeouts = copied.extensions.get("timeout")
         if timeouts and (timeouts.get("read") is None or timeouts["read"] > deadline.seconds):
             copied.extensions = {**copied.extensions, "timeout": {**timeouts, "read": deadline.seconds}}
         copied.safellm_passed = True  # a patched transport below lets it through: see `safellm.auto`
         return copied, injected
 
-    def _kept(self, request: Any, head: RequestHead, body: bytes | None) -> tuple[list[Any], int, str]:
-        """Return the headers of a request that are sent.
+    def _kept(self, items: list[Any], head: RequestHead, body: bytes | None) -> tuple[list[Any], int, str]:
+        """Return those of a request's headers that are sent.
 
         Heads that share what is known of them differ in their length alone, so these are found once.
 
         Returns:
             The headers; where the length stands in them, or -1; what this kind of request is called in what is known.
         """
-        items, name = self.items_of(request.headers), _SAME if body is None else _CHANGED
+        name = _SAME if body is None else _CHANGED
         known = head.known.get(name)
         if known is None or (known[1] >= 0 and items[known[2]][1] != _LENGTH):
             replaced = _ENCODING if body is None else _DESCRIBING
@@ -208,6 +230,14 @@ class Parts:
         """Return the headers of a response as text."""
         items = self.items_of(response.headers)
         return tuple([(name.decode("latin-1"), value.decode("utf-8", ODD_BYTES)) for _, name, value in items])
+
+    def is_own(self, error: BaseException) -> bool:
+        """Return whether an error of a stream that was closed while it was read is one that the library would raise as well."""
+        return isinstance(error, self.module.TransportError) or not isinstance(error, Exception)
+
+    def closed(self) -> Exception:
+        """Return what reading a stream says that was closed before its end; in the library the connection says it."""
+        return self.module.ReadError("The stream was closed before its end")  # type: ignore[no-any-return]
 
     @staticmethod
     def ahead_of(inner: Any, driver: Driver) -> Ahead:

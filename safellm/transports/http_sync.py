@@ -30,7 +30,8 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
             self, body: Any, injected: bool, exchange: Exchange, driver: Driver, request: Any, deadline: Deadline,
             ahead: Ahead, said: Any,
         ) -> None:  # fmt: skip
-            self._body, self._injected, self._over, self._said = body, injected, False, said
+            self._body, self._injected, self._said = body, injected, said
+            self._over = self._whole = self._closed = False
             self._exchange, self._driver, self._request, self._deadline = exchange, driver, request, deadline
             self._source, self._feed, self._gather = iter(body), driver.feeder(exchange), ahead.gather
 
@@ -48,31 +49,43 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                         if out := self._feed(self._gather(chunk, self._source)):
                             return out
                     self._over = True
-                    out = self._exchange.end()
+                    out, self._whole = self._exchange.end(), True
                     self._driver.finish(self._exchange)
                     self._release()
                     if out:
                         return out
             except Refused as error:
                 self._over = True
+                self._exchange.cut(error)  # or the trail wouldn't have the reason, if it isn't its own
                 self._driver.abandon(self._exchange, failure="refused")
                 self._release()
                 failed = parts.raised(error, self._request, self._driver)
             except BaseException as error:
-                self._over = True
-                self._driver.abandon(self._exchange, failure=parts.failure_of(error)[0])
-                if not self._injected:
+                failed = self._broken(error)
+                if failed is error and not self._injected:
                     raise
-                failed = without_frames(error)
-                self._release()
             finally:
                 CURRENT.reset(token)
-            if failed is not None:
-                raise failed
-            raise StopIteration
+            raise failed or self._ended()
+
+        def _broken(self, error: BaseException) -> BaseException | None:
+            """Settle what an error has ended; return what the reader gets for it, None where it just ends."""
+            self._over = True
+            self._driver.abandon(self._exchange, failure="closed" if self._closed else parts.failure_of(error)[0])
+            if self._closed and not parts.is_own(error):
+                return None  # nothing but what comes of closing it
+            if self._injected:
+                without_frames(error)
+                self._release()
+            return error
+
+        def _ended(self) -> Exception:
+            """Return what tells a reader that nothing more comes: an end, unless another thread closed it before that."""
+            is_cut = self._closed and not (self._whole or self._exchange.has_ended)
+            return parts.closed() if is_cut else StopIteration()
 
         def close(self) -> None:
-            self._over = True
+            self._over = self._closed = True
             try:
                 self._driver.abandon(self._exchange, failure="closed")
                 if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
@@ -100,12 +113,14 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
 
         def handle_request(self, request: Any) -> Any:
             driver, began = self.safellm_driver, perf_counter()
+            body = request.read()
+            asked = parts.asked(request)
             try:
-                head = driver.heads.read(request, parts.items_of(request.headers))
+                head = driver.heads.read(request, asked[2])
             except Refused as error:
                 driver.deny(error)
                 return parts.refused(error, request, driver)
-            exchange, decision = driver.begin(head, request.read(), answers=True)
+            exchange, decision = driver.begin(head, body, answers=True)
             if isinstance(decision, Refuse):
                 return parts.refused(decision.error, request, driver)
             deadline = Deadline(driver.tools.policy)
@@ -114,7 +129,7 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                 begun = began if reads_at_once(head) else None
                 # What was sent holds the key, and leads to it: no name is given to it here (THREATS K.4).
                 return self._receive(
-                    request, exchange, deadline, begun, *self._send(request, head, decision, exchange, deadline)
+                    request, exchange, deadline, begun, *self._send(asked, head, decision, exchange, deadline)
                 )
             except Refused as error:
                 failed = without_frames(error)
@@ -144,6 +159,8 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
                 source.close()
                 return parts.whole(inner, exchange, answer.headers, body, begun)
             except BaseException as error:
+                if isinstance(error, Refused):
+                    exchange.cut(error)
                 driver.abandon(exchange, failure=parts.failure_of(error)[0])
                 source.close()
                 if not injected and not isinstance(error, Refused):
@@ -154,21 +171,26 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
             raise failed
 
         def _send(
-            self, request: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
+            self, asked: Any, head: RequestHead, forward: Forward, exchange: Exchange, deadline: Deadline
         ) -> tuple[Any, bool]:
             driver = self.safellm_driver
-            injected = False
+            injected = signing = False
             try:
                 if forward.local is not None:
                     return parts.local(forward.local), False
-                copied, injected = parts.outgoing(request, head, forward, driver, deadline)
+                copied, injected = parts.outgoing(asked, head, forward, driver, deadline)
                 copied.safellm_sent = exchange.expect
+                if (sign := copied.__dict__.get("safellm_sign")) is not None:
+                    signing = True
+                    copied.read()
+                    sign(copied)  # over what leaves: nothing below changes it
+                    signing, injected = False, True
                 return self._inner.handle_request(copied), injected
             except BaseException as error:
                 kind, sent = parts.failure_of(error)
-                driver.abandon(exchange, failure=kind, sent=sent)
-                if isinstance(error, Refused):
-                    driver.deny(error)  # the trail has the reason
+                driver.abandon(exchange, failure=kind, sent=sent and not signing)
+                if isinstance(error, Refused) and "reason" not in exchange.account.outcome:
+                    driver.deny(error)  # or the trail wouldn't have the reason
                 if not injected:
                     raise
                 copied = None

@@ -17,7 +17,6 @@ from safellm.transports.raw_headers import ways
 READ: Final = 65536  # bytes that are asked for at once, as in the library
 JOINED: Final = 1 << 18  # bytes of a body that is written together with its head
 NO_ANSWER: Final = "Server disconnected without sending a response."
-_SAID_CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _HEAD: Final = "written:"  # the bytes of a head before and behind the body's length, which is all that differs
 _LENGTH_NAME: Final = b"content-length"
 _PORTS: Final = {b"http": 80, b"https": 443}
@@ -224,6 +223,6 @@ class Body:
             raise self._parts.core.RemoteProtocolError("malformed chunk footer") from None
         if reader.rest is not None:
             self._reader = None
-            self._parts.parse_it(self._link, _SAID_CHUNKED)
+            self._parts.parse_it(self._link, http1.SAID_CHUNKED)
             self._link._h11_state.next_event()
             self._link._h11_state.receive_data(reader.rest)

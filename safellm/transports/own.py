@@ -15,10 +15,10 @@ from typing import Any
 from safellm._core.origin import Origin, make_origin
 from safellm._core.policy import Policy
 from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.stores.tls import context_for
 from safellm.transports.driver import Driver
 from safellm.transports.lean import use_lean
 from safellm.transports.network import checked_backend
-from safellm.transports.tls import context_for
 
 _KEPT = ("_max_connections", "_max_keepalive_connections", "_keepalive_expiry", "_http1", "_http2", "_retries")
 _NEEDED = ("_network_backend", "_ssl_context", "_connections")

@@ -14,7 +14,8 @@ from functools import cache, wraps
 from types import FunctionType
 from typing import Any, Final
 
-from safellm.transports.quick_send import KINDS, METHODS, are_known, remember, sends
+from safellm.transports.memory import remember
+from safellm.transports.quick_send import KINDS, METHODS, MOST, are_known, sends
 from safellm.transports.raw_headers import ways
 
 _MEMORY: Final = "_safellm_built"
@@ -174,4 +175,4 @@ class _Requests:
         ):
             return
         before, behind = ([item for item in some if item[1] not in _COOKIES] for some in (items[:at], items[at + 1 :]))
-        remember(client.__dict__[_MEMORY], key, (given, [*own], made.method, made.url, before, behind))
+        remember(client.__dict__[_MEMORY], key, (given, [*own], made.method, made.url, before, behind), most=MOST)

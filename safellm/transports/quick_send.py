@@ -13,11 +13,13 @@ from logging import INFO
 from time import perf_counter
 from typing import Any, Final
 
+from safellm.transports.memory import remember
+
 KINDS: Final = "_safellm_kinds"
 METHODS: Final = (
     "send", "_send_handling_auth", "_send_handling_redirects", "_send_single_request", "_transport_for_url",
 )  # fmt: skip
-_MOST: Final = 8  # things that are remembered of one kind
+MOST: Final = 8  # things that are remembered of one kind
 _REDIRECTS: Final = range(300, 400)
 _SPECIAL: Final = frozenset({b"content-encoding", b"set-cookie", b"set-cookie2"})
 _WRAPS: Final = (["stream", "start"], ["stream", "response", "start"])  # what the stream that takes the time is made of
@@ -39,13 +41,6 @@ def are_known(module: Any, inside: Any) -> bool:
         and client._state is inside.ClientState.UNOPENED
         and inside.logger.name == module.__name__
     )
-
-
-def remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep a few things: those of endpoints that are used again and again."""
-    if len(memory) >= _MOST and key not in memory:
-        memory.clear()
-    memory[key] = value
 
 
 def sends(module: Any, base: Any) -> Any:  # noqa: C901 - for both worlds
@@ -173,6 +168,6 @@ class _Ways:
         if known is not None and names.count(b"content-type") == 1 and type(response.default_encoding) is str:
             key = (response.headers._list[names.index(b"content-type")][2], response.default_encoding)
             if key not in known:
-                remember(known, key, response.encoding)
+                remember(known, key, response.encoding, most=MOST)
             state["_encoding"] = known[key]
         return True

@@ -7,6 +7,7 @@ trail are simply called.
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -17,14 +18,21 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
-from urllib3.exceptions import LocationParseError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    LocationParseError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
 from urllib3.util import parse_url
 
 from safellm._core.call import RequestHead
 from safellm._core.effects import Forward, Refuse
 from safellm._core.exchange import Exchange, Form
 from safellm._core.origin import Origin, make_origin
-from safellm.errors import ConfigurationError, Reason, Refused
+from safellm.errors import ConfigurationError, ProtocolMisuse, Reason, Refused
 from safellm.stores.accounts import EXTENSION
 from safellm.transports import requests_lean as lean
 from safellm.transports.deadline import Deadline
@@ -109,12 +117,13 @@ class GuardAdapter(BaseAdapter):
         except Refused as error:
             driver.deny(error)
             return self._refused(error, request)
+        asked = request.method, request.url  # now: while somebody decides about it, the program may change it
         exchange, decision = driver.begin(head, body)
         if isinstance(decision, Refuse):
             return self._refused(decision.error, request)
         deadline = Deadline(driver.tools.policy)
         try:
-            inner, injected = self._forward(request, decision, body, exchange, options, deadline)
+            inner, injected = self._forward(request, asked, decision, body, exchange, options, deadline)
         except Refused as error:  # by the check of the connection itself
             return self._refused(error, request)
         try:
@@ -147,6 +156,7 @@ class GuardAdapter(BaseAdapter):
     def _forward(  # noqa: PLR0913 - the parts of one call
         self,
         request: requests.PreparedRequest,
+        asked: tuple[str | None, str | None],
         forward: Forward,
         body: bytes,
         exchange: Exchange,
@@ -157,6 +167,7 @@ class GuardAdapter(BaseAdapter):
         headers, injected = driver.with_credentials(forward.headers)
         sent = body if forward.body is None else forward.body
         copied = _without_headers(request)
+        copied.method, copied.url = asked
         copied.headers = CaseInsensitiveDict((name, value) for name, value in headers if name.lower() not in _WHOLE)
         if sent or request.body is not None:
             copied.headers["content-length"] = str(len(sent))
@@ -280,8 +291,10 @@ class _GuardedRaw:
         self._deadline = deadline
         self._injected = injected
         self._rest = b""
+        self._arriving = inner.arriving(deadline) if type(inner) is Answer else arriving(inner.raw, deadline)
         self._source = self.pieces()
-        self._over = False
+        self._over = self._closed = False
+        self._reading = threading.Lock()
         self.status = inner.status_code
         self.reason = inner.reason
         self.version = getattr(inner.raw, "version", 11)
@@ -302,36 +315,48 @@ class _GuardedRaw:
         failed: BaseException | None = None
         feed = self._driver.feeder(self._exchange)
         try:
-            inner = self._inner
-            for chunk in (
-                inner.arriving(self._deadline) if type(inner) is Answer else arriving(inner.raw, self._deadline)
-            ):
+            while not self._exchange.cut_off:
+                with self._reading:
+                    chunk = None if self._closed else next(self._arriving, None)
+                if self._closed:
+                    raise ProtocolMisuse("by another thread")
+                if chunk is None:
+                    break
                 self._deadline.left()
                 if out := feed(chunk):
                     yield out
-                if self._exchange.cut_off:
-                    break
             out = self._exchange.end()
             self._driver.finish(self._exchange)
             self._over = True
-            self._inner.close()
+            with self._reading:
+                self._inner.close()
             if out:
                 yield out
         except GeneratorExit:
             self.close()
             raise
         except BaseException as error:
-            self._driver.abandon(
-                self._exchange, failure="refused" if isinstance(error, Refused) else _failure_of(error)[0]
-            )
-            self._inner.close()
-            if isinstance(error, ReadTimeoutError) and self._deadline.at <= time.monotonic():
-                raise self._deadline.passed() from None
-            if not self._injected or isinstance(error, Refused):
+            failed = self._broken(error)
+            if failed is error and (not self._injected or isinstance(error, Refused)):
                 raise
-            failed = _without_request(error, self._request)
         if failed is not None:
             raise failed
+
+    def _broken(self, error: BaseException) -> BaseException | None:
+        """Settle what an error has ended; return what the reader gets for it, None where it just ends."""
+        if isinstance(error, ReadTimeoutError) and self._deadline.at <= time.monotonic():
+            error = self._deadline.passed()
+        if isinstance(error, Refused):
+            self._exchange.cut(error)  # or the trail wouldn't have the reason, if it isn't its own
+        self._driver.abandon(self._exchange, failure="closed" if self._closed else _failure_of(error)[0])
+        with self._reading:
+            self._inner.close()
+        if isinstance(error, Refused):
+            return error
+        if self._closed and isinstance(error, Exception) and not isinstance(error, HTTPError):
+            # Nothing but what comes of closing it, by another thread.
+            return None if self._exchange.has_ended else ProtocolError("The answer was closed before its end")
+        return _without_request(error, self._request) if self._injected else error
 
     def whole(self) -> bytes:
         """Return everything at once, with errors as `requests` names them."""
@@ -376,9 +401,14 @@ class _GuardedRaw:
     def close(self) -> None:
         """Settle what was read, and close the connection."""
         if not self._over:
-            self._over = True
+            self._over = self._closed = True
             self._driver.abandon(self._exchange, failure="closed")
-        self._inner.close()
+        # The library isn't made for two threads that give back one connection: whoever reads closes it when he notices.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._inner.close()
+            finally:
+                self._reading.release()
 
     def release_conn(self) -> None:
         """Give the connection back; what is not read by now is lost, so it is closed."""

@@ -18,7 +18,6 @@ from safellm.transports.deadline import Deadline
 from safellm.transports.urllib3_parts import arriving
 
 READ: Final = 65_536  # bytes that are asked for at once
-_SAID_CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 
 
@@ -53,12 +52,26 @@ class Answer:
 class _Raw:
     """The body of an answer, read from its connection."""
 
-    __slots__ = ("_first", "_length", "_link", "_original_response", "_pool", "_reader", "_rest", "_wait", "pairs")
+    __slots__ = (
+        "_first",
+        "_length",
+        "_links",
+        "_original_response",
+        "_pool",
+        "_reader",
+        "_rest",
+        "_sock",
+        "_wait",
+        "pairs",
+    )
     version = 11
 
     def __init__(self, pool: Any, link: Any, head: http1.AnswerHead, wait: float) -> None:
         self._rest: Any = None  # what the library reads, of an answer that turned out not to be plain
-        self._pool, self._link, self._wait, self._first = pool, link, wait, head.rest
+        self._pool, self._wait, self._first = pool, wait, head.rest
+        # Taken by the one who gives it back: another thread may close what this one reads. From then on the connection is
+        # somebody else's, and may have another socket.
+        self._links, self._sock = [link], link.sock
         self._reader: Any = http1.Chunked() if head.length is None else http1.Sized(head.length)
         self._length = head.length
         self.pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, _, value in head.headers]
@@ -82,14 +95,11 @@ class _Raw:
                 if reader.over:
                     self._release(closing=not reader.clean)
                     return
-                line = self._link.sock
-                line.settimeout(min(self._wait, deadline.left()))
-                data = line.recv(READ)
+                self._sock.settimeout(min(self._wait, deadline.left()))
+                data = self._sock.recv(READ)
                 if not data:
                     self._broken()
-            sock = Replayed(self._link.sock, _SAID_CHUNKED + reader.rest)
-            self._rest = parsed(self._pool, self._link, None, sock, self._wait)
-            self._link = None  # the library puts it back
+            self._rest = self._parsed(http1.SAID_CHUNKED + reader.rest)
             yield from arriving(self._rest, deadline)
         except BaseException as error:
             self.close()
@@ -108,9 +118,22 @@ class _Raw:
     def __del__(self) -> None:
         self.close()  # dropped without being closed, as the library's own does it
 
+    def _parsed(self, came: bytes) -> Any:
+        """Return what the library reads from here on; it gives the connection back."""
+        try:
+            link = self._links.pop()
+        except IndexError:
+            raise ProtocolError("The answer was closed before its end") from None
+        try:
+            return parsed(self._pool, link, None, Replayed(self._sock, came), self._wait)
+        except BaseException:
+            self._links.append(link)
+            raise
+
     def _release(self, *, closing: bool) -> None:
-        link, self._link = self._link, None
-        if link is None:
+        try:
+            link = self._links.pop()
+        except IndexError:
             return
         if closing:
             link.close()

@@ -27,9 +27,10 @@ from urllib3.util import url as urls
 from urllib3.util.wait import wait_for_read
 
 from safellm.transports import http1
+from safellm.transports.memory import remember
 from safellm.transports.requests_answer import READ, Answer, Replayed, parsed
 
-_MOST: Final = 8  # addresses of one adapter
+_MOST: Final = 8  # addresses of one manager of pools
 _POOLS: Final = "_safellm_pools"
 _NO_ANSWER: Final = "Remote end closed connection without response"
 _HUNG_UP: Final = frozenset({errno.EPIPE, errno.EPROTOTYPE, errno.ECONNRESET})  # the server may have said why
@@ -41,6 +42,7 @@ _SOCKETS: Final = (socket.socket, ssl.SSLSocket)
 _LIBRARY: Any = http.client.HTTPConnection
 _WAYS: Final[tuple[tuple[Any, str, Any], ...]] = (
     (HTTPAdapter, "send", adapters),
+    (HTTPAdapter, "get_connection_with_tls_context", adapters),
     (connectionpool.HTTPConnectionPool, "urlopen", connectionpool),
     (connection.HTTPConnection, "request", connection),
     (connection.HTTPConnection, "putrequest", connection),
@@ -117,9 +119,12 @@ def _never_again(retries: Any) -> bool:
 
 def _place(adapter: Any, request: Any, options: dict[str, Any]) -> tuple[Any, bytes, tuple[bytes, bytes, bytes]] | None:
     """Return the pool of connections to an address, the target as it is sent, and the header that names the host."""
-    memory, verify = adapter.__dict__.setdefault(_POOLS, {}), options["verify"]
+    manager, verify = adapter.poolmanager, options["verify"]
+    settings = manager.connection_pool_kw
+    memory = manager.__dict__.setdefault(_POOLS, {})  # not the adapter's: another manager has other pools
     key = (request.url, verify)
-    found = memory.get(key)
+    known = memory.get(key)
+    found = None if known is None or known[1] != settings else known[0]
     if found is None or found[0].pool is None:  # the manager of pools closes those that are used least
         pool = adapter.get_connection_with_tls_context(request, verify, proxies=options.get("proxies"), cert=None)
         link: Any = _KINDS.get(type(pool))
@@ -132,11 +137,9 @@ def _place(adapter: Any, request: Any, options: dict[str, Any]) -> tuple[Any, by
         host = name if (pool.port or link.default_port) == link.default_port else f"{name}:{pool.port}"
         target = urls._encode_target(path).encode("ascii")
         found = (pool, target, (b"Host", b"host", host.encode("ascii")))
-        if len(memory) >= _MOST:
-            memory.clear()
-        memory[key] = found
+        remember(memory, key, (found, {**settings}), most=_MOST)
     adapter.cert_verify(found[0], request.url, verify, None)  # says that the file of authorities isn't there, if so
-    return found  # type: ignore[no-any-return]  # made above
+    return found
 
 
 def _item(name: Any, value: Any) -> tuple[bytes, bytes, bytes]:

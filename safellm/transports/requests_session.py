@@ -17,6 +17,8 @@ from requests import PreparedRequest, Request, sessions, utils
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
+from safellm.transports.memory import remember
+
 _MOST: Final = 8  # addresses of one session
 _PARTS: Final = {"method", "url", "headers", "_cookies", "body", "hooks", "_body_position"}
 # The variables as the process has them; None where Python keeps them in another way.
@@ -43,7 +45,8 @@ class QuickSession:
             variables, settings = dict(_VARIABLES), (*state[:-1], dict(own))
             found = below(url, proxies, stream, verify, cert)
             if variables == _VARIABLES and self.proxies == settings[-1]:  # nobody changed them meanwhile
-                _remember(memory, url, (settings, variables, {**found, "proxies": found["proxies"].copy()}))
+                kept = {**found, "proxies": found["proxies"].copy()}
+                remember(memory, url, (settings, variables, kept), most=_MOST)
             return found
         return {**known[2], "proxies": known[2]["proxies"].copy()}
 
@@ -78,7 +81,7 @@ class QuickSession:
             # Another thread may have changed the session meanwhile: nothing but what was compared may be in it.
             said = before.keys() | {name.lower() for name, _ in items} | {"content-length"}
             if self.headers._store == before and not self.auth and made.headers._store.keys() <= said:
-                _remember(memory, (request.method, url), (items, before, settings, _like(made, "")))
+                remember(memory, (request.method, url), (items, before, settings, _like(made, "")), most=_MOST)
         return made
 
 
@@ -125,9 +128,3 @@ def _like(known: Any, data: Any) -> PreparedRequest:
     made.body, made.hooks = data, {name: [*hooks] for name, hooks in known.hooks.items()}
     made._body_position = None
     return made
-
-
-def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(memory) >= _MOST and key not in memory:
-        memory.clear()
-    memory[key] = value

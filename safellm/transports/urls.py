@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from safellm.transports.memory import remember
+
 _MOST: Final = 64  # addresses of one client; some hold an id and don't come again
 _NAME: Final = "_safellm_urls"
 
@@ -30,7 +32,5 @@ def remembered(client: Any, path: str, parse: Callable[[str], Any]) -> Any:
     found = urls.get(path)
     if found is None:
         found = parse(path)
-        if len(urls) >= _MOST:
-            urls.clear()
-        urls[path] = found
+        remember(urls, path, found, most=_MOST)
     return found

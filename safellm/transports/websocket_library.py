@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from safellm._core.call import RequestHead
 from safellm._core.origin import Origin
 from safellm.errors import Reason, Refused
+from safellm.stores.tls import context_for, default_context, is_verified
 from safellm.transports.driver import Driver
 from safellm.transports.http import refusal_response
-from safellm.transports.tls import context_for, is_verified
 from safellm.transports.websocket import Session
 from safellm.transports.websocket_opening import GUARDED, Opening, announced
 
@@ -192,9 +192,7 @@ def not_ours(what: str) -> Refused:
 
 
 def _tls(driver: Driver, given: Any) -> Any:
-    import ssl  # noqa: PLC0415 - loaded by the library, when there is something to connect to
-
-    context = given if is_verified(given) else ssl.create_default_context()
+    context = given if is_verified(given) else default_context()
     return context_for(driver.tools.policy, context, http2=False)
 
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import anthropic
-import safellm.client
+import safellm
 from safellm._core.placeholder import PATTERN
+from safellm.stores.registered import REGISTER
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.faults import FaultServer
 from safellm.testing.replies import Reply, ToolCall
@@ -73,7 +74,7 @@ def test_r_7_values_stay_hidden_where_they_would_be_sent_away(face, client, prov
 def test_r_6_declared_tool_parameters_get_values(face, provider, way, value, monkeypatch):
     """The policy names them; the input stays the same JSON, in pieces or whole."""
     secret = value.format(c=make_canary())
-    monkeypatch.setattr(safellm.client, "_registered", None)
+    monkeypatch.setattr(REGISTER, "secrets", None)
     safellm.register_secret(secret)
     client = face.client(provider, safellm={"redaction.restore_tool_arguments": ["send.body"]})
 

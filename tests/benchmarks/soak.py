@@ -140,8 +140,8 @@ async def memory(when: str, made: int) -> dict[str, Any]:
 
 def judge(found: dict[str, Any], provider: dict[str, int], home: Path) -> list[str]:
     """Return what is wrong."""
-    from safellm.client import _open_ledger
     from safellm.stores.journal.files import find, verify_directory
+    from safellm.stores.ledger.choose import file_ledger
 
     wrong: list[str] = list(found.pop("wrong"))[:20]
     made = found["made"]
@@ -168,7 +168,7 @@ def judge(found: dict[str, Any], provider: dict[str, int], home: Path) -> list[s
     if set(others) - {"audit.rotate"}:
         wrong.append(f"the trail also has {dict(others)}")
     ledger: Counter[str] = Counter()
-    for one in _open_ledger(home / "ledger.sqlite3").usage():
+    for one in file_ledger(home / "ledger.sqlite3").usage():
         ledger.update(requests=one.requests, input_tokens=one.input_tokens, output_tokens=one.output_tokens)
     if ledger != Counter(found["billed"]):
         wrong.append(f"the ledger has {dict(ledger)}, billed was {found['billed']}")

@@ -111,10 +111,10 @@ def held(records: Any) -> tuple[int, int]:
 
 def ledger_says(home: Any) -> tuple[int, int, int]:
     """Return requests, used and held of the limit."""
-    from safellm.client import _open_ledger
+    from safellm.stores.ledger.choose import file_ledger
     from safellm.stores.settings import load_policy
 
-    ledger = _open_ledger(home / "ledger.sqlite3")
+    ledger = file_ledger(home / "ledger.sqlite3")
     [rule] = load_policy(environ={}, overrides=LIMITS).policy.budget.rules
     [balance] = ledger.balances([rule.limit], now_ns=0)
     return sum(one.requests for one in ledger.usage()), balance.used, balance.held

@@ -25,7 +25,8 @@ Command = Callable[..., Any]
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of policy, ledger and trail; every variable that a command looks at is unset."""
     for name in list(os.environ):
-        prefixes = ("SAFELLM_", "OPENAI_", "AZURE_", "SSL", "PYTHON_KEYRING", "FORCE_COLOR", "NO_COLOR")
+        prefixes = ("SAFELLM_", "OPENAI_", "AZURE_", "ANTHROPIC_", "GOOGLE_", "GEMINI_")
+        prefixes += ("SSL", "PYTHON_KEYRING", "FORCE_COLOR", "NO_COLOR")
         if name.startswith(prefixes) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     folder = tmp_path / "home"

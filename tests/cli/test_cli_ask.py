@@ -72,10 +72,10 @@ def test_nothing_to_ask_is_an_error(safellm: Command) -> None:
 
 
 def test_a_provider_that_is_not_there_is_an_error_without_traceback(safellm: Command) -> None:
-    """What the SDK says, and a remedy."""
+    """What the SDK says, where nobody answered, and a remedy."""
     result = safellm("ask", "-m", "x", "--base-url", "http://127.0.0.1:9", stdin="hi")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "There is no answer" in result.stderr
+    assert "There is no answer: Connection error (http://127.0.0.1:9)." in result.stderr
 
 
 @pytest.mark.parametrize(("model", "sdk"), [("claude-sonnet-5-5", "anthropic"), ("gemini-2.5-flash", "google.genai")])

@@ -32,6 +32,12 @@ def test_tail_shows_records(safellm: Any, trail: Path) -> None:
     assert "jane@example.com" not in result.stdout
 
 
+def test_tail_names_the_endpoint_of_a_call_without_a_model(safellm: Any, trail: Path, provider: Any) -> None:
+    """A line says what was asked for, even where no model was."""
+    OpenAI(base_url=provider.base_url, api_key="any").models.list()
+    assert "get /models" in safellm("audit", "tail").stdout
+
+
 def test_tail_json_gives_the_last_records(safellm: Any, trail: Path) -> None:
     """`-n` counts from the end; the records are whole, oldest first."""
     records = json.loads(safellm("audit", "tail", "-n", "2", "--json").stdout)

@@ -57,6 +57,8 @@ def test_l_2_a_kept_checkpoint_finds_what_the_chain_can_not(safellm: Any, trail:
     good = safellm(*arguments)
     assert good.exit_code == 0, good.stdout
     assert "Lines 1 to 6 are those that were signed, last on 20" in good.stdout.replace("\n", " ")
+    assert "Not proved" not in good.stdout, "the note proves just that"
+    assert "Not proved" in safellm("audit", "verify", str(elsewhere)).stdout
     rewrite(elsewhere)
     assert safellm("audit", "verify", str(elsewhere)).exit_code == 0
     bad = safellm(*arguments, "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ def test_e_10_doctor_lists_what_is_guarded_and_refused(safellm: Any, vault: Any)
     said = json.loads(safellm("doctor", "--json").stdout)
     assert said["ok"] is True
     refused = " ".join(said["refused"])
-    for word in ("websockets", "Bedrock", "provider=", "X.509", "aiohttp"):
+    for word in ("websockets", "provider=", "aiohttp"):
         assert word in refused
+        assert word in safellm("doctor").stdout
+    for word in ("BedrockOpenAI", "X.509"):
+        assert word not in refused
         assert word in safellm("doctor").stdout
 
 
@@ -47,6 +51,9 @@ def test_e_10_doctor_lists_what_is_guarded_and_refused(safellm: Any, vault: Any)
         ("OPENAI_BASE_URL", "https://collector.example/v1"),
         ("OPENAI_BASE_URL", "not a url"),
         ("AZURE_OPENAI_ENDPOINT", "https://other.openai.azure.com"),
+        ("ANTHROPIC_BASE_URL", "https://collector.example"),
+        ("GOOGLE_GEMINI_BASE_URL", "https://collector.example"),
+        ("ANTHROPIC_CUSTOM_HEADERS", "X-Team: blue"),
         ("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer abc"),
         ("OPENAI_CUSTOM_HEADERS", "X-Team: blue"),
         ("HTTPS_PROXY", "http://proxy.example:3128"),
@@ -61,12 +68,29 @@ def test_e_1_doctor_flags_dangerous_variables(
     safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """Each dangerous variable is named, with a remedy, and the exit code is 1."""
+    installed, real = {"anthropic": "2.12.0", "google-genai": "3.4.0"}, importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: installed.get(name) or real(name))
     monkeypatch.setenv(name, value)
     result = safellm("doctor", "--json")
     assert result.exit_code == 1
     dangers = [one for one in findings(result, "Environment") if one["level"] == "danger"]
     assert any(name in one["what"] and one["remedy"] for one in dangers)
     assert safellm("doctor").exit_code == 1
+
+
+def test_doctor_passes_over_variables_of_an_sdk_that_is_not_there(
+    safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address for Anthropic's SDK moves nothing where only OpenAI's is."""
+
+    def version(name: str, real: Any = importlib.metadata.version) -> str:
+        if name == "anthropic":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return str(real(name))
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://collector.example")
+    assert safellm("doctor").exit_code == 0
 
 
 def test_doctor_takes_the_systems_certificates_for_harmless(
@@ -81,7 +105,13 @@ def test_doctor_takes_the_systems_certificates_for_harmless(
     assert any("SSL_CERT_DIR" in one["what"] and one["level"] == "ok" for one in findings(result, "Environment"))
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "AZURE_OPENAI_API_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+    ],
+)  # fmt: skip
 def test_k_4_doctor_names_keys_in_variables_without_showing_them(
     safellm: Any, vault: Any, canary: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -106,6 +136,29 @@ def test_k_4_doctor_never_shows_values(safellm: Any, vault: Any, canary: str, mo
     assert sweep(canary, texts=[result.stdout, result.stderr]) == []
 
 
+def test_doctor_names_types_that_nothing_finds_and_what_is_let_through(
+    safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A selection leaves the rest in plain, and a type of one's own may be a slip of the pen: both are hints."""
+    monkeypatch.setenv("SAFELLM_REDACT", "PHONE,KUNDE")
+    said = " ".join(one["what"] for one in findings(safellm("doctor", "--json"), "Policy") if one["level"] == "hint")
+    assert "names KUNDE:" in said
+    assert "nothing but SECRET, REGISTERED, PHONE, KUNDE is hidden" in said
+    monkeypatch.setenv("SAFELLM_REDACT", "PHONE=block")
+    said = " ".join(one["what"] for one in findings(safellm("doctor", "--json"), "Policy"))
+    assert "redaction.default" not in said
+    assert "redaction.types" not in said
+
+
+def test_one_record_after_a_checkpoint_is_one(safellm: Any, vault: Any, home: Path, provider: Any, canary: str) -> None:
+    """The line about the last checkpoint is in whole words."""
+    OpenAI(base_url=provider.base_url, api_key="any").models.list()
+    safellm("audit", "checkpoint")
+    assert "no record after it" in safellm("doctor").stdout
+    safellm("keys", "set", "openai", "--stdin", stdin=canary)
+    assert "1 record after it not proved" in safellm("doctor").stdout
+
+
 def test_r_10_doctor_knows_which_sdk_logs_prompts(safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """OPENAI_LOG=debug is a danger with SDK 2.x, which logs whole requests, and a hint with 3.x, which does not."""
     monkeypatch.setenv("OPENAI_LOG", "debug")
@@ -117,14 +170,35 @@ def test_r_10_doctor_knows_which_sdk_logs_prompts(safellm: Any, vault: Any, monk
         assert safellm("doctor").exit_code == code
 
 
-@pytest.mark.parametrize(("version", "code"), [("1.99.0", 1), ("2.0.0", 0), ("3.54.0", 0), ("4.0.0", 1)])
+@pytest.mark.parametrize(
+    ("sdk", "version", "code"),
+    [
+        ("openai", "1.99.0", 1),
+        ("openai", "2.0.0", 0),
+        ("openai", "3.54.0", 0),
+        ("openai", "4.0.0", 1),
+        ("anthropic", "0.120.9", 1),
+        ("anthropic", "0.121.0", 0),
+        ("google-genai", "1.49.0", 1),
+        ("google-genai", "3.4.0", 0),
+    ],
+)
 def test_doctor_checks_the_sdks_version(
-    safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch, version: str, code: int
+    safellm: Any, vault: Any, monkeypatch: pytest.MonkeyPatch, sdk: str, version: str, code: int
 ) -> None:
-    """Only the tested major versions are fine."""
+    """Only the supported versions are fine, of every SDK."""
     real = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "openai" else real(name))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == sdk else real(name))
     assert safellm("doctor").exit_code == code
+
+
+def test_doctor_supports_what_the_package_requires() -> None:
+    """Its ranges of versions are those that pip is told."""
+    from safellm.cli.doctor_checks import SDKS
+
+    wanted = {f"{name}>={'.'.join(map(str, a))},<{'.'.join(map(str, b))}" for name, (a, b) in SDKS.items()}
+    said = [line.partition(";")[0].replace(" ", "") for line in importlib.metadata.requires("safellm") or ()]
+    assert wanted <= {re.sub(r"(<[^,>]+),(>=.+)", r"\2,\1", line) for line in said}
 
 
 def test_l_1_doctor_finds_a_broken_trail(safellm: Any, vault: Any, provider: Any, home: Path) -> None:

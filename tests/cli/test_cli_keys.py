@@ -199,7 +199,18 @@ def test_import_finds_keys_where_they_usually_are(
     assert done.exit_code == 0, done.stderr
     assert vault.names() == ["openai", "openai-admin"]
     assert vault.get("openai-admin").secret.reveal() == canary + "-admin"
-    assert sweep_result(canary, asked, done) == []
+    again = safellm("keys", "import", "--look-around", "--yes")
+    assert "already, as 'openai'" in again.stdout, "nobody has to guess whether it was stored"
+    assert sweep_result(canary, asked, done, again) == []
+
+
+def test_e_4_binding_to_plain_http_says_that_calls_are_refused(safellm: Any, vault: Any, canary: str) -> None:
+    """The binding is kept, and what has to be changed before it is of use is said; loopback needs no encryption."""
+    safellm("keys", "set", "openai", "--stdin", stdin=canary)
+    bound = safellm("keys", "bind", "openai", "http://gateway.example", "http://127.0.0.1:8080", "--yes")
+    assert bound.exit_code == 0
+    assert "Calls to http://gateway.example are refused" in bound.stdout.replace("\n", " ")
+    assert "Calls to http://127" not in bound.stdout
 
 
 def test_rotate_keeps_the_binding(safellm: Any, vault: Any, canary: str) -> None:

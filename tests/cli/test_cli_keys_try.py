@@ -197,7 +197,7 @@ def test_every_imported_key_gets_the_name_that_clients_look_for() -> None:
     assert {"openai", "azure", "anthropic", "google", "groq", "mistral"} <= names
     assert {one.variable for one in profiles().values()} <= set(keys_found.variables())
     assert all(is_provider(name) for name in names)
-    assert {name for name in names if not own_origins(name)} == {"azure", "anthropic-foundry"}
+    assert {name for name in names if not own_origins(name)} == {"azure", "anthropic-foundry", "bedrock"}
 
 
 def test_import_stores_what_it_can_and_names_the_rest(

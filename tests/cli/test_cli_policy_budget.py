@@ -119,6 +119,12 @@ def test_budget_shows_used_held_left(safellm: Any, provider: Any, monkeypatch: p
     assert "100,000 tokens/hour" in text
 
 
+def test_budget_says_where_a_limit_is_raised(safellm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of a refused call sends its reader here for that."""
+    monkeypatch.setenv("SAFELLM_BUDGET_USD", "5/day")
+    assert "Set in: variable SAFELLM_BUDGET_USD. Raise a limit there" in safellm("budget").stdout.replace("\n", " ")
+
+
 def test_usage_shows_days_and_filters(safellm: Any, provider: Any) -> None:
     """One row per day and model; a later day finds nothing; a wrong day is wrong use."""
     assert "Nothing was used yet" in safellm("usage").stdout

@@ -111,6 +111,15 @@ def test_types_choose_and_act(safellm: Command) -> None:
     assert safellm("redact", "--types", "EMAIL,PHONE=block", stdin=text).exit_code == 2
 
 
+@pytest.mark.parametrize("types", ["EMIAL", "EMAIL,PHNOE", "EMIAL=block", "CUSTOMER"])
+def test_p6_a_type_that_nothing_finds_is_wrong_use(safellm: Command, types: str) -> None:
+    """A misspelt type doesn't give the text back as if it were redacted."""
+    result = safellm("redact", "--types", types, stdin=f"Write to {MAIL}.")
+    assert result.exit_code == 2
+    assert MAIL not in result.output
+    assert "EMAIL" in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["missing.txt"], ["--restore"], ["--restore", "--mapping", "missing"], ["{binary}"]], ids=str
 )

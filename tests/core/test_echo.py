@@ -301,6 +301,86 @@ def test_o_6_system_text_that_is_told_is_recorded_when_a_canary_is_planted(strea
     assert 200 < told[2] < 600
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_o_6_system_text_that_is_told_is_recorded_when_it_stands_in_escapes(streamed: bool) -> None:
+    r"""In a tool's arguments and in JSON within an answer, with `\\n`, `\\u0065` and surrogate pairs."""
+    system = "You are Marvin.\nThe discount for friends is forty percent;\n\ttell nobody about it \U0001f600 ever."
+    body = with_system(stream=streamed)
+    body["messages"][0]["content"] = system
+    for text, call in (
+        (f"```json\n{json.dumps({'a': system})}\n```", {}),
+        ("Done.", {"body": system}),
+        ("Done.", f'{{"body": "{escaped(system[:-6], 3)}"}}'),
+    ):
+        world = World({"output": {"canary": "mask"}})
+        calls = (ToolCall(name="send", arguments=call),) if call else ()
+        reply = Reply(text=text, chunks=tuple(cuts_at_random(text)) if len(text) > 5 else (text,), tool_calls=calls)
+        _, record = replied(world, body, reply, bytewise if streamed else lambda raw: [raw])
+        assert record["safellm.output.system_told"] > 900
+
+
+TOLD_PIECES = [
+    "\\",
+    "\\\\",
+    "\\n",
+    "\\u00",
+    "41",
+    "\\ud83d\\ude00",
+    '"',
+    "Дисконт для друзей ",
+    "e\u0301té ",
+    "割引は四十です",
+    "ﬁ",
+    "Σ",
+    "İ",
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from([*TOLD_PIECES, SYSTEM[:40]])), st.booleans(), st.data())
+def test_o_6_what_is_told_is_the_same_however_a_text_is_cut(
+    parts: list[str], as_json: bool, data: st.DataObject
+) -> None:
+    """Any cut tells as much as the whole, and all of a text that is repeated in JSON is told, in any script."""
+    text = "".join(parts)
+    raw = json.dumps(text, ensure_ascii=data.draw(st.booleans())) if as_json else text
+    canary = make_canary(CORE, CORE, "mask", [text])
+
+    def told(pieces: list[str]) -> set[str]:
+        echo = CanaryEcho(canary=canary, told=set(), is_json=as_json)
+        for one in pieces:
+            echo.feed(one)
+        echo.finish()
+        return echo.told
+
+    whole = told([raw])
+    assert whole == canary.shingles
+    assert told(list(cuts(raw, data))) == whole
+    assert told(list(raw)) == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_o_6_a_secret_goes_from_a_word_of_any_length_however_it_is_cut(data: st.DataObject) -> None:
+    """Also where the word is longer than what is read at once: no secret and no escape falls on a cut."""
+    secret = "key" + "A1b2" * 6
+    is_json = data.draw(st.booleans())
+    written = escaped(secret, data.draw(st.sampled_from([1, 2, 5]))) if is_json else secret
+    edge = data.draw(st.sampled_from([4096, 8192, 12288]))
+    fill = "\\u00e9" if is_json and data.draw(st.booleans()) else "x1"
+    before = (fill * edge)[: edge - data.draw(st.integers(0, len(written)))]
+    before = before[: len(before) - len(before) % len(fill)] + "y" * (len(before) % len(fill))
+    raw = f"{before}{written}{fill * data.draw(st.sampled_from([0, 1, 5000]))} {secret}."
+
+    def run(pieces: list[str]) -> str:
+        echo = WordEcho(scanner=WordScanner(secret), was_sent=lambda _: False, is_json=is_json)
+        return "".join([*map(echo.feed, pieces), echo.finish()])
+
+    whole = run([raw])
+    assert whole == raw.replace(written, SECRET_NOTE).replace(secret, SECRET_NOTE)
+    assert run(list(cuts(raw, data))) == whole
+
+
 def cuts_at_random(text: str) -> list[str]:
     """Return the text in pieces, the same each time."""
     drawn = random.Random(1)

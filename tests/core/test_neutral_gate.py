@@ -40,7 +40,9 @@ LINES = [
     "text `` ` ``", "| a | `b|c` |", ".. image::", ".. image:: " + U, ":target: javascript:x", "{", "}",
     "{src=" + U + "}", "x = {", "f(a) {", "\\href{" + U + "}", "\\includegraphics", "{a}",
     "[a](https://a.example/b?c=d&e=f)", "[a](", "[www.a](https://b.example)", "![a](b.png \"", "\")", "title\")",
-    "<br>", "text <br> text", "text <b\nc>", "text</b>", "<x y", "a[0](1)", "d]: x", "a] (b)", "@[youtube](x)",
+    "<br>", '<img src="a.png" alt="b">', '<a href="https://a.example/b#c" title="d">', "<!-- a -->", "<!-- a", "b -->", "<!-->",
+    '<img src="' + U + '">',
+    "text <br> text", "text <b\nc>", "text</b>", "<x y", "a[0](1)", "d]: x", "a] (b)", "@[youtube](x)",
     "!\\[a](b)", "https://a.example`", "www.a`b", "X <!-- a", "<?php", "<!DOCTYPE html>", "\\", "!", "@", "[", "]",
     "(", ":", "::", ":::", "`", "~", "=", "src=", " style=",
 ]  # fmt: skip
@@ -83,6 +85,15 @@ def agrees(text: str, judge: Judge) -> None:
 @example("> ```\n```\n<img src=https://evil.example/x>", JUDGE)
 @example("    <x\n<pre\n\n```\n</pre>\n![a](https://evil.example/x)\n", JUDGE)
 @example("- a\n\n      `<b>` ![a](https://evil.example/x)", JUDGE)
+@example("[](\n~~~ mermaid@{http:~", JUDGE)
+@example("<!-- a\n\n`<script>` -->", JUDGE)
+@example("<!-- <b title='-->'>\n\n```\n<img src=https://evil.example/x>\n```", JUDGE)
+@example("<!-- \\-->\n\n```\n<img src=https://evil.example/x>\n```", JUDGE)
+@example("<!-->\n```\n-->\n<img src=https://evil.example/x>\n```", JUDGE)
+@example("<div>\n</a\n\n>\n```\n<img src=https://evil.example/x>\n```", JUDGE)
+@example("<pre>\na\n\n```\n<img src=https://evil.example/x>\n```", JUDGE)
+@example('<!-- a -->\n```mermaid\nA["<img src=https://evil.example/x>"]\n```\n', JUDGE)
+@example("```mermaid\ngraph TD\nA-->B\n\n``` \n<img src=https://evil.example/x>\n```", JUDGE)
 def test_o_2_the_quick_question_never_says_no_to_a_change(text: str, judge: Judge) -> None:
     """Over documents of all constructs, in any order: a no means that the filter changes nothing."""
     agrees(text, judge)
@@ -116,6 +127,9 @@ def test_o_2_every_attack_is_asked_about() -> None:
     "1. `a[0](x)`\n2. `d]: x`\n\n| a | b |\n|---|---|\n| x<br>y | {a: 1} |\n",
     "```python\nx = {**a, 'b': 1}; y = d[0](1); print(f'{x=} <b>{y}</b>')\n```\nThat costs $5: `a`.\n",
     "std::vec and crate::image::load ... f(a) { return b::c; }",
+    '<p align="center">\n  <img src="logo.png" width="80" alt="A logo">\n  <a href="https://a.example/b">b</a>\n</p>\n\n```html\n<script>x</script>\n```',
+    "<!-- toc -->\n* [a](#a)\n<!-- tocstop -->\n\n```html\n<img src=https://a.example/a.png>\n```\n",
+    "As drawn:\n\n```mermaid\ngraph TD\nA[One] --> B[Two]\n```\n\n<details>\n<summary>More</summary>\n\n`<script>`\n\n</details>\n",
 ])  # fmt: skip
 def test_ordinary_markdown_is_left_to_nobody(text: str) -> None:
     """Lists, links, tables and code need nothing, and that is known without reading lines."""

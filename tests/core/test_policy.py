@@ -23,7 +23,7 @@ def parts(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
 
 
 def test_defaults_are_the_ones_that_are_promised() -> None:
-    """What a program gets that only swaps its import (DESIGN 5); a change here is a change of promises."""
+    """What a program gets that only swaps its import; a change here is a change of promises."""
     policy = Policy()
     assert policy.mode is Mode.GUARD
     assert (policy.redaction.enabled, policy.redaction.default) == (True, Action.MASK)

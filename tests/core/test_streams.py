@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from awkward_texts import cuts, texts
 from exchanges import KEY, World, answer, chat
 from hypothesis import given, settings
@@ -176,6 +177,21 @@ def test_an_unchanged_stream_passes_byte_for_byte() -> None:
     raw = b': ping\r\n\r\nid: 1\r\ndata: {"choices":[{"index":0,"delta":{"content":"plain"}}] }\r\n\r\ndata: [DONE]\r\n\r\n'
     body = chat("hi", stream=True, stream_options={"include_usage": False})
     assert treat(body, "/v1/chat/completions", [raw], "text/event-stream") == raw
+
+
+@pytest.mark.parametrize("report", [None, {"input": {"type": "error", "code": "c", "message": "m"}}])
+def test_a_chunk_of_usage_is_kept_where_it_says_more(report: object) -> None:
+    """The program didn't ask for usage, so that chunk is the guard's own; a report of moderation in it is the program's."""
+    said = {"choices": [{"index": 0, "delta": {"content": "plain"}, "finish_reason": "stop"}]}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    last = {"choices": [], "moderation": report, "usage": usage}
+    out = treat(
+        chat("hi", stream=True),
+        "/v1/chat/completions",
+        [wire.sse(said), wire.sse(last), wire.DONE],
+        "text/event-stream",
+    )
+    assert [event.get("moderation") for event in events_of(out)] == ([None] if report is None else [None, report])
 
 
 def test_a_truncated_event_is_not_handed_on() -> None:

@@ -120,6 +120,17 @@ def test_notebooks(tmp_path):
     assert places == [("key", 3, 1), ("client", 3, 2)]
 
 
+@pytest.mark.parametrize(("first", "count"), [("%load_ext safellm", 0), ("%load_ext rich", 1)])
+def test_the_extension_guards_a_notebook(tmp_path, first, count):
+    """A client of the plain SDK below `%load_ext safellm` is no warning, as it isn't below `safellm.install()`."""
+    cells = [
+        {"cell_type": "code", "source": f"{first}\n", "outputs": []},
+        {"cell_type": "code", "source": "from openai import OpenAI\nOpenAI()\n", "outputs": []},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4, "metadata": {}}), "utf-8")
+    assert [one.rule for one in discover(tmp_path).findings if one.level is Level.WARNING] == ["client"] * count
+
+
 def test_keys_are_found_and_never_told(tmp_path, run):
     """A key in a file is an error; neither form of the report holds any part of it. A made-up example is left alone."""
     (tmp_path / "a.py").write_text(f"k = {KEY!r}\ne = 'sk-your-key-here'\n", "utf-8")

@@ -51,3 +51,15 @@ def test_words_come_before_names_and_beta_before_the_rest():
     }
     asked = ("/work/w-1", "/work/stats", "/work/w-1?beta=true", "/work")
     assert [find(known, endpoint("GET", one)) for one in asked] == [(int,), (str,), (float,), None]
+
+
+def test_it_stands_for_openai_too():
+    """Whole answers, streams and pages of the other SDK."""
+    openai = pytest.importorskip("openai")
+    with serving(openai.OpenAI(api_key="none")) as address:
+        asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        with openai.OpenAI(api_key="none", base_url=address, max_retries=0, _strict_response_validation=True) as client:
+            assert client.chat.completions.create(**asked).choices[0].message.content == "text"
+            assert client.models.list().data[0].id == "text"
+            with client.chat.completions.create(**asked, stream=True) as stream:
+                assert stream.response.headers["content-type"] == "text/event-stream"

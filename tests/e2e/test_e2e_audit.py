@@ -15,7 +15,7 @@ import pytest
 
 import openai
 import safellm
-import safellm.client
+from safellm.stores.registered import REGISTER
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.http_server import LoopbackServer
 from safellm.testing.replies import Reply, ToolCall
@@ -28,7 +28,9 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 import openai
-import safellm, safellm.client
+import safellm
+from safellm.stores.journal.open import JOURNALS
+from safellm.stores.ledger.choose import LEDGERS
 base_url, home, spoil = sys.argv[1:4]
 def ask(client):
     try:
@@ -58,7 +60,7 @@ if spoil == "audit folder is read-only":
     for file in (home / "audit").iterdir(): file.chmod(0o400)
     (home / "audit").chmod(0o500)
     client = None
-    safellm.client._open_journal.cache_clear()
+    JOURNALS.clear()
     client = make()
 elif spoil == "audit folder is gone":
     (home / "audit").rename(home / "moved")
@@ -66,7 +68,7 @@ elif spoil == "audit folder is gone":
 elif spoil == "ledger is read-only":
     for file in home.glob("ledger*"): file.chmod(0o400)
     home.chmod(0o500)
-    safellm.client._open_ledger.cache_clear()
+    LEDGERS.clear()
     client = make()
 elif spoil == "disk is full":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -195,7 +197,7 @@ def secret_like():
 def test_l_6_no_content_in_any_file(face, provider, home, debug_logs, monkeypatch):
     """Values in every field of requests and answers: no file under the home folder, no log of ours and no sent byte has them."""
     plain, secret, mail = make_canary(), secret_like(), f"{make_canary()}@example.com".lower()
-    monkeypatch.setattr(safellm.client, "_registered", None)
+    monkeypatch.setattr(REGISTER, "secrets", None)
     client = face.client(provider, safellm={"tool_calls.undeclared": "allow"})
     everywhere = f"{plain} {secret} {mail}\n\x1b[31m\u200b"
     tool = {

@@ -16,8 +16,8 @@ import pytest
 
 import openai
 import safellm
-from safellm.client import _open_ledger
 from safellm.stores.journal.files import verify_directory
+from safellm.stores.ledger.choose import file_ledger
 from safellm.testing.replies import Reply
 
 APIS = pytest.mark.parametrize("api", ["chat", "responses"])
@@ -271,7 +271,7 @@ def test_b_2_process_killed_in_a_call_is_charged_and_its_intent_stays(faults, ho
     found = verify_directory(home / "audit")
     assert found.ok
     assert len(found.open_intents) == 1
-    ledger = _open_ledger(home / "ledger.sqlite3")
+    ledger = file_ledger(home / "ledger.sqlite3")
     assert ledger.sweep(now_ns=time.time_ns()) == 0
     assert ledger.sweep(now_ns=time.time_ns() + 2 * HOUR_NS) == 1
     assert [(one.requests, one.output_tokens) for one in usage()] == [(1, 21)]

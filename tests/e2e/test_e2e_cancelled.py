@@ -6,9 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import types
 from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 import safellm
@@ -67,3 +71,66 @@ def test_l_2_a_call_that_is_cancelled_while_it_is_recorded_has_an_outcome(
     (file,) = (home / "trail").glob("*.jsonl")
     events = Counter(json.loads(line)["event.name"] for line in file.read_text("utf-8").splitlines())
     assert events["call.intent"] == events["call.outcome"] == 1
+
+
+@types.coroutine
+def _at_wait(number: int, happens: Callable[[], Any], work: Coroutine[Any, Any, None]) -> Generator[Any, Any, bool]:
+    """Do something while a coroutine waits for the n-th time; return whether it did so often."""
+    waits, value = 0, None
+    failed: BaseException | None = None
+    while True:
+        try:
+            waited = work.send(value) if failed is None else work.throw(failed)
+        except StopIteration:
+            return waits >= number
+        waits, failed = waits + 1, None
+        if waits == number:
+            asyncio.get_running_loop().call_soon(happens)
+        try:
+            value = yield waited
+        except BaseException as error:  # the coroutine's
+            failed = error
+
+
+@pytest.mark.parametrize("kind", ["whole", "read", "left"])
+@pytest.mark.parametrize("way", ["task", "scope"])
+def test_l_2_a_call_that_is_cancelled_wherever_it_waits_has_an_outcome(
+    home: Path, provider: LoopbackProvider, kind: str, way: str
+) -> None:
+    """By asyncio or by a scope of anyio, on a new connection or a used one; the next call goes through."""
+
+    async def main() -> int:
+        client = safellm.AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+        said: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
+
+        async def work() -> None:
+            made = await client.chat.completions.create(**said, stream=kind != "whole")
+            if kind != "whole":
+                async for _ in made:
+                    if kind == "left":
+                        await made.close()
+                        return
+
+        number, goes_on = 0, True
+        while goes_on:
+            number += 1
+            if way == "scope":
+                with anyio.CancelScope() as scope:
+                    goes_on = await _at_wait(number, scope.cancel, work())
+                continue
+
+            async def begun(number: int = number) -> bool:
+                own: Any = asyncio.current_task()
+                return await _at_wait(number, own.cancel, work())
+
+            task = asyncio.create_task(begun())
+            await asyncio.wait([task])
+            goes_on = task.cancelled() or task.result()
+        await work()
+        await client.close()
+        return number
+
+    assert asyncio.run(main()) > 4
+    (file,) = (home / "audit").glob("*.jsonl")
+    events = Counter(json.loads(line)["event.name"] for line in file.read_text("utf-8").splitlines())
+    assert events["call.intent"] == events["call.outcome"] > 4

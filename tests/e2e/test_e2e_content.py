@@ -20,6 +20,7 @@ from safellm.errors import ConfigurationError
 from safellm.stores.content.keys import make_pair, parse_public, read_private
 from safellm.stores.content.store import FILE_NAME, read
 from safellm.stores.journal.files import find, verify_directory
+from safellm.stores.journal.open import JOURNALS
 from safellm.testing.canary import make_canary, sweep
 
 
@@ -105,7 +106,7 @@ def test_what_is_erased_is_gone_and_the_rest_is_proved(face, provider, records, 
     words = ["the old lighthouse", "a green bicycle"]
     for word in words:
         face.ask(client, word)
-    safellm.client._open_journal.cache_clear()
+    JOURNALS.clear()
     first, second = ids(records)
     with sqlite3.connect(home / "audit" / FILE_NAME) as database:
         (sealed,) = database.execute("SELECT sealed FROM keys WHERE id = ? AND part = 'in'", (first,)).fetchone()
@@ -136,7 +137,7 @@ def test_what_is_erased_is_gone_and_the_rest_is_proved(face, provider, records, 
 def test_an_erasure_that_can_not_be_recorded_does_not_happen(face, provider, records, home, public, monkeypatch):
     """The trail is broken: the content stays."""
     face.ask(keeping(face, provider, public))
-    safellm.client._open_journal.cache_clear()
+    JOURNALS.clear()
     monkeypatch.setenv("SAFELLM_AUDIT_MODE", "off")
     assert run("erase", "--all", "--yes")[0] == 2
     monkeypatch.delenv("SAFELLM_AUDIT_MODE")
@@ -149,7 +150,7 @@ def test_an_erasure_that_can_not_be_recorded_does_not_happen(face, provider, rec
 def test_erasure_by_user_takes_answers_too(face, provider, records, home, public):
     """The key stands in the intent only; the answer follows it."""
     face.ask(keeping(face, provider, public))
-    safellm.client._open_journal.cache_clear()
+    JOURNALS.clear()
     assert run("erase", "--user", "nobody", "--yes")[1] == "No kept content fits.\n"
     assert run("erase", "--user", "code", "--yes")[1].startswith("Erased 2 ")
 
@@ -219,7 +220,7 @@ def test_l_7_crafted_content_neither_crashes_nor_fools_verify(provider, home, pu
         )
         client.embeddings.create(model="m", input="hello")
         client.close()
-        safellm.client._open_journal.cache_clear()
+        JOURNALS.clear()
         (home / "good").write_bytes(path.read_bytes())
     good = (home / "good").read_bytes()
     bad = data if whole else good[:place] + data + good[place + len(data) :]

@@ -153,14 +153,6 @@ def test_star_import_gives_guarded_clients():
     assert ours["OpenAI"] is ours["Client"] is safellm.OpenAI
 
 
-@pytest.mark.parametrize("name", ["BedrockOpenAI", "AsyncBedrockOpenAI"])
-def test_bedrock_clients_are_refused_with_a_remedy(name):
-    """They sign before a transport sees the request."""
-    with pytest.raises(safellm.ConfigurationError) as caught:
-        getattr(guarded, name)(aws_region="eu-west-1")
-    assert caught.value.remedy
-
-
 def test_unknown_names_raise_attribute_errors():
     """As any module does."""
     with pytest.raises(AttributeError):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import safellm
-import safellm.client
 from safellm._core.placeholder import PATTERN, PREFIX
+from safellm.stores.registered import REGISTER
 from safellm.testing.canary import make_canary, sweep
 from safellm.testing.replies import Reply, ToolCall
 
@@ -100,7 +100,7 @@ def test_r_4_restored_text_is_not_searched_again(face, client, provider, api, st
     face.ask(client, SAID, api=api)
     inner = placeholders(provider.requests[0])[0]
     outer = f"vault {inner} of {make_canary()}"
-    monkeypatch.setattr(safellm.client, "_registered", None)
+    monkeypatch.setattr(REGISTER, "secrets", None)
     safellm.register_secret(outer)
     registering = face.client(provider)
     assert face.ask(registering, f"{SAID} {outer}.", api=api, stream=stream) == f'You wrote: "{SAID} {outer}."'
@@ -123,7 +123,7 @@ VALUES = [
 def test_r_6_value_in_a_declared_tool_parameter_keeps_the_json_whole(face, provider, api, stream, value, monkeypatch):
     """A declared parameter gets the real value, written as JSON; an undeclared one keeps the placeholder."""
     secret = value.format(canary=make_canary())
-    monkeypatch.setattr(safellm.client, "_registered", None)
+    monkeypatch.setattr(REGISTER, "secrets", None)
     safellm.register_secret(secret)
     client = face.client(provider, safellm={"redaction.restore_tool_arguments": ["send.body"]})
 
@@ -147,7 +147,7 @@ def test_r_6_value_in_a_declared_tool_parameter_keeps_the_json_whole(face, provi
 def test_r_6_value_in_a_structured_answer_keeps_the_json_whole(face, provider, stream, value, monkeypatch):
     """With a JSON schema the answer's text is JSON and stays JSON."""
     secret = value.format(canary=make_canary())
-    monkeypatch.setattr(safellm.client, "_registered", None)
+    monkeypatch.setattr(REGISTER, "secrets", None)
     safellm.register_secret(secret)
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}}

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 from ledger_engines import EngineMissing, PostgresServer, RedisServer
-from pydantic import SecretStr
 
 import openai
 import safellm
 from safellm.cli import main
-from safellm.client import Settled, _open_shared_ledger
+from safellm.stores.ledger.choose import LEDGERS, live_ledger
 from safellm.stores.places import find_places
+from safellm.stores.settings import load_policy
 
 PASSWORD = "hunter" + "2" * 8
 
@@ -44,8 +44,9 @@ def url(server, monkeypatch, home) -> Iterator[str]:
     monkeypatch.setenv("SAFELLM_BUDGET_LEDGER", url)
     yield url
     # The very ledger of the clients, with its connections.
-    _open_shared_ledger(SecretStr(url), find_places(dict(os.environ)).state, False, None, Settled({})).close()
-    _open_shared_ledger.cache_clear()
+    environ = dict(os.environ)
+    live_ledger(load_policy(environ=environ).policy, find_places(environ).state).close()
+    LEDGERS.clear()
 
 
 def test_b_1_sync_and_async_clients_share_one_limit(url, provider, server):
@@ -126,4 +127,4 @@ def test_an_outage_refuses_and_says_so(home, provider, monkeypatch):
     with pytest.raises(openai.RateLimitError):
         client.responses.create(model="gpt-4o", input="hi")
     client.close()
-    _open_shared_ledger.cache_clear()
+    LEDGERS.clear()

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import typing
 from dataclasses import replace
 
@@ -129,22 +131,24 @@ def test_connections_are_given_back_when_a_raw_stream_fails_or_ends(face, faults
     assert client._client._transport._pool._requests == []
 
 
-def test_bedrock_classes_are_classes_that_refuse():
-    """`isinstance` and subclassing work with the names of the module; making a client doesn't."""
+@pytest.mark.skipif(not hasattr(sdk, "BedrockOpenAI"), reason="newer SDKs only")
+def test_bedrock_classes_are_the_sdk_s_and_can_be_subclassed():
+    """`isinstance` and subclassing work with the names of the module."""
     assert not isinstance(object(), guarded.BedrockOpenAI)
-    assert issubclass(guarded.BedrockOpenAI, getattr(sdk, "BedrockOpenAI", sdk.OpenAI))
+    assert issubclass(guarded.BedrockOpenAI, sdk.BedrockOpenAI)
 
-    class Own(guarded.AsyncBedrockOpenAI):
+    class Own(guarded.BedrockOpenAI):
         pass
 
-    with pytest.raises(safellm.ConfigurationError, match="Bedrock"):
-        Own(api_key="x", aws_region="eu-west-1")
+    with Own(api_key="x", aws_region="eu-west-1") as client, client.copy(timeout=1) as twin:
+        assert type(twin) is Own
+        assert guard_of(twin._client) is not None
 
 
-def test_module_level_bedrock_is_refused_and_not_sent_to_openai(module, env_key):
-    """`openai.api_type = "amazon-bedrock"` must not lead to another provider."""
+def test_module_level_bedrock_is_not_sent_to_openai(module, env_key):
+    """`openai.api_type = "amazon-bedrock"` must not lead to another provider: without a region there is no call."""
     module.api_type = "amazon-bedrock"
-    with pytest.raises(safellm.ConfigurationError, match="Bedrock"):
+    with pytest.raises((sdk.OpenAIError, safellm.ConfigurationError), match="Bedrock"):
         module.responses.create(model="m", input="hi")
 
 
@@ -229,3 +233,92 @@ def test_a_strict_client_s_copy_takes_no_key_from_code(sync, provider, monkeypat
     monkeypatch.setattr(driver, "tools", replace(driver.tools, policy=strict))
     with pytest.raises(safellm.ConfigurationError, match="key of its own"):
         client.with_options(**{name: "from code"})
+
+
+@pytest.mark.parametrize("header", ["Authorization", "api-key"])
+def test_a_header_that_the_program_omits_is_no_key(provider, header):
+    """Azure's client without a key fails as the SDK's own does, with the same error and as many requests."""
+
+    def fails(kind):
+        before = len(provider.requests)
+        options = {"api_key": lambda: "", "default_headers": {header: sdk.Omit()}, "max_retries": 0}
+        with kind(azure_endpoint=provider.origin, api_version="2024-10-21", **options) as client:
+            try:
+                client.models.list()
+            except Exception as error:
+                return type(error), str(error), len(provider.requests) - before
+        return None
+
+    assert fails(safellm.AzureOpenAI) == fails(sdk.AzureOpenAI)
+
+
+BOTH_OF_AZURE = {"AZURE_OPENAI_API_KEY": "key-" + "k1" * 14, "AZURE_OPENAI_AD_TOKEN": "token-" + "t1" * 14}
+
+
+def azure_client(face, provider):
+    kind = safellm.AsyncAzureOpenAI if face.is_async else safellm.AzureOpenAI
+    return face.keep(kind(azure_endpoint=provider.origin, api_version="2024-10-21", max_retries=0))
+
+
+def test_k_4_of_a_key_and_a_token_of_azure_the_token_counts(face, provider, monkeypatch):
+    """With both variables set: it is sent as the SDK sends it, and the client holds neither."""
+    for name, value in BOTH_OF_AZURE.items():
+        monkeypatch.setenv(name, value)
+    client = azure_client(face, provider)
+    face.ask(client)
+    assert provider.requests[-1].headers["authorization"] == f"Bearer {BOTH_OF_AZURE['AZURE_OPENAI_AD_TOKEN']}"
+    assert "api-key" not in provider.requests[-1].headers
+    assert not set(BOTH_OF_AZURE.values()) & {client.api_key, client._azure_ad_token}
+
+
+def test_the_module_decides_between_a_key_and_a_token_as_the_sdk_does(module, provider, monkeypatch):
+    """Newer SDKs take the token, older ones ask for a choice."""
+    for name, value in {
+        **BOTH_OF_AZURE,
+        "OPENAI_API_VERSION": "2024-10-21",
+        "AZURE_OPENAI_ENDPOINT": provider.origin,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def made(one):
+        monkeypatch.setattr(one, "api_type", None)
+        one._reset_client()
+        try:
+            return isinstance(one._load_client(), sdk.AzureOpenAI)
+        except sdk.OpenAIError as error:
+            return type(error).__name__
+
+    assert made(module) == made(sdk)
+    sdk._reset_client()
+
+
+def test_what_a_vault_of_the_provider_s_is_given_arrives(face, provider):
+    """A credential that is stored there, and where it may be used, go as they are; the same text elsewhere is hidden."""
+    client = face.client(provider)
+    secret, hosts = "sk-" + "proj-" + "B7c8D9e0F1" * 4, ["api.example.com", "192.0.2.1"]
+    networking = {"type": "limited", "allowed_hosts": hosts}
+    stored = [
+        {"type": "environment_variable", "secret_name": "KEY", "secret_value": secret, "networking": networking},
+        {"type": "static_bearer", "token": secret, "mcp_server_url": "https://192.0.2.1/mcp"},
+    ]
+    for auth in stored:
+        with contextlib.suppress(sdk.APIStatusError):  # the provider of the test knows no vaults
+            face.run(client.post("/vaults/vault_1/credentials", cast_to=object, body={"name": secret, "auth": auth}))
+        seen = json.loads(provider.requests[-1].body)
+        assert seen["auth"] == auth
+        assert secret not in seen["name"]
+
+
+@pytest.mark.parametrize("name", ["OpenAI", "AsyncOpenAI"])
+def test_a_copy_keeps_the_region_when_it_signs_in_otherwise(name, monkeypatch):
+    """As the SDK's own: nothing of the guard's stands in the way of an argument of the SDK."""
+    pytest.importorskip("openai._data_residency", reason="an older SDK knows no regions")
+    sign_in = pytest.importorskip("openai.auth").x509_workload_identity
+    identity = sign_in(identity_provider_id="idp_example", service_account_id="svc_example")
+
+    def address(one):
+        return str(
+            getattr(one, name)(api_key="k", data_residency="eu").with_options(workload_identity=identity).base_url
+        )
+
+    assert address(safellm) == address(sdk)

@@ -80,11 +80,3 @@ def test_e_10_every_other_websocket_method_is_refused(face, provider, sink, name
             face.enter(method(**arguments(method)))
         assert caught.value.remedy, path
     assert provider.connection_count == 0
-
-
-def test_e_10_websocket_address_given_in_code_is_not_used(face, provider, sink):
-    """`websocket_base_url=` doesn't open a way around the guard."""
-    client = face.client(provider, websocket_base_url=f"ws://127.0.0.1:{sink.port}/v1")
-    for _, method in connects(client):
-        with pytest.raises(safellm.Refused):
-            face.enter(method(**arguments(method)))

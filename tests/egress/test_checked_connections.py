@@ -143,14 +143,14 @@ def test_e_7_refusal_is_in_the_trail_and_nothing_is_charged(way, resolver, home)
     """Intent, outcome, and the reason; a call that never left costs nothing."""
     import json
 
-    from safellm.client import _open_ledger
+    from safellm.stores.ledger.choose import file_ledger
 
     resolver.answers["api.openai.com"] = [["10.0.0.1"]]
     way.post(way.client(), URL)
     lines = [json.loads(line) for file in (home / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
     assert [one["event.name"] for one in lines] == ["call.intent", "call.outcome", "policy.deny"]
     assert lines[2]["reason"] == "egress.address"
-    assert [one.amounts.requests for one in _open_ledger(home / "ledger.sqlite3").usage()] in ([], [0])
+    assert [one.amounts.requests for one in file_ledger(home / "ledger.sqlite3").usage()] in ([], [0])
 
 
 def test_program_s_own_client_is_left_alone(way, resolver, raw):

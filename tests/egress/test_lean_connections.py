@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -602,7 +602,9 @@ def _text(stream: Any) -> str:
     return "".join(one.choices[0].delta.content or "" for one in stream if one.choices)
 
 
-def test_what_breaks_while_an_answer_is_awaited_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_while_an_answer_is_awaited_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch, records: Callable[[], list[dict[str, Any]]]
+) -> None:
     """The program is told by the SDK's own error, its connection isn't used again, and the next call goes through."""
     asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
@@ -619,3 +621,5 @@ def test_what_breaks_while_an_answer_is_awaited_ends_the_call(monkeypatch: pytes
             client.chat.completions.create(**asked)
         assert "hello" in _text(client.chat.completions.create(**asked))
         assert provider.connection_count == 2
+    assert [one["event.name"] for one in records()] == ["call.intent", "call.outcome"] * 3
+    assert [one.get("reason") for one in records()] == [None, None, None, "guard.error", None, None]

@@ -256,6 +256,29 @@ def test_a_connection_that_the_server_closed_is_left_to_the_library() -> None:
         assert told(adapter, server.url, quick=False)[0] == 200
 
 
+def test_pools_that_a_program_makes_anew_are_used() -> None:
+    """A manager in place of the other one, and settings that change in it: what the library would open is what is taken."""
+    with closing(Script(*[OK] * 4)) as server, closing(HTTPAdapter()) as adapter:
+        told(adapter, server.url, quick=False)
+        told(adapter, server.url, quick=True)
+        with closing(_Manager(adapter.poolmanager)):
+            adapter.init_poolmanager(1, 1)
+            assert lean.send(adapter, prepared(server.url), (3, 3), OPTIONS) is None  # nothing is open there
+            told(adapter, server.url, quick=False)
+            assert server.connections == 2
+        adapter.poolmanager.connection_pool_kw["maxsize"] = 2
+        assert lean.send(adapter, prepared(server.url), (3, 3), OPTIONS) is None
+        told(adapter, server.url, quick=False)
+        assert server.connections == 3
+
+
+class _Manager:
+    """Closes a manager of pools."""
+
+    def __init__(self, manager: urllib3.PoolManager) -> None:
+        self.close = manager.clear
+
+
 class Quick(QuickSession, requests.Session):
     """A session whose preparations are remembered."""
 

@@ -46,7 +46,7 @@ def hurry(driver):
 
 @pytest.mark.parametrize("timeout", [None, 30, (5, 30)], ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_e_9_the_call_has_an_end(raw, case, timeout):
+def test_e_9_the_call_has_an_end(raw, case, timeout, records):
     """Whatever each single read takes, and whether or not the program gave a timeout: the refusal says which setting."""
 
     def serve(connection):
@@ -63,6 +63,7 @@ def test_e_9_the_call_has_an_end(raw, case, timeout):
         error = session.post(f"{url}/v1/chat/completions", json=CHAT, timeout=timeout).json()["error"]
     assert error["code"] == "shape.limit"
     assert "limits.response_seconds" in error["message"]
+    assert [one["reason"] for one in records()[1:] if "reason" in one] == ["shape.limit"]
 
 
 def test_a_program_s_own_timeout_is_its_own_error(raw):

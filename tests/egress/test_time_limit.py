@@ -53,7 +53,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_e_9_slow_drip_ends(way, drip, case):
+def test_e_9_slow_drip_ends(way, drip, case, records):
     """The whole call has a limit, whatever each single read takes; the refusal says which setting."""
     url = f"http://127.0.0.1:{drip(CASES[case])}"
     client = hurried(way.client(url))
@@ -63,9 +63,10 @@ def test_e_9_slow_drip_ends(way, drip, case):
     error = response.json()["error"]
     assert error["code"] == "shape.limit"
     assert "limits.response_seconds" in error["message"]
+    assert [one["reason"] for one in records()[1:] if "reason" in one] == ["shape.limit"]
 
 
-def test_e_9_slow_stream_ends(way, drip):
+def test_e_9_slow_stream_ends(way, drip, records):
     """The same for a stream that is being read: the SDK's own kind of error."""
     url = f"http://127.0.0.1:{drip(STREAM + b'data: ')}"
     client = hurried(way.client(url))
@@ -87,6 +88,7 @@ def test_e_9_slow_stream_ends(way, drip):
     assert isinstance(caught.value, safellm.Refused)
     assert caught.value.reason == "shape.limit"
     assert time.monotonic() - begun < 15
+    assert [one.get("reason") for one in records()] == [None, "shape.limit"]
 
 
 def test_e_9_program_s_own_client_has_the_limit_too(way, drip):

@@ -12,7 +12,7 @@ import pytest
 from egress_support import answer, read_request
 
 import safellm
-from safellm.transports.tls import context_for, is_verified
+from safellm.stores.tls import context_for, is_verified
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_e_6_system_s_authorities_without_the_environment(tmp_path):
     """Strict mode has authorities although the variables point to nothing."""
     code = (
         "from safellm._core.policy import Policy\n"
-        "from safellm.transports.tls import context_for\n"
+        "from safellm.stores.tls import context_for\n"
         "c = context_for(Policy.model_validate({'mode': 'strict'}), None, http2=False)\n"
         "print(c.cert_store_stats()['x509_ca'] if hasattr(c, 'cert_store_stats') else 1)\n"
     )

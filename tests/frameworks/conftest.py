@@ -145,14 +145,14 @@ class Bench:
 
     def check(self, requests: int) -> None:
         """So many requests arrived, all with placeholders and none with a value; each is in the ledger with its tokens."""
-        from safellm.client import _open_ledger
+        from safellm.stores.ledger.choose import file_ledger
 
         assert len(self.provider.requests) == requests
         for seen in self.provider.requests:
             self.hidden(seen)
             for value in (self.mail, self.card, self.card.replace(" ", "")):
                 assert value.encode() not in seen.head + seen.body
-        used = _open_ledger(self._home / "ledger.sqlite3").usage()
+        used = file_ledger(self._home / "ledger.sqlite3").usage()
         assert sum(one.requests for one in used) == requests
         assert sum(one.input_tokens for one in used) >= 10 * requests  # the prompt alone has more
         assert all(one.output_tokens > 0 for one in used if one.operation != "embeddings")

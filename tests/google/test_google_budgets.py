@@ -7,8 +7,8 @@ import pytest
 
 import safellm
 from safellm._core.adapter import Seen
-from safellm.client import _open_ledger
 from safellm.google.genai import types
+from safellm.stores.ledger.choose import file_ledger
 from safellm.testing.replies import Reply
 from safellm_google_genai.adapter import ADAPTER
 
@@ -127,4 +127,4 @@ def test_counting_tokens_is_free_and_batches_have_no_bound(sync, provider, home)
     with pytest.raises(safellm.Refused) as caught:
         client.batches.create(model="gemini-2.5-flash", src=[request])
     assert caught.value.reason == "budget.unbounded"
-    assert _open_ledger(home / "ledger.sqlite3").usage()
+    assert file_ledger(home / "ledger.sqlite3").usage()

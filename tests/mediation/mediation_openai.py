@@ -68,7 +68,7 @@ _CREDENTIALS = (
     (r"(tools\[\]|\btransport)\.\*?authorization", "the credential of a remote tool: the provider calls it with this"),
     (r"\bheaders\.\*authorization", "the same, as a header"),
     (
-        r"\bauth\.(access_token|refresh\.refresh_token|refresh\.token_endpoint_auth\.client_secret)",
+        r"\bauth\.(access_token|token|secret_value|refresh\.refresh_token|refresh\.token_endpoint_auth\.client_secret)",
         "what a credential vault stores",
     ),
     (r"\bdomain_secrets\[\]\.value", "what a sandbox adds to its own calls"),
@@ -84,7 +84,7 @@ _OPAQUE = (
 # Only secrets are hidden there: a placeholder would be another thing, or none.
 _NAMED = (
     (r"(^|[._*])(id|ids|\w+_ids?)(\[\])?", "an identifier"),
-    (r"(url|_url|server_url|token_endpoint|endpoint|allowed_domains\[\]|blocked_domains\[\])", "an address"),
+    (r"(url|_url|server_url|token_endpoint|endpoint|allowed_domains\[\]|blocked_domains\[\]|allowed_hosts\[\])", "an address"),
     (r"\b(model|role|type|detail|conversation|include\[\]|object|status|purpose|mode|size|quality|background|completion_window|voice|system_fingerprint|obfuscation)",
      "a word of the provider's own"),
 )  # fmt: skip

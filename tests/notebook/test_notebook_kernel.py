@@ -63,6 +63,7 @@ def test_personal_data_is_shown_when_a_person_says_so(run):
     assert run(f"'{MAIL}'").text == "'[EMAIL]'"
     assert run("%safellm show").status == "ok"
     assert run(f"'{MAIL}', {ASSEMBLED}").text == f"('{MAIL}', '[SECRET]')"
+    assert run("%safellm hid").status == "error", "a slip of the pen doesn't look as if it had been done"
     assert run("%safellm hide").status == "ok"
     assert run(f"'{MAIL}'").text == "'[EMAIL]'"
 

@@ -35,7 +35,7 @@ def test_r_8_a_client_keeps_named_conversations_over_restarts(tmp_path: Path, mo
             path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
         from safellm import client as module
 
-        module._open_conversations.cache_clear()  # what a restart does
+        module.CONVERSATIONS.clear()  # what a restart does
         again = safellm.OpenAI(
             base_url=provider.base_url, api_key=KEY, max_retries=0, safellm={"redaction": {"remember": "encrypted"}}
         )

@@ -106,6 +106,13 @@ def test_wrong_types_are_an_error(types: object) -> None:
         safellm.redact(MAIL, types)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("types", [["EMIAL"], {"EMIAL": "block"}])
+def test_p6_a_misspelt_type_is_an_error(types: list[str] | dict[str, str]) -> None:
+    """Nothing is given back as redacted because of a slip of the pen."""
+    with pytest.raises(safellm.ConfigurationError, match=r"There is no type 'EMIAL'. Did you mean 'EMAIL'\?$"):
+        safellm.redact("Write to jane@example.com", types=types)
+
+
 def test_r_8_conversations_are_apart() -> None:
     """A placeholder of one conversation is unknown in another and outside; the same conversation knows it later."""
     with safellm.conversation("alice"):

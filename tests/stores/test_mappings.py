@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safellm._core.redaction.back import put_back
 from safellm._core.redaction.memory import Memory
 from safellm.errors import GuardFailure
+from safellm.stores import durable
 from safellm.stores.conversations import Conversations, conversation
 from safellm.stores.mappings import MappingStore
 
@@ -161,3 +162,36 @@ def test_a_provider_s_name_for_a_conversation_is_kept(tmp_path: Path) -> None:
     again = Conversations(store(tmp_path)).open("resp_1", None)
     assert again.value_of(placeholder) == VALUE
     assert again.hide(KEY, "EMAIL", VALUE) == placeholder
+
+
+def test_values_are_on_the_disk_before_they_take_the_place_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of power leaves the file of before or the new one, never a short one that refuses every later call."""
+    hidden(tmp_path)
+    steps: list[str] = []
+    sync, replace = durable.sync, os.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append(f"sync {os.fstat(descriptor).st_size > 0}")
+        sync(descriptor)
+
+    def replaced(*names: object) -> None:
+        steps.append("replace")
+        replace(*names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(durable, "sync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    hidden(tmp_path)
+    assert steps == ["sync True", "replace"]
+
+
+def test_what_a_killed_writer_left_is_removed_with_its_time(tmp_path: Path) -> None:
+    """Values beside a conversation's file are kept no longer than those in it."""
+    hidden(tmp_path)
+    (file,) = (tmp_path / "mappings").glob("*.sealed")
+    left = file.with_name(f".{file.name}.0123.new")
+    left.write_bytes(file.read_bytes())
+    assert store(tmp_path).sweep() == 0
+    assert store(tmp_path, now_s=1_000_000.0 + 31 * 86_400).sweep() == 2
+    assert not left.exists()

@@ -607,6 +607,41 @@ def test_all_problems_are_shown_at_once_with_line_and_suggestion(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("environ", "overrides"),
+    [
+        ({"SAFELLM_REDACT": "EMIAL"}, {}),
+        ({"SAFELLM_REDACT": "EMIAL=block"}, {}),
+        ({"SAFELLM_REDACTION_TYPES": '{EMIAL = "block"}'}, {}),
+        ({}, {"redaction.types": {"EMAILS": "block"}}),
+    ],
+)
+def test_p6_a_misspelt_type_is_a_problem(environ: dict[str, str], overrides: dict[str, object]) -> None:
+    """An action for a type that nothing finds would let everything of the meant type go."""
+    with pytest.raises(ConfigurationError, match=r"EMI?A[ILS]+: nothing finds this type; did you mean 'EMAIL'\?"):
+        load_policy(environ={**NOWHERE, **environ}, overrides=overrides)
+
+
+def test_types_of_ones_own_are_no_problem(tmp_path: Path) -> None:
+    """Values that a program registers, plug-ins and rules have types that no detector has; a rule's may look like one."""
+    file = write(
+        tmp_path,
+        """
+[[rules]]
+name = "phones"
+type = "PHONES"
+words = ["red telephone"]
+[redaction.types]
+CUSTOMER = "block"
+CUSTOMER_EMAIL = "remove"
+PASSPORT_NO = "block"
+PHONES = "block"
+PERSON = "mask"
+""",
+    )
+    assert check_file(file) == []
+
+
+@pytest.mark.parametrize(
     ("text", "line"), [("mode = 'guard'\n[audit\n", 2), ("a = 1\na = 2\n", 2), ("x = [\n1,\n", 3), ('\n\nq = """\n', 4)]
 )
 def test_toml_error_has_its_line(tmp_path: Path, text: str, line: int) -> None:

@@ -28,7 +28,8 @@ class Suite:
         tests: Where they stand in the checkout.
         version: The file that says the version.
         options: More for pytest.
-        client: The SDK's class whose types answer the tests of API resources; empty: they need a mock server of the SDK's own.
+        client: The SDK's class whose types answer the tests of API resources, but for versions whose numbers were taken with a
+            mock server of the SDK's own; empty: there are no such tests.
     """
 
     sdk: str
@@ -46,6 +47,10 @@ class Suite:
         """What the file of promises says."""
         return tomllib.loads(self.promises.read_text("utf-8"))
 
+    def numbers(self, version: str) -> dict[str, Any] | None:
+        """Return what the file says of one version; None where it says nothing of it."""
+        return next((one for one in self.listed["suite"] if one["version"] == version), None)
+
 
 SUITES = (
     Suite(
@@ -55,6 +60,7 @@ SUITES = (
         page=DOCS / "drop-in.md",
         foreign=("OPENAI_", "AZURE_", "SAFELLM_", "AWS_", "PYTEST_"),
         version="src/openai/_version.py",
+        client="OpenAI",
     ),
     Suite(
         sdk="anthropic",

@@ -89,13 +89,19 @@ def sync(sockets: LoopbackSockets) -> Iterator[Face]:
 
 
 @pytest.fixture
+def asynchronous(sockets: LoopbackSockets) -> Iterator[Face]:
+    """Async only, where sync is another thing."""
+    yield from showing(Face, "async")
+
+
+@pytest.fixture
 def usage(home: Path) -> Callable[[], list[Any]]:
     """Return what the ledger says was billed."""
 
     def read() -> list[Any]:
-        from safellm.client import _open_ledger
+        from safellm.stores.ledger.choose import file_ledger
 
-        return _open_ledger(home / "ledger.sqlite3").usage()
+        return file_ledger(home / "ledger.sqlite3").usage()
 
     return read
 

@@ -9,7 +9,6 @@ import pytest
 from sockets_support import MAIL, deltas, secret
 
 import safellm
-from safellm.errors import Reason
 from safellm.testing.sink import Sink
 
 VERSION = "2025-04-01-preview"
@@ -56,13 +55,14 @@ def test_k_4_a_managed_key_of_azure_is_put_in_late(face, sockets, monkeypatch, v
     assert secret() not in str(connection._connection.request.headers) + str(client.api_key)
 
 
-def test_e_1_azure_s_websockets_go_nowhere_else(face, sockets):
-    """`websocket_base_url` counts only where the client may send; other methods of Azure's clients are refused."""
+def test_e_1_an_address_in_code_counts_for_azure(face, sockets):
+    """`websocket_base_url=` leads where it says, guarded; other methods of Azure's clients are refused."""
     with Sink() as sink:
-        client = azure(face, sockets, websocket_base_url=f"ws://127.0.0.1:{sink.port}/openai")
-        with pytest.raises(safellm.Refused) as caught:
-            converse(face, client.realtime)
-        assert caught.value.reason == Reason.EGRESS_ORIGIN
+        client = azure(
+            face, sockets, azure_endpoint=sink.url, websocket_base_url=f"ws://127.0.0.1:{sockets.port}/openai"
+        )
+        assert converse(face, client.realtime) == f"You said: I am {MAIL}"
+        assert MAIL not in "".join(sockets.last.messages)
         sink.assert_untouched()
     with pytest.raises(safellm.Refused):
         client._configure_realtime("gpt-realtime", {})

@@ -11,7 +11,10 @@ from sockets_support import MAIL, secret
 
 import openai
 import safellm
+from safellm._core.origin import parse_origin
+from safellm._core.secret import Secret
 from safellm.errors import Reason
+from safellm.stores.vault.open import ResolvedKey
 from safellm.testing.sink import Sink
 from safellm.testing.websocket import LoopbackSockets
 
@@ -53,17 +56,71 @@ def test_k_4_errors_lead_to_no_key(face, monkeypatch):
         assert secret() not in "".join(found)
 
 
-def test_e_1_another_origin_is_refused(face, sockets, records):
-    """`websocket_base_url` doesn't lead to where the client isn't bound, nor does the key follow."""
+def stored(monkeypatch, *origins):
+    """Have the vault hold a key that is bound to these origins."""
+    key = ResolvedKey(ref="vault:openai", secret=Secret(secret()), origins=frozenset(map(parse_origin, origins)))
+    monkeypatch.setattr("safellm.client.resolve_key", lambda *_, **__: key)
+
+
+def test_e_1_an_address_in_code_counts(face, sockets, records, monkeypatch):
+    """`websocket_base_url=` is bound as `base_url=` is: a key from a variable follows, and the guard stands there too."""
+    monkeypatch.setenv("OPENAI_API_KEY", secret())
     with Sink() as sink:
-        client = face.client(sockets, websocket_base_url=f"ws://127.0.0.1:{sink.port}/v1")
-        with pytest.raises(openai.PermissionDeniedError) as caught:
-            connect(face, client)
-        assert caught.value.reason == Reason.EGRESS_ORIGIN
-        with pytest.raises(safellm.Refused):
-            connect(face, client.with_options(timeout=3))
+        client = face.client(base_url=f"{sink.url}/v1", websocket_base_url=f"ws://127.0.0.1:{sockets.port}/v1")
+        for one in (client, client.with_options(timeout=3)):
+            connection = connect(face, one)
+            face.until(connection, "session.created")
+            face.say(connection, f"I am {MAIL}")
+            face.run(connection.response.create())
+            face.until(connection, "response.done")
+            assert sockets.last.headers["authorization"] == f"Bearer {secret()}"
+            assert "I am" in (seen := "".join(sockets.last.messages))
+            assert MAIL not in seen
         sink.assert_untouched()
-    assert [one["reason"] for one in records() if one["event.name"] == "policy.deny"] == ["egress.origin"] * 2
+    opened = [one for one in records() if one.get("gen_ai.operation.name") == "connect /realtime"]
+    assert {one["server.port"] for one in opened} == {sockets.port}
+
+
+def test_e_1_an_address_given_later_counts(face, sockets):
+    """`with_options(websocket_base_url=…)`, with the program's own key."""
+    with Sink() as sink:
+        client = face.client(base_url=f"{sink.url}/v1", api_key="own")
+        later = client.with_options(websocket_base_url=f"ws://127.0.0.1:{sockets.port}/v1")
+        face.until(connect(face, later), "session.created")
+        sink.assert_untouched()
+    assert sockets.last.headers["authorization"] == "Bearer own"
+
+
+@pytest.mark.parametrize("kind", ["vault", "later"])
+def test_p_1_a_managed_key_is_not_sent_where_it_is_not_bound(face, sockets, records, monkeypatch, kind):
+    """One from the vault goes where it was bound, one from a variable not to an address that is given later: nothing leaves."""
+    if kind == "vault":
+        stored(monkeypatch, sockets.origin)
+    else:
+        monkeypatch.setenv("OPENAI_API_KEY", secret())
+    with Sink() as sink:
+        there = {"websocket_base_url": f"ws://127.0.0.1:{sink.port}/v1"}
+        client = face.client(base_url=sockets.base_url, **(there if kind == "vault" else {}))
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            connect(face, client if kind == "vault" else client.with_options(**there))
+        assert caught.value.reason == Reason.KEY_UNBOUND
+        sink.assert_untouched()
+    assert [one["reason"] for one in records() if one["event.name"] == "policy.deny"] == ["key.unbound"]
+
+
+def test_e_1_strict_mode_takes_no_address_from_code(face, sockets, monkeypatch):
+    """Neither in the constructor nor later; a caught error opens no way."""
+    stored(monkeypatch, sockets.origin)
+    strict = {"base_url": sockets.base_url, "safellm": {"mode": "strict"}}
+    with Sink() as sink:
+        there = {"websocket_base_url": f"ws://127.0.0.1:{sink.port}/v1"}
+        with pytest.raises(safellm.ConfigurationError, match="takes no address from code"):
+            face.client(**strict, **there)
+        client = face.client(**strict).with_options(**there)
+        for _ in range(2):
+            with pytest.raises(safellm.ConfigurationError, match="takes no address from code"):
+                connect(face, client)
+        sink.assert_untouched()
 
 
 def test_e_1_the_policy_may_allow_another_origin(sync, sockets):

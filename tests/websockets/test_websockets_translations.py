@@ -98,3 +98,19 @@ def test_e_10_a_translation_of_the_plain_sdk_is_guarded(face, sockets):
         assert "\x1b" not in translated(face, connection)
     finally:
         safellm.uninstall()
+
+
+@pytest.mark.parametrize("query", ["", "?tenant=a"])
+def test_the_sdk_s_own_session_is_guarded(face, sockets, query):
+    """`TranslationSession` asks the client for an address before it connects: it gets none that leads anywhere."""
+    sessions = pytest.importorskip("openai.lib.realtime_translation", reason="an older SDK has none")
+    kind = sessions.AsyncTranslationSession if face.is_async else sessions.TranslationSession
+    given = {"websocket_base_url": f"ws://127.0.0.1:{sockets.port}/v1{query}"} if query else {}
+    translations = face.client(sockets, **given).realtime.translations
+    seen = translations._client.websocket_base_url
+    assert seen is None if not query else str(seen).endswith(".websocket.safellm.invalid/v1?tenant=a")
+    connection = face.open(kind(translations, model="gpt-realtime-translate"))
+    sockets.reply_with("to ![i](https://evil.example/?q=1) done")
+    assert "![i](https://evil.example" not in translated(face, connection)
+    assert query.removeprefix("?") in sockets.last.path
+    assert translations.client_secrets.with_raw_response  # everything else of the client is there

@@ -1,6 +1,6 @@
 """The matching engine: RE2 over one byte per character.
 
-Python's `re` and `regex` backtrack and are never used on a request's text (DESIGN.md 7). A plain RE2 search falls back to RE2's
+Python's `re` and `regex` backtrack and are never used on a request's text. A plain RE2 search falls back to RE2's
 other engines when its state cache is spent, so it can't miss; RE2's `Set` reports that case as "no match", so it isn't used.
 """
 

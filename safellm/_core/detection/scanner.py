@@ -1,4 +1,4 @@
-"""Finds what the rules describe, in time linear in the text (DESIGN.md 7).
+"""Finds what the rules describe, in time linear in the text.
 
 1. The text's canonical view is written as one byte per character, so that engine offsets are text indexes (`quickview`).
 2. One or two passes over the view tell which rules could match (`filters`). Clean text ends here.

@@ -6,14 +6,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import string
 
 from safellm._core.detection.context import Spans
 from safellm._core.detection.randomness import changes, entropy, is_random, is_wordy, wordlikeness
 from safellm._core.detection.samples import is_sample
 from safellm._core.detection.tokens import cue, is_code, is_uuid
 
+_CALL = 48  # characters before a value that is handed to a call
 _BADGE = 24  # characters between the name of a picture and its token
 _NAMES = ("secret", "credential", "password")  # a value that holds such a word is what it names
+# Words that name things in code rather than being one's password.
+_NAMED = (
+    "admin", "arg", "base", "block", "bytes", "button", "column", "config", "crypt", "data", "default", "field", "form", "group",
+    "hash", "input", "label", "length", "level", "line", "name", "option", "param", "pass", "require", "sample", "secret", "step",
+    "string", "test", "text", "token", "type", "user", "valid", "value", "version", "word",
+)  # fmt: skip
 _EXPRESSION = frozenset("()[]{}<>;`|\\")
 _CODE = ("http://", "https://", "os.", "process.", "self.", "env.", "this.", "//")
 _LABELS = (
@@ -87,7 +95,7 @@ def assigned_secret(text: str, start: int, end: int) -> Spans:
         return ()
     if "badge" in text[max(0, start - _BADGE) : start]:  # public by design
         return ()
-    return ((start, end),) if _is_mixed(value) and entropy(value) >= 2.8 else ()
+    return ((start, end),) if (_is_mixed(value) or _is_drawn(value)) and entropy(value) >= 2.8 else ()
 
 
 def assigned_password(text: str, start: int, end: int) -> Spans:
@@ -97,13 +105,34 @@ def assigned_password(text: str, start: int, end: int) -> Spans:
     if field >= 0 and text[field + 1 : end].partition("=")[0].isidentifier() and "=" in text[field:end]:
         end = field  # the next field of a form
     value = text[start:end]
-    if len(value) < 6 or _is_reference(text, start, end) or is_sample(value):
+    if len(value) < 6 or _is_reference(text, start, end) or is_sample(value) or _is_compared(text, start):
         return ()
     if value.count(":") > 1 and value.replace(":", "").isalpha():  # names of fields
         return ()
     kinds = _kinds(value)
-    mixed = kinds == 2 and any(map(str.isdigit, value)) and not is_wordy(value)
+    mixed = kinds == 2 and ((any(map(str.isdigit, value)) and not is_wordy(value)) or _is_weak(text, start, end))
     return ((start, end),) if kinds >= 3 or mixed or _is_scrambled(value) else ()
+
+
+def password_below(text: str, start: int, end: int) -> Spans:
+    """Accept the only word of the line below a password's name if it has digits and can't be a name, a path or a heading."""
+    value = text[start:end]
+    if not any(map(str.isdigit, value)) or value[0] in "#-=/.|" or is_wordy(value):
+        return ()
+    return assigned_password(text, start, end)
+
+
+def app_password(text: str, start: int, end: int) -> Spans:
+    """Accept groups of letters that are drawn at random, and no words."""
+    likeness = wordlikeness(text[start:end].replace(" ", ""))
+    return ((start, end),) if likeness is not None and likeness < 4.8 and len(set(text[start:end])) > 5 else ()
+
+
+def card_code(text: str, start: int, end: int) -> Spans:
+    """Accept digits that stand for themselves: no year, no decimal, no version."""
+    if end - start > 3 and text[start : start + 2] in {"19", "20"}:
+        return ()
+    return () if text[end : end + 1] in {"-", "/", ".", ","} and text[end + 1 : end + 2].isdigit() else ((start, end),)
 
 
 def assigned_key(text: str, start: int, end: int) -> Spans:
@@ -190,7 +219,9 @@ def _is_call(value: str) -> bool:
     names = head.split(".")
     if not head or not all(map(str.isidentifier, names)):
         return False
-    return len(names) > 1 or head.count("_") > 1 or (not any(map(str.isdigit, head)) and is_wordy(head))
+    plain = head.rstrip(string.digits)
+    wordy = is_wordy(head) if plain == head else plain.isalpha() and plain.islower()
+    return len(names) > 1 or head.count("_") > 1 or wordy
 
 
 def _is_version(value: str) -> bool:
@@ -272,10 +303,39 @@ def _kinds(value: str) -> int:
     ))  # fmt: skip
 
 
+def _is_compared(text: str, start: int) -> bool:
+    """Return whether a value is handed to a method of a password: `password.startswith("argon2:")`."""
+    before = text[max(0, start - _CALL) : start].rstrip("\"'` \t")
+    owner, dot, method = before[:-1].rpartition(".")
+    return (
+        before.endswith("(")
+        and bool(dot)
+        and method.isidentifier()
+        and not any(part in method.lower() for part in ("pass", "pwd", "pw"))
+        and owner[-1:].isalnum()
+    )
+
+
+def _is_weak(text: str, start: int, end: int) -> bool:
+    """Return whether a word with a number behind it is a password as people choose them, and no name in code: `hunter2`."""
+    word = text[start:end].rstrip(string.digits)
+    lower, after = word.lower(), text[end : end + 2]
+    if len(word) < 4 or not word.isalpha() or not 1 <= end - start - len(word) <= 6 or after[:1] in {"(", "[", "{"}:
+        return False
+    return not (after[:1] == "." and after[1:].isalnum()) and not any(part in lower for part in _NAMED)
+
+
 def _is_scrambled(value: str) -> bool:
     """Return whether letters alone are drawn at random: capitals all through, and pairs that no language has."""
     likeness = wordlikeness(value) if value.isalpha() and len(value) >= 10 and changes(value) >= 0.4 else None
     return likeness is not None and likeness < 4.6
+
+
+def _is_drawn(value: str) -> bool:
+    """Return whether letters alone are drawn at random, of one case or of both: 20 or more, in pairs that no language has."""
+    likeness = wordlikeness(value) if value.isalpha() and len(value) >= 20 else None
+    one_case = value.islower() or value.isupper()
+    return likeness is not None and likeness < 4.6 and (one_case or changes(value) >= 0.3)
 
 
 def _is_address(value: str) -> bool:

@@ -76,8 +76,10 @@ _TERMS = (
     "uint8",
 )
 _LONGEST = 2048  # characters of a token; longer runs are data
+_LONGEST_ID = 32  # characters of an object's id behind its prefix, where it has letters of both cases
 _LEAST_CHANGES = 0.15  # as `is_random` wants of a value with digits
 _LINE = 200  # characters of the longest line of a block of Base64
+_NAME_SIGNS = string.ascii_letters + string.digits + "+-#. \r\n"  # of a language, behind a fence
 _BASE64 = string.ascii_letters + string.digits + "+/="
 _FRAME = " \t\r\"',\\"  # what stands around the lines of a block in code
 _PUBLIC_KEYS = ("AAAAC3NzaC1", "AAAAB3NzaC1", "AAAAE2VjZHNh", "AAAAGnNr")  # of SSH
@@ -182,7 +184,7 @@ def _hexadecimal(text: str, start: int, end: int, value: str) -> Spans:
 
 def cue(text: str, start: int) -> int:
     """Return what the nearest telling word before a token names: 2 a credential, 1 a service, -1 something else; 0 without one."""
-    before = text[max(0, start - _REACH) : start]
+    before = _without_fence(text[max(0, start - _REACH) : start])
     line = before.rfind("\n", 0, max(0, len(before.rstrip()) - 1))
     line = before.rfind("\n", 0, line) if line > 0 and len(before) - line < 24 else line
     words = _words(before[line + 1 :] if line >= 0 else before)
@@ -202,6 +204,15 @@ def cue(text: str, start: int) -> int:
             verdict = -1  # unless a service's name stands before: `acme_id`
         after = word
     return verdict
+
+
+def _without_fence(before: str) -> str:
+    """Return the text before a token without the first line of a block of code, where the line above it says what comes."""
+    if not before.endswith("\n") or "```" not in before:
+        return before
+    above, _, fence = before.rpartition("```")
+    above = above.rstrip()
+    return f"{above} " if above.endswith(":") and fence.strip(_NAME_SIGNS) == "" and fence.count("\n") == 1 else before
 
 
 def _cue_after(text: str, end: int) -> int:
@@ -319,7 +330,9 @@ def _is_dense(value: str) -> bool:
 
 def _stands_alone(value: str) -> bool:
     head, mark, tail = value.partition("_") if "_" in value else value.partition("-")
-    if mark and head.isalpha() and head.islower() and len(head) <= 12 and tail.isalnum():
+    one_case = tail.islower() or tail.isupper()  # keys are of both, and longer
+    is_short = len(tail) < _LONGEST_ID or one_case
+    if mark and is_short and head.isalpha() and head.islower() and len(head) <= 12 and tail.isalnum():
         return False  # an object's id: `cmpl-...`, `file_...`
     letters = value.replace("-", "").replace("_", "")
     if max(map(len, value.translate(_SPLIT).split())) < 12:  # coordinates, versions

@@ -50,7 +50,7 @@ GUARDS: tuple[Described, ...] = (
     Described(
         name="mediation",
         what="Endpoints and paths that the guard can read",
-        observe="unknown endpoints and events are walked as JSON; websockets without a guard, Bedrock and X.509 identities refused",
+        observe="unknown endpoints and events are walked as JSON; websockets without a guard and unknown `provider=` refused",
         guard="the same",
         strict="unknown endpoints refused as well",
         rows="E.10",

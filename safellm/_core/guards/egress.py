@@ -28,7 +28,9 @@ _HARMLESS_EXTENSIONS = frozenset(
         "trace",
         "openai.azure_auth_origin",
         "google_genai_managed_bearer_auth",
-    }  # the last two are notes of SDKs
+        "openai_x509_replay_position",
+        "openai_x509_replay_file_positions",
+    }  # all but the first two are notes of SDKs
 )
 
 

@@ -1,4 +1,4 @@
-"""The order of the guards of a request, written once (DESIGN.md 3). Egress is decided before anything is read.
+"""The order of the guards of a request, written once. Egress is decided before anything is read.
 
 What a guard can do to calls of one client to one endpoint is known before there is a call: the policy may have it off. Each says so
 itself (`may_act`), and those that can't act aren't asked at each call.

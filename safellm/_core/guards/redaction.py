@@ -22,6 +22,7 @@ from safellm._core.placeholder import LOOK_ALIKE_TYPE, PATTERN
 from safellm._core.policy import Action
 from safellm._core.redaction.hide import GUARD, action_for, blocked, hide, rank_of
 from safellm._core.redaction.memory import Memory
+from safellm._core.redaction.names import name_fields
 from safellm._core.redaction.numbers import Path, number_fields
 from safellm._core.redaction.spots import (
     PATH_RULE,
@@ -37,7 +38,7 @@ from safellm.errors import Reason, Refused
 
 NAME = GUARD
 # Where hiding anything else than a secret would break what the string is for.
-_SECRETS_ONLY = frozenset({Kind.URL, Kind.IDENTIFIER})
+_SECRETS_ONLY = frozenset({Kind.URL, Kind.IDENTIFIER, Kind.OPAQUE})
 _ID_PARAMETER = re.compile(r"(?:\w*_)?ids?(?:\[\w*\])?")  # `after_id`, `rbac_group_ids[]`
 _PART = ("text",)  # how the path of a text in a list of parts ends
 _UNSEARCHED = frozenset({Kind.DATA, Kind.OPAQUE, Kind.CREDENTIAL})
@@ -59,6 +60,9 @@ def guard(call: Call) -> None:
         return
     fields = [one for one in call.fields if one.text and one.kind not in _UNSEARCHED]
     searched = [*fields, *number_fields(call.body, named)] if enabled or named else fields
+    if registered is not None:  # also where nothing else is looked for
+        opaque = [one for one in call.fields if one.kind is Kind.OPAQUE]
+        searched = [*searched, *opaque, *name_fields(call.body, registered)]
     texts: _Texts | None = None  # made before the first text changes; in most calls none does
     rank = rank_of(call.policy.hiding)
     crossing = _crossing(call, fields, registered, own) if len(fields) > 1 else {}
@@ -70,13 +74,13 @@ def guard(call: Call) -> None:
         else:
             spots = find_spots(
                 one.text,
-                scanner=scanner if enabled else None,
+                scanner=scanner if enabled and one.kind is not Kind.OPAQUE else None,
                 registered=registered,
                 marks=marks,
                 secrets_only=one.kind in _SECRETS_ONLY,
                 is_id=one.kind is Kind.IDENTIFIER,
                 crossing=crossing.get(one.path, ()) if crossing else (),
-                own=own,
+                own=own if one.kind is not Kind.OPAQUE else None,
                 rank=rank,
             )
             if accounts and spots and _names_account(one, accounts):

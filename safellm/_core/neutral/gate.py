@@ -19,6 +19,7 @@ from safellm._core.neutral import diagrams, directives, lists, tex
 from safellm._core.neutral.addresses import Judge
 from safellm._core.neutral.blocks import NO_CODE, PREFIX
 from safellm._core.neutral.links import TARGET, LinkFilter
+from safellm._core.neutral.tags import Verdict, judge_tag
 
 _NOT_SURE: Final = -1
 _NEAR: Final = 300  # characters before a mark that are looked at
@@ -43,6 +44,21 @@ _SURE_FENCE = (
 _EMPTY_LINE = re.compile(r"\n[ \t]++\n")
 _INFO = re.compile(r"(?:[^<\[\]!@:{}\\$~|]|:(?![:t]))*+")  # behind a fence's marks: no marks, and nothing odd
 _LETTER = re.compile(r"[^\W\d_]")
+# Frequent tags that `tags.judge_tag` passes whatever is allowed, and a picture's, if its address may be fetched. In a value nothing
+# has room for a style or an address.
+_VALUE = r"\"(?:[\w .%,#]|-(?!set))*+\""
+_SAID = rf"(?: (?:align|valign|width|height|border|class|id|alt|title|colspan|rowspan|dir|lang|name)={_VALUE})*+"
+_EASY_TAG = re.compile(
+    rf"</[A-Za-z][A-Za-z0-9:-]*+>|<(?:(?:a|b|big|blockquote|br|center|code|dd|del|details|div|dl|dt|em|figcaption|figure|h[1-6]"
+    rf"|hr|i|ins|kbd|li|mark|ol|p|s|section|small|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|tt|u|ul|var"
+    rf"|a href=\"https?://[\w.\-]+(?:/[\w.\-/~]*+)?(?:#[\w\-.]{{0,120}}+)?\"){_SAID}"
+    rf"|img{_SAID} src=\"([\w.\-/~%?=&+,:]++)\"{_SAID})(?: ?/)?>"
+)
+# A picture whose name and address have no marks in them.
+_EASY_PICTURE = re.compile(r"!\[[\w .,;'\"()+*/|#%&?\-]{0,200}+\]\((https?://[\w.\-/%?=&+,#]{1,1000}+)\)")
+_COMMENT: Final = "<!--"
+_COMMENT_ENDS: Final = "-->"
+_NO_COMMENT = re.compile(r"[<\\\[]|```|\n[ \t>]*(?:\n|\Z)|\A-?>")  # in what stands in one
 _PLAIN_LINKS: Final = ("<http:", "<https:", "<mailto:")  # begin no block of HTML
 # A line end of its own kind, a fence that some don't know, mathematics: from there on no fence is sure.
 _DOUBTS: Final = ("\r", "~~~", "$$", "\\[", "\\]", "\\begin", "\\end")
@@ -126,13 +142,14 @@ class _Marks:
         known: Up to where it is certain which lines are code.
     """
 
-    __slots__ = ("_filter", "_judge", "_line", "_text", "known")
+    __slots__ = ("_filter", "_judge", "_line", "_settled", "_text", "known")
 
     def __init__(self, text: str, judge: Judge, known: int) -> None:
         self._text = text
         self._judge = judge
         self._filter: LinkFilter | None = None  # few need one
         self._line = 0  # the end of a line whose attributes were judged
+        self._settled = 0  # the end of a paragraph, in which no fence begins or ends from the last tag on
         self.known = known
 
     @property
@@ -152,26 +169,68 @@ class _Marks:
                 return _NOT_SURE
             if not text.startswith(":target:", at) and text.find("..", max(0, at - _NEAR), at) < 0:
                 return at + 1
+        if mark == "!" and (end := self._picture(at)) > 0:
+            return end
         after = self._links.judged_alone(at + (mark in "!@"))
         if after < 0:
             return self._paragraph(at)
-        if (mark == "]" and text[at + 1] == ":") or (mark == "!" and "\n" in text[at:after]):
+        below = mark == "]" and text[at + 1] == ":" and not text[at + 2 : _line_end(text, at)].strip()
+        if below or (mark == "!" and "\n" in text[at:after]):
             self._doubt(at)  # the next line may belong to it
         return at + 1
 
     def _doubt(self, at: int) -> None:
         self.known = min(self.known, at)
 
+    def _picture(self, at: int) -> int:
+        """Return where a picture ends that may be fetched, if it is a simple one; 0 if that isn't known so quickly."""
+        found = _EASY_PICTURE.match(self._text, at)
+        return found.end() if found is not None and self._judge.may_fetch(found[1]) else 0
+
     def _tag(self, at: int) -> int:
         text = self._text
-        after = self._links.judged_alone(at) if text[at + 1] not in "!?" else _NOT_SURE
-        if after >= 0 and (text.startswith(_PLAIN_LINKS, at) or self._is_within(at, after)):
-            return at + 1
-        end = self._paragraph(at)
-        if end < 0 <= after:
+        if text[at + 1] in "!?":
+            return (
+                self._comment(at) if text.startswith(_COMMENT, at) and not self._judge.strict else self._paragraph(at)
+            )
+        after = self._judged_tag(at)
+        if after < 0:
+            return self._paragraph(at)
+        if not (
+            text.startswith(_PLAIN_LINKS, at) or self._is_within(at, after) or self._ends_with_paragraph(at, after)
+        ):
+            end = self._paragraph(at)
+            if end >= 0:
+                return end
             self._doubt(at)  # it may begin a block of HTML
-            return at + 1
-        return end
+        return at + 1
+
+    def _judged_tag(self, at: int) -> int:
+        """Return where to read on behind a tag that would stay if it were no code; negative if it wouldn't."""
+        easy = None if self._judge.strict else _EASY_TAG.match(self._text, at)
+        if easy is not None and (easy[1] is None or self._judge.may_fetch(easy[1])):
+            return easy.end()
+        verdict, after = judge_tag(self._text, at, self._judge, last=True)
+        return after if verdict is Verdict.PASS else _NOT_SURE
+
+    def _ends_with_paragraph(self, at: int, after: int) -> bool:
+        """Return whether a block of HTML that a tag may begin ends with the paragraph, and leaves no fence in doubt until then."""
+        text = self._text
+        if at >= self._settled:
+            below = text.find("\n\n", at)
+            end = below if below >= 0 else len(text)
+            if text.find(_FENCE, at, end) >= 0:
+                return False
+            self._settled = end
+        return after <= self._settled and text[at + 1 : at + 4].lower() != "pre"
+
+    def _comment(self, at: int) -> int:
+        """Return where to look on behind the beginning of a comment, in which every mark counts as anywhere else."""
+        if at < self.known:
+            end = self._text.find(_COMMENT_ENDS, at + len(_COMMENT))
+            if end < 0 or _NO_COMMENT.search(self._text, at + len(_COMMENT), end) is not None:
+                self._doubt(at)  # nobody knows which fences it takes in
+        return at + len(_COMMENT)
 
     def _is_within(self, begin: int, end: int) -> bool:
         """Return whether something is on one line, behind other text."""
@@ -197,7 +256,7 @@ class _Marks:
         """Return where to look on behind three marks that may open a fence: behind the fence, if it is sure that it is code."""
         text = self._text
         line = _line_end(text, at)
-        if diagrams.opened(text, at, line) is not None:
+        if diagrams.opened(text, at, line) is not None and not self._is_harmless_drawing(at):
             return _NOT_SURE
         said = text[at:line].lstrip(text[at])
         after = line - len(said)
@@ -214,6 +273,17 @@ class _Marks:
             self._doubt(at)
             return after
         return self._fence_end(line, text[at:after])
+
+    def _is_harmless_drawing(self, at: int) -> bool:
+        """Return whether a fence that is drawn stands by itself, and loads and runs nothing."""
+        text = self._text
+        found = diagrams.opened(text, at, _line_end(text, at))
+        if found is None or text[at] != "`" or at >= self.known or text[at - 1 : at] not in ("", "\n"):
+            return False
+        window = text[at : at + diagrams.LONGEST]
+        end = diagrams.end_of(window, 0, "", found[1])
+        whole = end >= 0 or len(window) < diagrams.LONGEST
+        return whole and not diagrams.is_harmful(text[found.end() : at + end if end >= 0 else len(text)], self._judge)
 
     def _fence_end(self, at: int, marks: str) -> int:
         """Return where to look on, behind the first line of a fence that ends at `at`: what can't be but its code is passed."""

@@ -71,7 +71,7 @@ _CONTINUED = re.compile(r"[\r\n][ \t>]*+")  # in a quote, each line begins with 
 _SCRIPT_BEGINS = re.compile(r"(?:[a-z]{0,10}|)", re.IGNORECASE)  # of an address: perhaps the beginning of "javascript:"
 # An address that has no room for anything but a name: `Judge.may_link` lets it through, whatever is allowed.
 _QUERY = r"(?:\?(?=[^ )]{0,120}[ )])(?:[=&.,~]|[\w+/\-]{1,39}(?![\w+/\-]))*+(?<!&))?"
-TARGET: Final = rf"\s{{0,4}}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?{_QUERY}(?:#[\w\-.]{{0,120}})?|(?!//)[\w.\-/#~]+)"
+TARGET: Final = rf"\s{{0,4}}+(?:https?://[\w.\-]+(?:/[\w.\-/~]*)?{_QUERY}(?:#[\w\-.]{{0,120}})?|(?!//|~~~)[\w.\-/#~]+)"
 _HARMLESS_TARGET = re.compile(rf"\]\({TARGET}(?=[ )])")
 _WAITS: Final = -1  # of a reader: only more text can tell
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from safellm._core.placeholder import PATTERN, Mapping, has_prefix, open_end
+from safellm._core.placeholder import PATTERN, TYPE_NAME, Mapping, has_prefix, open_end
 from safellm._core.redaction.memory import DIGITS, Memory
 
 CONTEXT = 2048  # characters before a placeholder that decide its position
@@ -25,21 +25,20 @@ _SEPARATOR = rf"\*{{0,2}} ?\\?[{_DASH}] ?\*{{0,2}}"
 _PART_OF_SEPARATOR = rf"\*{{0,2}} ?\\?(?:[{_DASH}] ?\*{{0,2}})?"
 _WORD = r"[^\W\d_](?:\\_|\w){0,31}"
 _WORDS = 3  # of a type at most: US-SSN, numero-de-carte
-_STRICT_WORD = r"[A-Z][A-Z0-9_]{0,31}"
 _ANY_DIGITS = r"[0-9A-Za-z]{16}"
 _DIGITS = r"[0-9A-HJKMNP-TV-Z]{16}"
 _X = r"(?:X|(?<![0-9A-Za-z])x)"
 # Whole; the X lost; everything but the digits lost. The last two in upper case only: prose has no such words.
 _MANGLED = re.compile(
     rf"(?:{_X}{_SEPARATOR}(?:{_WORD}{_SEPARATOR}){{0,{_WORDS}}}?({_ANY_DIGITS})"
-    rf"|(?<![0-9A-Za-z])(?:{_STRICT_WORD}-){{0,{_WORDS}}}?({_DIGITS}))(?![0-9A-Za-z])"
+    rf"|(?<![0-9A-Za-z])(?:{TYPE_NAME}-){{0,{_WORDS}}}?({_DIGITS}))(?![0-9A-Za-z])"
 )
 _CROCKFORD = str.maketrans("ILO", "110")
 # The same, broken off at the end of the text.
 _OPEN = re.compile(
     rf"{_X}(?:{_PART_OF_SEPARATOR}|{_SEPARATOR}(?:{_WORD}{_SEPARATOR}){{0,{_WORDS}}}?"
     rf"(?:[0-9A-Za-z]{{0,16}}|{_WORD}\\?|{_WORD}{_PART_OF_SEPARATOR}|{_ANY_DIGITS}))\Z"
-    rf"|(?<![0-9A-Za-z])(?:{_STRICT_WORD}-){{0,{_WORDS}}}?(?:{_STRICT_WORD}-?|[0-9][0-9A-Z]{{0,15}})?\Z"
+    rf"|(?<![0-9A-Za-z])(?:{TYPE_NAME}-){{0,{_WORDS}}}?(?:{TYPE_NAME}-?|[0-9][0-9A-Z]{{0,15}})?\Z"
 )
 _LAST = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-")  # of the beginning of a placeholder that lost its X
 MAX_LENGTH = 1 + 8 + _WORDS * (32 + 8) + 32 + 8  # of a mangled placeholder: more than any match

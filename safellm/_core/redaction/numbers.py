@@ -23,13 +23,14 @@ def number_fields(body: Body, is_named: Callable[[Path], bool] | None) -> Iterat
         body: A request's body.
         is_named: Says whether the policy names a place; None when it names none.
     """
-    for document in _documents(body):
+    for document in documents_of(body):
         for value in (document.value, *[inner.value for _, inner in document.nested]):
             if is_named is not None or _holds_long(value):
                 yield from _numbers(value, is_named)
 
 
-def _documents(body: Body) -> Iterator[Document]:
+def documents_of(body: Body) -> Iterator[Document]:
+    """Yield what of a request's body is JSON that the provider reads."""
     match body:
         case JsonBody(document=document):
             yield document
@@ -37,7 +38,7 @@ def _documents(body: Body) -> Iterator[Document]:
             yield from (line for line in lines if isinstance(line, Document))
         case MultipartBody(texts=texts):
             for _, text in texts:
-                yield from _documents(text)
+                yield from documents_of(text)
         case _:
             return
 

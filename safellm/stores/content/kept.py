@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from safellm._core.effects import JSON, Content
 from safellm.errors import ConfigurationError, GuardFailure
+from safellm.stores.live import Live
 
 if TYPE_CHECKING:
     from safellm._core.policy import Audit
     from safellm.stores.content.store import ContentStore, Part
 
 _WHO: Final = ("user.id", "safellm.grant.id", "safellm.key.ref")
+CONTENTS: Final[Live[Contents]] = Live()
 
 
 class Contents:
@@ -65,10 +66,10 @@ def open_contents(folder: Path, audit: Audit) -> Contents:
             "audit.content is set, and there is no key to encrypt content to",
             remedy="Make one where content shall be read, safellm audit content-key --out FILE, and set audit.content_key.",
         )
-    return _open(folder, audit.content_key, audit.mode == "required")
+    key, required = audit.content_key, audit.mode == "required"
+    return CONTENTS.get((folder, key, required), lambda: _open(folder, key, required))
 
 
-@lru_cache(maxsize=8)
 def _open(folder: Path, key: str, required: bool) -> Contents:
     from safellm.stores.content.keys import parse_public  # noqa: PLC0415 - late: cryptography
     from safellm.stores.content.store import ContentStore  # noqa: PLC0415 - the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,12 +32,8 @@ def make_pair(path: Path) -> str:
 
     private = X25519PrivateKey.generate()
     try:
-        descriptor = durable.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            durable.write_all(descriptor, f"{_PRIVATE}{_text(private.private_bytes_raw())}\n".encode())
-            durable.sync(descriptor)
-        finally:
-            os.close(descriptor)
+        if not durable.create(path, f"{_PRIVATE}{_text(private.private_bytes_raw())}\n".encode()):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     except OSError as error:
         raise ConfigurationError(
             f"The private key can't be written: {error.strerror}",

@@ -79,33 +79,19 @@ def signing_key(state: Path) -> Ed25519PrivateKey:
     path = state / KEY_NAME
     try:
         durable.private_folder(state)
-        try:
-            made = durable.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        except FileExistsError:
-            pass
-        else:
-            try:
-                durable.write_all(made, os.urandom(_SEED_BYTES))
-                durable.sync(made)
-            finally:
-                os.close(made)
-        descriptor = durable.open_private(path, os.O_RDONLY)
-        try:
-            seed = durable.read_range(descriptor, 0, _SEED_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        seed = durable.private_key(path, _SEED_BYTES)
     except OSError as error:
         raise ConfigurationError(
             f"The signing key of the audit trail can't be used ({error.strerror})",
             remedy="Mend the permissions of the state folder.",
             where=str(path),
         ) from None
-    if len(seed) != _SEED_BYTES:
+    except ValueError:
         raise ConfigurationError(
             "The signing key of the audit trail is damaged",
             remedy="Put it back from a copy; without one, remove the file: later checkpoints have another key then.",
             where=str(path),
-        )
+        ) from None
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
@@ -147,7 +133,7 @@ def make_checkpoint(directory: Path, private: Ed25519PrivateKey, *, now_ns: int)
     except OSError as error:
         raise ConfigurationError(
             f"The audit trail can't be signed: {error.strerror}",
-            remedy="Run this as the user who owns the trail.",
+            remedy="Free space there where none is left; else run this as the user who owns the trail.",
             where=str(error.filename or directory),
         ) from None
 

@@ -25,6 +25,8 @@ from safellm.errors import ConfigurationError
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
+    from safellm.stores.tls import Authorities
+
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 _TIMEOUT_S: Final = 10.0
@@ -78,8 +80,8 @@ def parse_place(place: str) -> Bucket:
     )
 
 
-def put(place: str, note: str, *, now_ns: int) -> None:
-    """Write a note as an object named by its log and size.
+def put(place: str, note: str, *, now_ns: int, trust: Authorities | None = None) -> None:
+    """Write a note as an object named by its log and size; `trust` says which authorities count.
 
     Raises:
         ConfigurationError: there are no credentials.
@@ -93,7 +95,7 @@ def put(place: str, note: str, *, now_ns: int) -> None:
     headers = signed_headers(
         bucket, name, note.encode(), os.environ, datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
     )
-    connection = _connect(bucket.origin)
+    connection = _connect(bucket.origin, trust)
     try:
         connection.request("PUT", name, note.encode(), headers)
         answer = connection.getresponse()
@@ -159,11 +161,12 @@ def _host(origin: Origin) -> str:
     return host if origin.port == usual else f"{host}:{origin.port}"
 
 
-def _connect(origin: Origin) -> HTTPConnection:
+def _connect(origin: Origin, trust: Authorities | None) -> HTTPConnection:
     import http.client  # noqa: PLC0415 - only where a bucket is used
-    import ssl  # noqa: PLC0415 - the same
+
+    from safellm.stores.tls import Authorities, own_context  # noqa: PLC0415 - the same
 
     if origin.scheme == "https":
-        context = ssl.create_default_context()
+        context = own_context(trust or Authorities())
         return http.client.HTTPSConnection(origin.host, origin.port, timeout=_TIMEOUT_S, context=context)
     return http.client.HTTPConnection(origin.host, origin.port, timeout=_TIMEOUT_S)

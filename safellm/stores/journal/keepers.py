@@ -20,13 +20,16 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from safellm._core.origin import parse_origin
 from safellm._version import __version__
 from safellm.errors import ConfigurationError
 from safellm.stores import durable
 from safellm.stores.journal import keeper_postgres, keeper_s3
+
+if TYPE_CHECKING:
+    from safellm.stores.tls import Authorities
 
 NAMES: Final = frozenset({"syslog", "logging", "otel"})
 POSTGRES: Final = "postgresql://"
@@ -97,8 +100,8 @@ def kept_last(place: str) -> str | None:
     return notes[-1] if notes else None
 
 
-def keep(note: str, place: str) -> None:
-    """Put a copy of a checkpoint in a place.
+def keep(note: str, place: str, *, trust: Authorities | None = None) -> None:
+    """Put a copy of a checkpoint in a place; `trust` says which authorities count for a bucket's server.
 
     Raises:
         ConfigurationError: it can't be kept there.
@@ -116,7 +119,7 @@ def keep(note: str, place: str) -> None:
         elif place == "otel":
             _to_otel(note)
         elif place.startswith(S3):
-            keeper_s3.put(place, note, now_ns=time.time_ns())
+            keeper_s3.put(place, note, now_ns=time.time_ns(), trust=trust)
         else:
             _append(Path(place), note)
     except ConfigurationError as error:

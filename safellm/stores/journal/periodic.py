@@ -14,11 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safellm.errors import ConfigurationError
 from safellm.stores.behind import DELAY_S, Behind
 from safellm.stores.journal.events import tell
 from safellm.stores.journal.keepers import keep
+
+if TYPE_CHECKING:
+    from safellm.stores.tls import Authorities
 
 
 class Checkpointer:
@@ -30,6 +34,7 @@ class Checkpointer:
         records: A checkpoint follows after so many records of this process.
         seconds: And so many seconds after a record that none covers.
         places: Where copies go; see `keepers`.
+        trust: The authorities that count there.
         now_ns: The clock, Unix time.
     """
 
@@ -41,12 +46,14 @@ class Checkpointer:
         records: int,
         seconds: float,
         places: Sequence[str] = (),
+        trust: Authorities | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._directory = directory
         self._state = state
         self._records = records
         self._places = tuple(places)
+        self._trust = trust
         self._now_ns = now_ns
         self._count = 0
         self._told: set[str] = set()
@@ -80,7 +87,7 @@ class Checkpointer:
                 return
             for place in self._places:
                 try:
-                    keep(made.note, place)
+                    keep(made.note, place, trust=self._trust)
                 except ConfigurationError as error:
                     self._tell("A copy of a checkpoint of the audit trail is missing", error)
 

@@ -74,7 +74,7 @@ class Proof:
             return "Every checkpoint that was given covers nothing but records that were pruned: nothing is proved by them."
         if not wrong:
             left = self.lines - self.proved
-            tail = "nothing is left unproved"
+            tail = "nothing came after them"
             if left:
                 tail = "the last line is not" if left == 1 else f"the last {left} lines are not"
             when = f", last on {self.signed_at}" if self.signed_at else ""

@@ -65,12 +65,7 @@ def read_start(directory: Path) -> Start | None:
         return None
     path = directory / min(names)
     try:
-        descriptor = durable.open_private(path, os.O_RDONLY)
-        try:
-            data = durable.read_range(descriptor, 0, min(os.fstat(descriptor).st_size, _LARGEST))
-        finally:
-            os.close(descriptor)
-        return _parse(data)
+        return _parse(durable.read_private(path, _LARGEST))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MalformedNote):
         raise ConfigurationError(
             "The note of what was pruned from the audit trail can't be trusted",
@@ -88,15 +83,7 @@ def write_start(directory: Path, uid: str, *, text: str, tree: Tree, file: int) 
     path = start_file(directory, uid)
     peaks = [base64.b64encode(peak).decode() for peak in tree.peaks]
     data = json.dumps({"note": text, "peaks": peaks, "file": file}).encode() + b"\n"
-    temporary = path.with_suffix(".new")
-    descriptor = durable.open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        durable.write_all(descriptor, data)
-        durable.sync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
-    durable.sync_folder(directory)
+    durable.replace(path, data)
 
 
 def _parse(data: bytes) -> Start:

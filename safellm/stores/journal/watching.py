@@ -182,13 +182,9 @@ def state_file(directory: Path, uid8: str, rules: tuple[alerts.Rule, ...]) -> Pa
 
 def _read_state(path: Path, rules: tuple[alerts.Rule, ...]) -> tuple[alerts.Watch | None, int, int]:
     try:
-        descriptor = durable.open_private(path, os.O_RDONLY)
+        data = durable.read_private(path, _LARGEST)
     except FileNotFoundError:
         return None, 0, 0
-    try:
-        data = durable.read_range(descriptor, 0, min(os.fstat(descriptor).st_size, _LARGEST))
-    finally:
-        os.close(descriptor)
     try:
         found = json.loads(data)
         return alerts.Watch(rules, found["watch"]), int(found["file"]), int(found["offset"])
@@ -197,12 +193,5 @@ def _read_state(path: Path, rules: tuple[alerts.Rule, ...]) -> tuple[alerts.Watc
 
 
 def _write_state(path: Path, watch: alerts.Watch, at: tuple[int, int]) -> None:
-    temporary = path.with_suffix(".new")
-    descriptor = durable.open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        durable.write_all(
-            descriptor, json.dumps({"file": at[0], "offset": at[1], "watch": watch.state()}).encode() + b"\n"
-        )
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
+    state = {"file": at[0], "offset": at[1], "watch": watch.state()}
+    durable.replace(path, json.dumps(state).encode() + b"\n", sync=False)  # what is lost is learnt anew

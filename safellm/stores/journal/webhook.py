@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +17,7 @@ from safellm._core.origin import webhook_target
 from safellm._core.record import rfc3339
 from safellm._version import __version__
 from safellm.stores.journal.background import Background, Posted
+from safellm.stores.tls import Authorities, own_context
 
 _TIMEOUT_S: Final = 5.0
 _BATCH: Final = 100
@@ -30,10 +30,12 @@ class WebhookSink:
     Args:
         url: The address; its origin was checked.
         only: The events that it wants; None for all.
+        trust: The authorities that count for its certificate.
     """
 
-    def __init__(self, url: str, *, only: frozenset[str] | None = None) -> None:
+    def __init__(self, url: str, *, only: frozenset[str] | None = None, trust: Authorities | None = None) -> None:
         self._only = only
+        self._trust = trust or Authorities()
         scheme, _, rest = url.partition("://")
         self._origin, self._path = webhook_target(url, (f"{scheme}://{rest.partition('/')[0]}",))
         self._background = Background(self._post, name=f"the webhook at {self._origin}", batch=_BATCH)
@@ -48,7 +50,7 @@ class WebhookSink:
         origin = self._origin
         connection: http.client.HTTPConnection
         if origin.scheme == "https":
-            context = ssl.create_default_context()
+            context = own_context(self._trust)
             connection = http.client.HTTPSConnection(origin.host, origin.port, timeout=_TIMEOUT_S, context=context)
         else:
             connection = http.client.HTTPConnection(origin.host, origin.port, timeout=_TIMEOUT_S)

@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safellm._core.policy import Budgets, Policy, plugin_in
 from safellm.stores.ledger.address import open_shared, parse_address
 from safellm.stores.ledger.interface import Ledger
 from safellm.stores.ledger.shared import SharedLedger
+from safellm.stores.live import Live, Settled
+
+FILE_NAME: Final = "ledger.sqlite3"
+LEDGERS: Final[Live[Ledger]] = Live()
 
 
 def open_ledger(policy: Policy, state: Path) -> Ledger:
@@ -28,13 +32,31 @@ def open_ledger(policy: Policy, state: Path) -> Ledger:
     if budgets.ledger is None:
         from safellm.stores.ledger.sqlite import SQLiteLedger  # noqa: PLC0415 - only the one that is used
 
-        return SQLiteLedger(state / "ledger.sqlite3")
+        return SQLiteLedger(state / FILE_NAME)
     share = budgets.fallback_share if budgets.on_outage == "fallback" else None
     address = budgets.ledger.get_secret_value()
     settings = policy.plugin_settings.get(policy.plugged_ledger or "", {})
     return open_shared_ledger(
         address, state, allow_volatile=budgets.allow_volatile, fallback_share=share, settings=settings
     )
+
+
+def live_ledger(policy: Policy, state: Path) -> Ledger:
+    """Return the ledger of a policy that all clients of this process share; see `open_ledger`."""
+    budgets = policy.budget
+    if budgets.ledger is None:
+        return file_ledger(state / FILE_NAME)
+    share = budgets.fallback_share if budgets.on_outage == "fallback" else None
+    plugged = Settled(policy.plugin_settings.get(policy.plugged_ledger or "", {}))
+    settings = (budgets.ledger, state, budgets.allow_volatile, share, plugged)
+    return LEDGERS.get(settings, lambda: open_ledger(policy, state))
+
+
+def file_ledger(path: Path) -> Ledger:
+    """Return the ledger in a file that all clients of this process share."""
+    from safellm.stores.ledger.sqlite import SQLiteLedger  # noqa: PLC0415 - only the one that is used
+
+    return LEDGERS.get(path, lambda: SQLiteLedger(path))
 
 
 def open_rearmable(policy: Policy, state: Path) -> SharedLedger | None:
@@ -90,6 +112,6 @@ def _open(address: str, state: Path, allow_volatile: bool, settings: Mapping[str
 def describe_ledger(budgets: Budgets, state: Path) -> str:
     """Return where the ledger is, for people, without a password."""
     if budgets.ledger is None:
-        return str(state / "ledger.sqlite3")
+        return str(state / FILE_NAME)
     address = budgets.ledger.get_secret_value()
     return address if plugin_in(address) else parse_address(address).shown

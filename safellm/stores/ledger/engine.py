@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from safellm._core.effects import Amounts
 from safellm.stores.ledger.amounts import UsageKey
@@ -24,6 +24,8 @@ from safellm.stores.ledger.marks import Mark
 
 State: TypeAlias = Literal["held", "settled", "swept", "released"]
 Counted: TypeAlias = tuple[UsageKey, Sequence[int]]  # what is added to the usage
+GONE: Final = "it was emptied, or another ledger has been put in its place"
+REARM: Final = "Look at what happened, then run `safellm budget rearm` to use the ledger as it is now."
 SEPARATOR = "\x1f"  # between the parts of an account's name in the store; no name holds it
 
 

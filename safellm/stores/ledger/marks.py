@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
+
+from safellm.stores import durable
 
 
 class DamagedMark(Exception):
@@ -44,14 +44,5 @@ def write_mark(file: Path, mark: Mark) -> None:
     Raises:
         OSError: it can't be written.
     """
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump({"generation": mark.generation, "day": mark.day}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    durable.private_folder(file.parent)
+    durable.replace(file, json.dumps({"generation": mark.generation, "day": mark.day}).encode())

@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from safellm.errors import ConfigurationError
 from safellm.stores.ledger import postgres_schema
-from safellm.stores.ledger.engine import Ask, Counted, EngineFailure, Full, Move, Row, Standing, State, UsedTwice
+from safellm.stores.ledger.engine import (
+    GONE,
+    REARM,
+    Ask,
+    Counted,
+    EngineFailure,
+    Full,
+    Move,
+    Row,
+    Standing,
+    State,
+    UsedTwice,
+)
 from safellm.stores.ledger.interface import Usage
 from safellm.stores.ledger.marks import Mark
 from safellm.stores.ledger.memory import in_order, usage_of
@@ -34,8 +46,6 @@ _T = TypeVar("_T")
 _KEPT: Final = 8  # idle connections
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 _LOCK: Final = 0x5AFE_1ED6  # advisory: two that find no tables make them one after the other
-_GONE: Final = "it was emptied, or another ledger has been put in its place"
-_REARM: Final = "Look at what happened, then run `safellm budget rearm` to use the ledger as it is now."
 _RESERVE: Final = (
     "SELECT * FROM reserve(%s, %s, %s, %s, %s, %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], "
     "%s::bigint[], %s)"
@@ -97,7 +107,7 @@ class PostgresEngine:
             connection.execute("UPDATE meta SET day = %s WHERE day < %s", (day, day))
             found = connection.execute("SELECT generation, day FROM meta").fetchone()
             if found is None:
-                raise EngineFailure(_GONE, remedy=_REARM)
+                raise EngineFailure(GONE, remedy=REARM)
             return Mark(generation=found[0], day=found[1])
 
         return self._guarded(work)
@@ -126,7 +136,7 @@ class PostgresEngine:
             return Full(index=index, window=window, used=used, held=held)
         if outcome == "twice":
             raise UsedTwice
-        raise EngineFailure(_GONE, remedy=_REARM)
+        raise EngineFailure(GONE, remedy=REARM)
 
     def find(self, reservation_id: str) -> Row | None:
         """Return a reservation."""
@@ -146,7 +156,7 @@ class PostgresEngine:
         values = (generation, row.id, was, row.state, to_text(row), key, added, *columns)
         found = self._guarded(lambda connection: connection.execute(_BOOK, values).fetchone())
         if found is None or found[0] == "gone":
-            raise EngineFailure(_GONE, remedy=_REARM)
+            raise EngineFailure(GONE, remedy=REARM)
         return bool(found[0] == "done")
 
     def overdue(self, *, before_us: int, count: int) -> list[Row]:
@@ -232,7 +242,7 @@ class PostgresEngine:
             ) from None
         except (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedFunction):
             self._ready = False
-            raise EngineFailure(_GONE, remedy=_REARM) from None
+            raise EngineFailure(GONE, remedy=REARM) from None
         except errors.ReadOnlySqlTransaction:
             raise EngineFailure(
                 "this is a replica, which can't be written", remedy="Name the primary server.", is_outage=True

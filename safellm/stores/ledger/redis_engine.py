@@ -20,6 +20,8 @@ from typing import Any, Final, TypeVar
 from safellm.errors import ConfigurationError
 from safellm.stores.ledger import redis_scripts
 from safellm.stores.ledger.engine import (
+    GONE,
+    REARM,
     SEPARATOR,
     Ask,
     Counted,
@@ -39,8 +41,6 @@ from safellm.stores.ledger.rowtext import from_text, to_text
 _T = TypeVar("_T")
 
 KEEP_CLOSED_S: Final = 3 * 86400  # a closed reservation, so that a late or second settle of it is recognised
-_GONE: Final = "it was emptied, or another ledger has been put in its place"
-_REARM: Final = "Look at what happened, then run `safellm budget rearm` to use the ledger as it is now."
 
 
 class RedisEngine:
@@ -128,7 +128,7 @@ class RedisEngine:
             return Full(index=index, window=window, used=used, held=held)
         if outcome == b"twice":
             raise UsedTwice
-        raise EngineFailure(_GONE, remedy=_REARM)
+        raise EngineFailure(GONE, remedy=REARM)
 
     def find(self, reservation_id: str) -> Row | None:
         """Return a reservation."""
@@ -156,7 +156,7 @@ class RedisEngine:
             args += [move.window, move.used, move.held, int(move.is_rate)]
         answer = self._guarded(lambda: self._scripts["book"](keys=keys, args=args))
         if answer == b"gone":
-            raise EngineFailure(_GONE, remedy=_REARM)
+            raise EngineFailure(GONE, remedy=REARM)
         return bool(answer == b"done")
 
     def overdue(self, *, before_us: int, count: int) -> list[Row]:

@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from safellm._core import budget
 from safellm._core.effects import Limit
 from safellm.stores.ledger.engine import SEPARATOR, State
 
+HOUR_NS: Final = 3_600_000_000_000  # a hold's usual lifetime
+SWEEP_EVERY_NS: Final = 60_000_000_000
+SWEEP_BATCH: Final = 500  # holds charged at once, so that a sweep never makes others wait for long
+OWN: Final = 10_000  # holds of a process that are remembered; beyond, they are looked up
+
 
 def account_of(limit: Limit) -> str:
     """Return the name of a limit's account in a store."""
-    span = str(limit.window) if limit.burst is None else f"rate/{limit.window}"
-    return SEPARATOR.join((limit.name, str(limit.unit), span))
+    return SEPARATOR.join((limit.name, str(limit.unit), span_of(limit)))
+
+
+def span_of(limit: Limit) -> str:
+    """Return what an account of a limit counts over, as stores write it."""
+    return str(limit.window) if limit.burst is None else f"rate/{limit.window}"
 
 
 def lowest_per_account(limits: Sequence[Limit]) -> list[Limit]:

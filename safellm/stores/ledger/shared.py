@@ -23,19 +23,37 @@ from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit, Window
 from safellm.errors import GuardFailure, ProtocolMisuse, Reason
 from safellm.stores.ledger.amounts import add_amounts, label, nothing_added
-from safellm.stores.ledger.engine import SEPARATOR, Ask, Engine, EngineFailure, Full, Move, Row, State, UsedTwice
+from safellm.stores.ledger.engine import (
+    GONE,
+    REARM,
+    SEPARATOR,
+    Ask,
+    Engine,
+    EngineFailure,
+    Full,
+    Move,
+    Row,
+    State,
+    UsedTwice,
+)
 from safellm.stores.ledger.interface import Balance, Outage, Usage
 from safellm.stores.ledger.marks import DamagedMark, Mark, read_mark, write_mark
-from safellm.stores.ledger.rules import account_of, ceiling_of, lowest_per_account, rate_move_us, rate_of
+from safellm.stores.ledger.rules import (
+    HOUR_NS,
+    OWN,
+    SWEEP_BATCH,
+    SWEEP_EVERY_NS,
+    account_of,
+    ceiling_of,
+    lowest_per_account,
+    rate_move_us,
+    rate_of,
+)
 from safellm.stores.waiting import Busy
 
 _T = TypeVar("_T")
 
-HOUR_NS = 3_600_000_000_000
-_SWEEP_EVERY_NS = 60_000_000_000
-_SWEEP_BATCH = 500
 _NOTHING = Amounts(requests=0)
-REARM = "Look at what happened, then run `safellm budget rearm` to use the ledger as it is now."
 
 
 class SharedLedger:
@@ -99,6 +117,8 @@ class SharedLedger:
             msg = "a reservation id can be used once"
             raise ProtocolMisuse(msg) from None
         if not isinstance(answer, Full):
+            if len(self._own) >= OWN:
+                self._own.clear()
             self._own[row.id] = replace(row, windows=answer)
             return None
         limit, ask = limits[answer.index], asks[answer.index]
@@ -172,9 +192,9 @@ class SharedLedger:
             count = 0
             while True:
                 before_us = (now_ns - self._hold_ttl_ns) // 1000
-                rows = self._engine.overdue(before_us=before_us, count=_SWEEP_BATCH)
+                rows = self._engine.overdue(before_us=before_us, count=SWEEP_BATCH)
                 count += sum(self._book(generation, row, row.amounts, state="swept", now_ns=now_ns) for row in rows)
-                if len(rows) < _SWEEP_BATCH:
+                if len(rows) < SWEEP_BATCH:
                     self._engine.forget()
                     return count
 
@@ -232,10 +252,7 @@ class SharedLedger:
         with self._lock:
             self._mark = None
         try:
-            remembered = self._remembered()
-        except EngineFailure:
-            remembered = Mark(generation="", day=0)  # the ledger's own word counts now
-        try:
+            remembered = self._remembered(damaged=Mark(generation="", day=0))  # the ledger's own word counts now
             present = self._engine.open(0)
             anew = remembered is None or remembered == replace(present, day=remembered.day)
             if anew and (remembered is None or remembered.day <= present.day):
@@ -243,10 +260,9 @@ class SharedLedger:
                 present = self._engine.open(0)
             else:
                 anew = False
+            self._note(present)
         except EngineFailure as failure:
             raise self._failure(failure) from None
-        if self._mark_file is not None:
-            write_mark(self._mark_file, present)
         return anew
 
     def close(self) -> None:
@@ -278,7 +294,7 @@ class SharedLedger:
 
     def _keep_house(self, now_ns: int) -> None:
         with self._lock:
-            due = self._swept_ns is None or abs(now_ns - self._swept_ns) >= _SWEEP_EVERY_NS
+            due = self._swept_ns is None or abs(now_ns - self._swept_ns) >= SWEEP_EVERY_NS
             if due:
                 self._swept_ns = now_ns  # one thread does it
         if due:
@@ -317,21 +333,33 @@ class SharedLedger:
             if self._only is not None and mark.generation != self._only:
                 raise EngineFailure("it is not of the generation that its address names", remedy=REARM)
             if remembered is not None and remembered.generation != mark.generation:
-                raise EngineFailure("it was emptied, or another ledger has been put in its place", remedy=REARM)
+                raise EngineFailure(GONE, remedy=REARM)
             if remembered is not None and remembered.day > mark.day:
                 raise EngineFailure("it is older than it was, as after restoring a copy", remedy=REARM)
             if now_ns is not None and day > mark.day:
                 mark = self._engine.open(day)
-            if self._mark_file is not None and mark != remembered:
-                write_mark(self._mark_file, mark)
+            if mark != remembered:
+                self._note(mark)
             self._mark = mark
             return mark.generation
 
-    def _remembered(self) -> Mark | None:
+    def _remembered(self, *, damaged: Mark | None = None) -> Mark | None:
         try:
             return None if self._mark_file is None else read_mark(self._mark_file)
         except DamagedMark:
+            if damaged is not None:
+                return damaged
             raise EngineFailure("this machine's mark of it is damaged", remedy=REARM) from None
+        except OSError as error:
+            raise _unusable(error) from None
+
+    def _note(self, mark: Mark) -> None:
+        if self._mark_file is None:
+            return
+        try:
+            write_mark(self._mark_file, mark)
+        except OSError as error:
+            raise _unusable(error) from None
 
     def _failure(self, failure: EngineFailure) -> GuardFailure:
         kind = Outage if failure.is_outage else GuardFailure
@@ -341,6 +369,13 @@ class SharedLedger:
             reason=Reason.BUDGET_UNAVAILABLE,
             remedy=failure.remedy,
         )
+
+
+def _unusable(error: OSError) -> EngineFailure:
+    why = error.strerror or type(error).__name__
+    return EngineFailure(
+        f"this machine's mark of it can't be used: {why}", remedy="Mend the permissions of the state folder."
+    )
 
 
 def _ask(limit: Limit, held: Amounts, now_ns: int) -> Ask:

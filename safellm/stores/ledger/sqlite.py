@@ -37,19 +37,15 @@ from safellm.stores.behind import Behind
 from safellm.stores.ledger import forks, sqlite_file, sqlite_rows
 from safellm.stores.ledger.interface import Balance, Usage
 from safellm.stores.ledger.queue import Queue
-from safellm.stores.ledger.rules import lowest_per_account
+from safellm.stores.ledger.rules import HOUR_NS, OWN, SWEEP_BATCH, SWEEP_EVERY_NS, lowest_per_account
 from safellm.stores.ledger.unlimited import Unlimited
 from safellm.stores.waiting import Busy
 
 _T = TypeVar("_T")
 
-HOUR_NS = 3_600_000_000_000
-_SWEEP_EVERY_NS = 60_000_000_000
-_SWEEP_BATCH = 500  # holds charged per transaction, so that a sweep never makes others wait for long
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.010
 _SHORT_WAIT_S = 0.001
 USAGE_DELAY_S = 0.2
-_OWN = 10_000  # holds that are remembered; beyond, they are looked up
 
 _LIVE: weakref.WeakSet[SQLiteLedger] = weakref.WeakSet()
 
@@ -97,7 +93,7 @@ class SQLiteLedger:
             ProtocolMisuse: the id was used before, or an amount is negative.
             Busy: `wait` is False, and it would have to wait.
         """
-        if self._swept_ns is None or abs(now_ns - self._swept_ns) >= _SWEEP_EVERY_NS or self._failure is not None:
+        if self._swept_ns is None or abs(now_ns - self._swept_ns) >= SWEEP_EVERY_NS or self._failure is not None:
             if not wait:
                 raise Busy
             self._keep_house(now_ns)
@@ -120,7 +116,7 @@ class SQLiteLedger:
             made = self._change(work, wait=wait)
         except _Full as full:
             return full.over
-        if len(self._own) >= _OWN:
+        if len(self._own) >= OWN:
             self._own.clear()
         self._own[reserve.id] = made
         return None
@@ -196,7 +192,7 @@ class SQLiteLedger:
         before_ns, day, charged = now_ns - self._hold_ttl_ns, budget.utc_day(now_ns), 0
         while True:
             # Looked for without keeping others out; what is found may be settled by somebody meanwhile.
-            due = self._read(lambda database: sqlite_rows.overdue(database, before_ns=before_ns, count=_SWEEP_BATCH))
+            due = self._read(lambda database: sqlite_rows.overdue(database, before_ns=before_ns, count=SWEEP_BATCH))
 
             def work(database: sqlite3.Connection, due: list[str] = due) -> int:
                 found = [row for name in due if (row := sqlite_rows.find(database, name)) and row.state == "held"]
@@ -206,7 +202,7 @@ class SQLiteLedger:
                 return len(found)
 
             charged += self._change(work)
-            if len(due) < _SWEEP_BATCH:
+            if len(due) < SWEEP_BATCH:
                 break
         charged += self._unlimited.sweep(before_ns=now_ns - self._hold_ttl_ns, now_ns=now_ns)
         self._write_usage()
@@ -394,7 +390,7 @@ class SQLiteLedger:
     def _keep_house(self, now_ns: int) -> None:
         if self._failure is not None:
             self._write_usage()
-        if self._swept_ns is not None and abs(now_ns - self._swept_ns) < _SWEEP_EVERY_NS:
+        if self._swept_ns is not None and abs(now_ns - self._swept_ns) < SWEEP_EVERY_NS:
             return
         self.sweep(now_ns=now_ns)
         day = budget.window_id(Window.DAY, now_ns)

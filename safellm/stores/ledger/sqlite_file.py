@@ -1,6 +1,6 @@
 """The file under the SQLite ledger: who may read it, what stands in it, and how to know that it is still the same one.
 
-* The file is made with mode 0600, its folder, when missing, with 0700; a folder that others can write is refused.
+* The file is made with mode 0600, its folder, when missing, with 0700; which folder can be trusted `durable.private_folder` says.
 * Beside the ledger lies a mark: `<name>.mark`, with the ledger's generation and the last UTC day that it has seen. A ledger
   that is gone, emptied, exchanged or older than its mark is refused (THREATS B.6). A person re-arms it.
 * Nothing here opens the file of a live ledger except through SQLite: closing a second descriptor would drop the
@@ -13,6 +13,7 @@ not told from the original. A loss of power can lose the last moments before it,
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from safellm._core.budget import GUARD
 from safellm.errors import GuardFailure, Reason
+from safellm.stores.durable import private_folder
 from safellm.stores.ledger import marks
 from safellm.stores.ledger.marks import Mark
 
@@ -30,6 +32,7 @@ _BUSY_WAIT_S = (
     0.004  # SQLite's own wait; short, because its back-off sleeps up to 100 ms and is unfair. We retry ourselves.
 )
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)  # the last: a race for the WAL's locks
+_NOT_OURS = (errno.EPERM, errno.ELOOP)  # what `private_folder` says of one that others can change
 _PAGE_BYTES = 1024
 _CHECKPOINT_PAGES = 16_000  # 16 MB: moving the log into the file waits for the disk, so it is done seldom
 _REARM = "Look at what happened, then run `safellm budget rearm` to begin a new ledger."
@@ -196,10 +199,13 @@ def _primary_code(error: BaseException) -> int:
 
 def _prepare(path: Path) -> None:
     folder = path.absolute().parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name == "posix" and folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        remedy = f"Run `chmod go-w {folder}`, or put the ledger into a folder of your own."
-        raise refused(path, "other users can write its folder", remedy=remedy)
+    try:
+        private_folder(folder)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        remedy = f"Run `chmod o-w {folder}`, or put the ledger into a folder of your own."
+        raise refused(path, f"its folder can't be trusted: {error.strerror}", remedy=remedy) from None
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -8,16 +8,16 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Literal, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from safellm._core import budget
 from safellm._core.effects import Amounts, Limit, OverLimit, Reserve, Unit
 from safellm.errors import ProtocolMisuse
 from safellm.stores.ledger.amounts import UsageKey, add_amounts, label, nothing_added
+from safellm.stores.ledger.engine import State
 from safellm.stores.ledger.interface import Balance, Usage
-from safellm.stores.ledger.rules import ceiling_of, rate_move_us, rate_of
+from safellm.stores.ledger.rules import ceiling_of, rate_move_us, rate_of, span_of
 
-State: TypeAlias = Literal["held", "settled", "swept", "released"]
 # One account in one window: name, unit, span, window id; of a rate, the microseconds that the hold took, else None.
 Line: TypeAlias = tuple[str, str, str, int, int | None]
 _Row: TypeAlias = tuple[str, State, int, int, int | None, int, str, str, str, str | None, str]
@@ -231,7 +231,7 @@ def _columns(amounts: Amounts) -> tuple[int, int, int | None, int]:
 
 
 def _key(limit: Limit) -> tuple[str, str, str]:
-    return limit.name, str(limit.unit), str(limit.window) if limit.burst is None else f"rate/{limit.window}"
+    return limit.name, str(limit.unit), span_of(limit)
 
 
 def _standing(

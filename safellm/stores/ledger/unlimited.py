@@ -15,15 +15,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from safellm._core import budget
 from safellm._core.effects import Amounts, Reserve
 from safellm.errors import ProtocolMisuse
 from safellm.stores.ledger import forks
 from safellm.stores.ledger.amounts import UsageKey, add_amounts, label, nothing_added
+from safellm.stores.ledger.engine import State
 
-_State: TypeAlias = Literal["held", "settled", "swept", "released"]
 _DAY_NS: Final = 86400 * 1_000_000_000
 _KEEP_ENDED: Final = 1024
 
@@ -35,7 +35,7 @@ class _Call:
     __slots__ = ("amounts", "day", "held_ns", "is_own", "labels", "model", "state")
 
     def __init__(self, amounts: Amounts, labels: tuple[str, str, str], held_ns: int) -> None:
-        self.state: _State = "held"
+        self.state: State = "held"
         self.amounts = amounts  # the hold; once it is charged, the charge
         self.labels = labels
         self.held_ns = held_ns
@@ -162,7 +162,7 @@ class Unlimited:
         return after
 
     def _charge(  # noqa: PLR0913 - the parts of one booking
-        self, name: str, call: _Call, charge: Amounts, state: _State, now_ns: int, model: str | None
+        self, name: str, call: _Call, charge: Amounts, state: State, now_ns: int, model: str | None
     ) -> None:
         before = None
         if call.day:

@@ -1,4 +1,4 @@
-"""Find the key for a provider (DESIGN 6): the vault, then a secret file, then the provider's variable where the policy lets it.
+"""Find the key for a provider: the vault, then a secret file, then the provider's variable where the policy lets it.
 
 The vault is the operating system's key store, or the encrypted file (`sealed_file.py`): `keys.store` says which; `auto` takes
 the file only where there is no key store and somebody made the file. A key is never moved from one to the other by itself.

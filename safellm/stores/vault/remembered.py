@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from safellm.errors import ConfigurationError
+from safellm.stores import durable
 from safellm.stores.places import ensure_private
 from safellm.stores.vault.backends import CALL_TIMEOUT_S, unavailable
 from safellm.stores.vault.interface import StoredKey
@@ -88,12 +88,7 @@ class RememberedVault:
 
     def _remember(self, names: Iterable[str]) -> None:
         try:
-            # Replaced in one step: a reader sees the old list or the new one.
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self._state, prefix=".names-", delete=False
-            ) as file:
-                json.dump({"v": 1, "names": sorted(names)}, file)
-            os.replace(file.name, self._state / FILE_NAME)  # noqa: PTH105 - os.replace is the documented atomic one
+            durable.replace(self._state / FILE_NAME, json.dumps({"v": 1, "names": sorted(names)}).encode())
         except OSError as error:
             raise _unwritable(self._state, error) from None
 

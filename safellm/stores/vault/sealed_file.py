@@ -203,21 +203,11 @@ class SealedFileVault:
         }
         sealed = _seal(opened.key, nonce, Secret(json.dumps([encode_key(key) for key in keys.values()])), header)
         document = json.dumps({"header": header, "sealed": base64.b64encode(sealed).decode()}) + "\n"
-        # A new file that takes the old one's place in one step: a crash leaves the old keys or the new ones.
-        beside = self._path.with_name(f".{FILE_NAME}.{secrets.token_hex(6)}")
         try:
             for left in self._path.parent.glob(f".{FILE_NAME}.*"):  # of a crash; nobody else writes under the lock
                 left.unlink(missing_ok=True)
-            descriptor = durable.open_private(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                durable.write_all(descriptor, document.encode())
-                durable.sync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(beside, self._path)  # noqa: PTH105 - os.replace is the documented atomic one
-            durable.sync_folder(self._path.parent)
+            durable.replace(self._path, document.encode())
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise self._failed(error) from None
 
     def _key(self, salt: bytes, cost: Cost) -> bytes:

@@ -88,14 +88,71 @@ BODY = "\n".join(drawn(64, LETTERS + "+/", seed=line) for line in range(6))
         "\u015fifre: {PASS}",
         "adgangskode: {PASS}",
         "jdbc:oracle:thin:app/{PASS}@//db.test:1521/ORCL",
+        "Here is my token:\n\n```\n{HEX}\n```",
+        "API key:\n```text\n{TOKEN}\n```\nWhat is wrong with it?",
+        "curl https://api.test/v1/x -u {TOKEN}:",
+        "        - name: DB_PASSWORD\n          value: '{PASS}'",
+        "        - name: API_TOKEN\n          value: {HEX}",
+        '{{"name": "apiKey", "value": "{TOKEN}"}}',
+        'variable "db_password" {{\n  type      = string\n  sensitive = true\n  default   = "{PASS}"\n}}',
+        "pw: {PASS}",
+        "docker login registry.test -u bob -p {PASS}",
+        "echo {PASS} | docker login -u bob --password-stdin",
+        "ConvertTo-SecureString '{PASS}' -AsPlainText -Force",
+        "net use z: \\\\srv\\share /user:bob {PASS}",
+        "login: bob / {PASS}",
+        "the creds are admin:{PASS}",
+        "API_KEY={LETTERS}",
+        '"api_key": "{LETTERS}"',
     ],
 )
 def test_secret_is_hidden_whole_in_its_place(text: str) -> None:
     """The whole value, and nothing of the text around it but quotes or the like, is found."""
-    values = {"TOKEN": TOKEN, "HEX": HEX, "PASS": PASS}
+    values = {"TOKEN": TOKEN, "HEX": HEX, "PASS": PASS, "LETTERS": drawn(32, string.ascii_letters)}
     (value,) = (value for name, value in values.items() if "{" + name + "}" in text)
     written = text.format(**values)
     assert [found for found in hidden(written) if value in found and len(found) <= len(value) + 2], hidden(written)
+
+
+JWT = ".".join(("eyJ" + drawn(33), "eyJ" + drawn(90, seed=5), drawn(43, LETTERS + "-_", seed=6) + "a1b2"))
+
+
+@given(
+    st.integers(50, 120), st.sampled_from(["{}", "token:\n{}\n", "> {}", "  | {}", '"{}"']), st.sampled_from(["", "\r"])
+)
+def test_token_is_hidden_whole_when_it_is_cut_into_lines(width: int, around: str, end: str) -> None:
+    """As mails, terminals and code cut them: no part of it is left, but for the few last letters; and what follows is."""
+    lines = [JWT[at : at + width] for at in range(0, len(JWT), width)]
+    first, _, last = around.partition("{}")
+    joint = '" +' + end + '\n    "' if first == '"' else f"{end}\n{first.rpartition(chr(10))[2]}"
+    text = f"{first}{joint.join(lines)}{last}{end}\nThanks and regards"
+    left = text
+    for found in hidden(text):
+        left = left.replace(found, "")
+    assert all(line not in left for line in lines if len(line) >= 8), left
+    assert "Thanks and regards" in left
+
+
+@pytest.mark.parametrize("before", ["", "user_", "my", "the key is:"])
+@pytest.mark.parametrize("prefix", ["gsk_", "csk-", "xai-", "nvapi-", "pplx-"])
+def test_key_is_hidden_when_it_is_glued_behind_a_word(before: str, prefix: str) -> None:
+    """A prefix that only keys have says enough, wherever it stands."""
+    key = prefix + drawn(64)
+    assert [found for found in hidden(f"{before}{key} and more") if key in found]
+
+
+@pytest.mark.parametrize("word", ["hunter2", "sommer24", "correcthorse7"])
+@pytest.mark.parametrize("text", ["password: {}", "my password is {}.", "DB_PASSWORD={}", "pw={}"])
+def test_weak_password_is_hidden(word: str, text: str) -> None:
+    """A word with a number behind it is what many people choose."""
+    assert hidden(text.format(word)) == [word]
+
+
+def test_secret_key_is_hidden_beside_its_id() -> None:
+    """Copied from a console, or downloaded as a table: no word says what the second one is."""
+    key_id, key = "AKIA" + drawn(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), drawn(40, LETTERS + "+/")
+    for between in (",", " / ", "\n", "\r\n", '", "', ": "):
+        assert key in hidden(f'"{key_id}{between}{key}"')
 
 
 @pytest.mark.parametrize("kind", ["RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED ", "DSA ", "PGP {} BLOCK"])
@@ -191,6 +248,20 @@ def test_shared_access_signature_is_graded_by_its_rights(query: str, rule: str) 
         "mergeTokens:!1!==t.mergeTokens",
         "hesap:parola:UID:GID:GECOS:dizin:kabuk",
         "Связка ключей GNOME: компонент PKCS#11",
+        "The digests are:\n\n```\n" + HEX + "\n```",
+        "token:\n\nas text\n```\n" + HEX + "\n```",
+        "curl -u administrator_of_site: https://x.test",
+        "- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: {name: db-secrets-2, key: password}",
+        'variable "token_ttl" { default = "3600s" }',
+        "resp_" + drawn(48, "0123456789abcdef"),
+        "chatcmpl-" + drawn(29),
+        "password = field2",
+        "password: utf8",
+        "password = bcrypt12(x)",
+        "login: function(user, pass) { return auth(user, pass); }",
+        "echo $PASSWORD | docker login --password-stdin",
+        "the password is this must have some digits",
+        "CVC 2024 and cvv123",
     ],
 )
 def test_look_alike_is_left_alone(text: str) -> None:

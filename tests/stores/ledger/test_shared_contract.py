@@ -12,7 +12,8 @@ from ledger_engines import PostgresServer, RedisServer
 
 from safellm.stores.ledger.address import open_shared
 from safellm.stores.ledger.memory import MemoryEngine
-from safellm.stores.ledger.shared import HOUR_NS, SharedLedger
+from safellm.stores.ledger.rules import HOUR_NS
+from safellm.stores.ledger.shared import SharedLedger
 from safellm.testing.ledger_contract import LedgerContract, MakeLedger
 
 

@@ -22,7 +22,8 @@ from safellm.errors import GuardFailure, ProtocolMisuse, Reason
 from safellm.stores.ledger.address import open_shared, parse_address
 from safellm.stores.ledger.fallback import FallbackLedger
 from safellm.stores.ledger.interface import Ledger, Outage
-from safellm.stores.ledger.shared import HOUR_NS, SharedLedger
+from safellm.stores.ledger.rules import HOUR_NS
+from safellm.stores.ledger.shared import SharedLedger
 
 LIMIT = Limit(name="default", unit=Unit.TOKENS, limit=1200, window=Window.TOTAL)
 LABELS = {"provider": "p", "model": "m", "operation": "o"}

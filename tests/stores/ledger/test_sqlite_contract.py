@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from safellm.stores.ledger.sqlite import HOUR_NS, SQLiteLedger
+from safellm.stores.ledger.rules import HOUR_NS
+from safellm.stores.ledger.sqlite import SQLiteLedger
 from safellm.testing.ledger_contract import LedgerContract, MakeLedger
 
 

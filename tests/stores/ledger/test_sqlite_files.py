@@ -107,14 +107,16 @@ def test_file_and_folder_are_private(tmp_path: Path) -> None:
 
 @posix
 def test_open_file_is_tightened_and_open_folder_refused(tmp_path: Path) -> None:
-    """A readable file is made private; a folder that others can write makes the ledger unusable."""
+    """A readable file is made private; a folder that every user can write makes the ledger unusable, not one of a group."""
     path = tmp_path / "ledger.db"
     spend(path)
     path.chmod(0o644)
     spend(path, "b")
     assert path.stat().st_mode & 0o777 == 0o600
+    tmp_path.chmod(0o770)  # as umask 002 makes folders, where each user has a group of their own
+    spend(path, "c")
     tmp_path.chmod(0o777)
-    assert_refused(path, "other users can write its folder")
+    assert_refused(path, "every user may write to it")
     tmp_path.chmod(0o700)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from safellm._core.effects import Amounts, Limit, Reserve, Unit, Window
 from safellm.errors import GuardFailure
-from safellm.stores.ledger.sqlite import HOUR_NS, SQLiteLedger
+from safellm.stores.ledger.rules import HOUR_NS
+from safellm.stores.ledger.sqlite import SQLiteLedger
 
 DAY = Limit(name="default", unit=Unit.TOKENS, limit=3000, window=Window.TOTAL)
 ROOMY = Limit(name="roomy", unit=Unit.TOKENS, limit=10**12, window=Window.TOTAL)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,40 @@ _BUNDLES = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorities:
+    """Which authorities count for connections that safellm opens itself.
+
+    Attributes:
+        bundle: The file whose certificates count, and no others.
+        system: Those of the operating system, whatever the environment says.
+    """
+
+    bundle: str | None = None
+    system: bool = False
+
+
+def authorities_of(policy: Policy) -> Authorities:
+    """Return what a policy trusts: for a webhook and a bucket as for a provider."""
+    return Authorities(bundle=policy.egress.ca_bundle, system=policy.is_strict)
+
+
+def own_context(trust: Authorities) -> Any:
+    """Return the TLS context of a connection that safellm opens itself.
+
+    Raises:
+        ConfigurationError: the file of the policy can't be used, or there are no authorities.
+    """
+    return _chosen(trust, http2=False) or default_context()
+
+
+def default_context() -> ssl.SSLContext:
+    """Return a context with the authorities that Python uses here; SSL_CERT_FILE counts, SSLKEYLOGFILE does not."""
+    context = _empty()
+    context.load_default_certs()
+    return context
+
+
 def context_for(policy: Policy, given: Any, *, http2: bool) -> Any:
     """Return the TLS context for a connection pool.
 
@@ -33,17 +68,18 @@ def context_for(policy: Policy, given: Any, *, http2: bool) -> Any:
     Raises:
         ConfigurationError: the file of the policy can't be used, or there are no authorities.
     """
-    bundle = policy.egress.ca_bundle
-    if bundle is not None:
-        return _pinned(bundle, _version(bundle), http2)
-    if policy.is_strict:
-        return _of_the_system(http2)
-    return _hardened(given)
+    return _chosen(authorities_of(policy), http2=http2) or _hardened(given)
 
 
 def is_verified(context: Any) -> bool:
     """Return whether a context checks certificates and names."""
     return context is not None and context.verify_mode == ssl.CERT_REQUIRED and bool(context.check_hostname)
+
+
+def _chosen(trust: Authorities, *, http2: bool) -> Any:
+    if trust.bundle is not None:
+        return _pinned(trust.bundle, _version(trust.bundle), http2)
+    return _of_the_system(http2) if trust.system else None
 
 
 def _hardened(context: Any) -> Any:
