@@ -38,6 +38,8 @@ class _Face(ModuleType):
         return self._finder.guarded(getattr(self._module, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and value.__name__ == f"{self._module.__name__}.{name}":
+            return  # the interpreter's, for what it imported; under that name the SDK may have something else on purpose
         own = name.startswith("__") or name in ("_module", "_finder") or isinstance(value, _Face)
         object.__setattr__(self if own else self._module, name, value)
 

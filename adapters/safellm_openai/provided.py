@@ -203,10 +203,22 @@ def _managed(setup: Setup, asked: _Asked) -> str | None:
 
 
 def _may_have(setup: Setup) -> bool:
+    """Return whether there may be a key of ours: without one, AWS's own credentials are used, and no vault is asked."""
     from safellm.client import GRANT_VARIABLE  # noqa: PLC0415
+    from safellm.stores.places import find_places  # noqa: PLC0415
+    from safellm.stores.vault.sealed_file import FILE_NAME  # noqa: PLC0415
+    from safellm.stores.vault.secret_files import find_secret_file  # noqa: PLC0415
 
-    has_grant = setup.grant is not None or bool(setup.environ.get(GRANT_VARIABLE))
-    return has_grant or setup.broker is not None or setup.may_have_stored(_KEY)
+    environ = setup.environ
+    if setup.grant is not None or setup.broker is not None or environ.get(GRANT_VARIABLE) or environ.get(_VARIABLE):
+        return True
+    if setup.may_have_stored(_KEY) or (find_places(environ).state / FILE_NAME).exists():
+        return True
+    named = setup.policy.keys.name or _KEY
+    return (
+        find_secret_file((named, _VARIABLE, _VARIABLE.lower()), variable=f"{_VARIABLE}_FILE", environ=environ)
+        is not None
+    )
 
 
 def _hold(client: Any, placeholder: str) -> None:

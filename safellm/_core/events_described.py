@@ -218,6 +218,7 @@ EVENTS: Final[tuple[Event, ...]] = (
         name="key.migrate", what="A key moved to another vault.",
         always=("policy.digest", "safellm.key.ref", "safellm.key.store"),
     ),
+    Event(name="key.passphrase", what="The encrypted key file got another passphrase.", always=("policy.digest",)),
     Event(name="key.remove", what="A key was removed.", always=("policy.digest", "safellm.key.ref")),
     Event(name="grant.issue", what="A grant was made.", always=("policy.digest", "safellm.grant.id", "safellm.grant.caveats")),
     Event(name="grant.revoke", what="A grant was revoked.", always=("policy.digest", "safellm.grant.id")),

@@ -20,7 +20,6 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _NAMED = re.compile(rb"event: [A-Za-z0-9_.\-]{1,64}\ndata: ")  # how most events begin that have a name
 # Names, ids and comments are short words. Whatever else stands there is for no SDK, but a program may read the lines itself.
 _WORDS = re.compile(rb"(?:(?:event|id|retry):?|:)[A-Za-z0-9 _.,:;/+=@#\-]{0,1024}")
-_ORDINARY_LINES = 3  # name, data, the blank line
 
 
 class TooLong(ValueError):
@@ -97,6 +96,8 @@ class SSEFraming(Splitter):
         Raises:
             TooLong: the event under way is larger than the limit.
         """
+        if self._begun and not self._buffer and _is_plain(data):
+            return [data]  # as nearly always
         events = Splitter.feed(self, data)
         return [one for event in events if (one := _in_words(event, self.takes_rest))] if self.only_words else events
 
@@ -152,14 +153,21 @@ class FieldsFraming(SSEFraming):
         return b"".join(one for one in ends if _is_object(data_of(one) or b"") or data_of(one) == b"[DONE]")
 
 
+def _is_plain(event: bytes) -> bool:
+    """Return whether these bytes are one event of a line of data, with or without a plain name."""
+    if event.startswith(b"data: "):
+        start = 0
+    elif named := _NAMED.match(event):
+        start = named.end()
+    else:
+        return False
+    return event.endswith(b"\n") and event.find(b"\n", start) == len(event) - 2 and b"\r" not in event
+
+
 def _in_words(event: bytes, others: bool) -> bytes:
     """Return an event without the lines that are neither data nor words; `others` says that lines that are no field stay."""
-    lines = event.count(b"\n")
-    if lines <= _ORDINARY_LINES and event.endswith(b"\n\n") and b"\r" not in event:
-        if lines < _ORDINARY_LINES and event.startswith(b"data: "):
-            return event
-        if _NAMED.match(event):
-            return event
+    if _is_plain(event):
+        return event
     every = [line for line in _LINE_END.split(event) if line]
     kept = [line for line in every if _is_data(line) or _WORDS.fullmatch(line) or (others and not _is_field(line))]
     if len(kept) == len(every):

@@ -18,7 +18,7 @@ _INDENT: Final = 8
 # What passes the guard, and what is refused because it would not (THREATS E.10).
 COVERED: Final = (
     "OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI, module-level API: every HTTP call, stream, upload, retry, redirect",
-    "BedrockOpenAI, AsyncBedrockOpenAI, provider= (Bedrock, Vertex): guarded, then signed; X.509 identities: all but their exchange",
+    "BedrockOpenAI, AsyncBedrockOpenAI, provider= (Bedrock, Vertex): guarded, then signed; X.509 identities, but their exchange",
     "Anthropic, AsyncAnthropic, google.genai, google.generativeai: the same, by the seams of each SDK",
     "with_options(), copy(), with_raw_response, with_streaming_response, parse(): the same guarded transport",
     "an http_client that you pass (httpx or httpx2, DefaultAioHttpClient too): its transport and all of its mounts",

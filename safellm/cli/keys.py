@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safellm.cli.keys_import import import_
+from safellm.cli.keys_passphrase import passphrase
 from safellm.cli.keys_shared import (
     DAY_NS,
     Days,
@@ -68,6 +69,7 @@ def set_(  # noqa: PLR0913 - the parts of a key
 
 
 app.command("import")(import_)
+app.command()(passphrase)
 
 
 @app.command("list")

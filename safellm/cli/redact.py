@@ -77,9 +77,7 @@ def redact(  # noqa: PLR0913 - one parameter for each option
     if store is not None and mapping is not None:
         store.save(_NAME, memory, path=mapping.absolute())
     if json:
-        print_json(
-            {"text": body.decoded.encode("".join(body.pieces)).decode(body.decoded.encoding), "findings": findings}
-        )
+        print_json({"text": body.encode().decode(body.decoded.encoding, "replace"), "findings": findings})
     else:
         typer.echo(body.encode(), nl=False)
 

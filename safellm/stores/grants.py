@@ -185,8 +185,8 @@ class Grants:
             return durable.private_key(path, _KEY_BYTES, make=create)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise self._bad(f"the key: {error}") from None
+        except ValueError:
+            raise self._bad("the key is damaged") from None
         except OSError as error:
             raise self._bad(error.strerror or "") from None
 

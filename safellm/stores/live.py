@@ -65,6 +65,10 @@ class Live(Generic[_T]):
             self._kept: OrderedDict[Hashable, _T] = OrderedDict()
 
     def _known(self, settings: Hashable) -> _T | None:
+        found = self._kept.get(settings)
+        if found is not None:
+            self._kept.move_to_end(settings)
+            return found
         found = self._live.get(settings)
         if found is not None:
             self._keep(settings, found)

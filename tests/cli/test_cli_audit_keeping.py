@@ -78,7 +78,7 @@ def test_doctor_tells_age_tail_and_copies(
     journal = JsonlJournal(trail, sync="none")
     journal.append("test.event", {}, time_ns=OLD)
     journal.close()
-    assert "1 records after it are not proved" in trail_findings(safellm)[1]["what"]
+    assert "1 record after it not proved" in trail_findings(safellm)[1]["what"]
     old = kept.read_text()
     safellm("audit", "checkpoint")
     kept.write_text(old)

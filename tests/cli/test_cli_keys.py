@@ -280,3 +280,32 @@ def test_the_encrypted_file_from_the_command_line(
     assert safellm("keys", "migrate", "keyring").exit_code == 2
     assert "openai" in safellm("keys", "list").stdout
     assert sweep_result(canary, hint, done) == []
+
+
+def test_the_encrypted_file_gets_another_passphrase(
+    safellm: Any, home: Path, canary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on it opens with the new one alone; without a file, a terminal or a word there is an error, and nothing changes."""
+    from safellm.stores.vault import backends, sealed_file
+
+    monkeypatch.setattr(backends, "allowed_kinds", lambda *_, **__: ())
+    file = tmp_path / "pass"
+    file.write_text("a long passphrase")
+    file.chmod(0o600)
+    monkeypatch.setenv("SAFELLM_PASSPHRASE_FILE", str(file))
+    assert "no encrypted key file" in safellm("keys", "passphrase", "--stdin", stdin="new one\n").stderr
+    assert not (home / "keys.sealed").exists()
+    assert safellm("keys", "set", "openai", "--store", "file", "--stdin", stdin=canary).exit_code == 0
+    assert (
+        safellm("keys", "passphrase").exit_code == safellm("keys", "passphrase", "--stdin", stdin="\n").exit_code == 2
+    )
+    changed = safellm("keys", "passphrase", "--stdin", stdin="quite a new one\n")
+    assert changed.exit_code == 0, changed.stderr
+    assert "1 key" in changed.stdout
+    sealed_file._derived.clear()
+    assert "does not open" in safellm("keys", "list").stderr.replace("\n", " ")
+    file.write_text("quite a new one")
+    sealed_file._derived.clear()
+    assert "openai" in safellm("keys", "list").stdout
+    assert "key.passphrase" in safellm("audit", "tail").stdout
+    assert sweep_result("quite a new one", changed, safellm("audit", "tail")) == []

@@ -176,6 +176,12 @@ def test_long_texts_take_time_by_their_length() -> None:
         "$ ",
         "!\\[",
         "\n\n`<x`",
+        "<!-- ",
+        "<!-- a -->\n",
+        "<p>\n",
+        "<p>```\n",
+        "```mermaid\n",
+        "![a](https://a.example/b) ",
         "{a=",
         "]:\n",
     ):

@@ -87,7 +87,7 @@ def run(suite, checkout, out, home, address, *, guarded):
     environ |= {"TEST_API_BASE_URL": address} if address else {}
     command = [sys.executable, "-m", "pytest", suite.tests, "-q", f"--junitxml={out}"]
     # Reports with sources fail on Python 3.11 where a test's threads read sources at the same time.
-    command += ["-o", "addopts=--tb=native"]
+    command += ["-o", "addopts=--tb=native", "--no-summary"]  # of thousands it takes longer than the run
     command += [*suite.options, "-p", "no:cacheprovider", "-p", "no:randomly"]
     # A module that makes a refused client when it is imported must not end the run.
     command += ["--continue-on-collection-errors"]

@@ -127,14 +127,15 @@ def test_what_leaves_is_guarded_and_then_signed(face, aws, root, trail, way, api
 
 @signing
 def test_bodies_of_all_kinds_are_signed(face, aws, root):
-    """None, JSON that nothing changed, JSON that is changed, a form with a file, a query."""
+    """None, JSON that nothing changed, JSON that is changed, a form with a file, a query, headers that are changed."""
     client = face.client(name="BedrockOpenAI", module=guarded, base_url=root, **STATIC)
     face.run(client.models.list())
     face.ask(client, "nothing to hide")
+    face.ask(client, "nothing to hide", extra_headers={"x-note": MAIL})
     face.ask(client, MAIL, extra_query={"b": "x/z", "a": "ü"})
     face.run(client.files.create(file=("notes.txt", f"mail {MAIL}".encode()), purpose="assistants"))
     assert aws.refused == []
-    assert [MAIL.encode() in one.body for one in aws.requests] == [False] * 4
+    assert [MAIL.encode() in one.head + one.body for one in aws.requests] == [False] * 5
 
 
 @signing
@@ -339,6 +340,21 @@ def test_k_5_a_key_can_be_taken_out_of_the_environment(face, provider, monkeypat
     made = bedrock(base_url=provider.base_url)
     client = face.client(provider=made, safellm={"keys": {"clear_environment": True}})
     assert "AWS_BEARER_TOKEN_BEDROCK" not in os.environ
+    assert face.ask(client) == 'You wrote: "hello"'
+    assert provider.requests[0].headers["authorization"] == f"Bearer {BEARER}"
+
+
+def test_a_key_of_a_secret_file_comes_before_aws_s_own_credentials(face, provider, monkeypatch, tmp_path):
+    """As systemd and containers hand it over; where there is none, no vault is asked."""
+    name = {"name": "BedrockOpenAI", "module": guarded, "base_url": provider.base_url, "aws_region": REGION}
+    with monkeypatch.context() as patched:
+        patched.setattr("safellm.client.resolve_key", lambda *_, **__: pytest.fail("the vault was asked"))
+        assert face.client(**name).api_key == ""
+    (tmp_path / "bedrock").write_text(BEARER)
+    (tmp_path / "bedrock").chmod(0o600)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    client = face.client(**name)
+    assert client.api_key.startswith("safellm-managed-")
     assert face.ask(client) == 'You wrote: "hello"'
     assert provider.requests[0].headers["authorization"] == f"Bearer {BEARER}"
 

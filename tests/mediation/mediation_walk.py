@@ -106,7 +106,8 @@ string, and answered with a terminal control, a hidden character and a placehold
 In the URL a secret is refused on every endpoint; a mail address in a filter passes, because the provider has to understand it.
 Headers that the program fills (`idempotency_key`, `extra_headers`, `default_headers`) are searched like a body; in the provider's
 own (`OpenAI-*`, `Anthropic-*`) only secrets are hidden. Not searched are headers whose name says that a credential belongs there
-(`Helicone-Auth`, `X-Api-Key`): that is between the program and its gateway.
+(`Helicone-Auth`, `X-Api-Key`): that is between the program and its gateway. Nor are those that SDKs and HTTP libraries write
+themselves (`Accept`, `Content-Type`, `X-Stainless-*`, `X-Goog-*`, `X-Amz-*`).
 
 """
 

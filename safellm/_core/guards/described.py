@@ -200,7 +200,7 @@ REASONS: dict[Reason, str] = {
     Reason.MEDIATION_UNKNOWN: "The endpoint isn't known and the policy denies unknown ones.",
     Reason.SHAPE_MALFORMED: "A body isn't what its header says, or has a key twice.",
     Reason.SHAPE_LIMIT: "A body, an event or its nesting is larger than the limit.",
-    Reason.SHAPE_ENCODING: "A body is compressed in a way that can't be read.",
+    Reason.SHAPE_ENCODING: "A body is compressed, or the text of an answer encoded, in a way that can't be read.",
     Reason.CONTENT_DENIED: "The policy denies content that can't be searched, or a document that holds what must not leave.",
     Reason.RETENTION_DENIED: "The policy lets nothing be kept by the provider, and the call is there to have something kept.",
     Reason.REDACTION_BLOCKED: "A value was found whose type the policy blocks, or a secret stands in the URL.",

@@ -190,15 +190,14 @@ class _Marks:
     def _tag(self, at: int) -> int:
         text = self._text
         if text[at + 1] in "!?":
-            return (
-                self._comment(at) if text.startswith(_COMMENT, at) and not self._judge.strict else self._paragraph(at)
-            )
+            is_comment = text.startswith(_COMMENT, at) and not self._judge.strict
+            return self._comment(at) if is_comment else self._paragraph(at)
         after = self._judged_tag(at)
         if after < 0:
             return self._paragraph(at)
-        if not (
-            text.startswith(_PLAIN_LINKS, at) or self._is_within(at, after) or self._ends_with_paragraph(at, after)
-        ):
+        if at >= self.known or text.startswith(_PLAIN_LINKS, at) or self._is_within(at, after):
+            return at + 1
+        if not self._ends_with_paragraph(at, after):
             end = self._paragraph(at)
             if end >= 0:
                 return end

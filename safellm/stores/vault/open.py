@@ -124,12 +124,19 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     may_use_variable = is_set and policy.keys.environment and not policy.is_strict
     in_file = _from_file(policy, name, variable, environ) if policy.keys.files else None
     has_other = may_use_variable or in_file is not None
+    why = "in strict mode" if policy.is_strict else "by the policy (keys.environment)"
     notes: list[str] = []
     if policy.keys.vault and not (vault is None and has_other and _never_stored(name, policy, environ)):
         try:
             stored = (open_vault(policy, environ=environ) if vault is None else vault).get(name)
         except VaultUnavailable as error:
             # Not a downgrade of a guard: the policy allows this source, and the note goes into the record.
+            if not has_other and is_set:
+                raise VaultUnavailable(
+                    f"The key in {variable} is not used {why}, and the vault can't be asked: {error.problem}",
+                    remedy=error.remedy,
+                    where=error.where,
+                ) from None
             if not has_other:
                 raise
             stored = None
@@ -142,7 +149,6 @@ def resolve_key(  # noqa: PLR0913 - each is a separate fact about one provider
     if not is_set:
         return None
     if not may_use_variable:
-        why = "in strict mode" if policy.is_strict else "by the policy (keys.environment)"
         raise ConfigurationError(
             f"The key in {variable} is not used {why}",
             remedy=f"Run `safellm keys import {name}` to move it into the vault.",

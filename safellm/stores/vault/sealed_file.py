@@ -117,9 +117,18 @@ class SealedFileVault:
             return True
 
     def change_passphrase(self, passphrase: Secret) -> None:
-        """Seal everything under another passphrase, with a new salt."""
+        """Seal everything under another passphrase, with a new salt.
+
+        Raises:
+            VaultUnavailable: there is no file, or it can't be opened or written.
+        """
         with self._locked():
             opened = self._read()
+            if not opened.salt:
+                raise VaultUnavailable(
+                    "There is no encrypted key file yet",
+                    remedy="The first key makes it: safellm keys set NAME --store file.",
+                )
             salt = secrets.token_bytes(_SALT_BYTES)
             fresh = replace(
                 opened, salt=salt, cost=self._cost, key=self._derive(salt, self._cost, passphrase, new=True)
