@@ -38,10 +38,10 @@ class _Face(ModuleType):
         return self._finder.guarded(getattr(self._module, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and value.__name__ == f"{self._module.__name__}.{name}":
-            return  # the interpreter's, for what it imported; under that name the SDK may have something else on purpose
-        own = name.startswith("__") or name in ("_module", "_finder") or isinstance(value, _Face)
-        object.__setattr__(self if own else self._module, name, value)
+        if name.startswith("__") or name in ("_module", "_finder") or isinstance(value, _Face):
+            object.__setattr__(self, name, value)
+        elif not (isinstance(value, ModuleType) and value.__name__ == f"{self._module.__name__}.{name}"):
+            setattr(self._module, name, value)  # else it is the interpreter's, and that name may be for something else
 
     def __delattr__(self, name: str) -> None:
         delattr(self._module, name)
@@ -87,9 +87,14 @@ class _Submodules(MetaPathFinder, Loader):
         sys.modules[name] = _Face(name, real, self) if self._needs_face(real) else real
 
     def _needs_face(self, module: ModuleType) -> bool:
-        return any(one.startswith(f"{module.__name__}.") for one in self._homes) or any(
-            _is_class(one) and one in self._classes for one in [*vars(module).values()]
-        )
+        name = f"{module.__name__}."
+        if any(one.startswith(name) for one in self._homes):
+            return True
+        for below, one in [*vars(module).items()]:
+            # The interpreter binds a submodule in what it takes for its package: not where that name is for something else.
+            if (_is_class(one) and one in self._classes) or sys.modules.get(name + below, one) is not one:
+                return True
+        return False
 
 
 def _is_class(value: Any) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -303,6 +304,13 @@ def test_e_4_a_submodule_of_a_drop_in_has_the_guarded_class(sdk: str, module: st
     assert namespace["it"] is getattr(drop_in, name)
     assert getattr(plain_module, name) is plain
     assert plain_module.__spec__.name == f"{sdk}.{module}"
+
+
+def test_a_submodule_of_a_drop_in_changes_nothing_in_the_sdk() -> None:
+    """`openai.providers.bedrock` is a function and a module of that name: after the import it is the function still."""
+    code = "import safellm.openai, safellm.openai.providers.bedrock\nfrom openai.providers import bedrock as {0}\n"
+    code += "from safellm.openai.providers import bedrock as {1}\nassert callable({0}) and callable({1})"
+    subprocess.run([sys.executable, "-c", code.format("plain", "guarded")], check=True, timeout=60)
 
 
 def test_e_4_submodules_are_reached_by_name_and_by_attribute() -> None:
