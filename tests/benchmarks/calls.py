@@ -37,6 +37,7 @@ with LoopbackProvider() as provider:
 """
 _SENTENCE = "The quick brown fox jumps over the lazy dog while it rains in the valley. "
 _SIZES = {"1 KB": 1024, "4 KB": 4096, "100 KB": 102_400}
+_TURNS = 200  # for times on the wall, which scatter more than CPU time
 _DIFFERENT = 64  # texts; a wrapper that remembers what it has seen must not look faster than it is on new text
 _MEMORY = """
 import sys, {module}
@@ -64,7 +65,7 @@ def main() -> None:
         heading("Python calls (this thread)", "calls", "added", "ratio")
         function_calls(url)
         heading("time to the first token (wall)", "us", "added us", "ratio")
-        first_token(url, options.rounds)
+        first_token(url, max(options.rounds, _TURNS))
         heading("import, client and first call", "", "", "")
         start(url)
         if options.peers:
@@ -247,15 +248,19 @@ def compare(what: str, clients: dict[str, Any], run: Callable[[Any, int], None],
 
 
 def table(what: str, times: dict[str, list[float]]) -> None:
-    """Print the medians, and how they compare with the first."""
-    first = statistics.median(next(iter(times.values())))
+    """Print the medians, and how they compare with the first.
+
+    What is added is the median over pairs of neighbours in time: a machine whose speed drifts moves both alike.
+    """
+    first = next(iter(times.values()))
     for name, values in times.items():
-        row(what, name, statistics.median(values), first)
+        added = statistics.median(one - plain for one, plain in zip(values, first, strict=True))
+        row(what, name, statistics.median(values), statistics.median(first), added)
 
 
-def row(what: str, name: str, seconds: float, plain: float) -> None:
+def row(what: str, name: str, seconds: float, plain: float, added: float | None = None) -> None:
     """Print one line."""
-    added = (seconds - plain) * 1e6
+    added = (seconds - plain if added is None else added) * 1e6
     print(f"{what:<34}{name:<24}{seconds * 1e6:>9.0f}{added:>+12.0f}{seconds / plain:>8.2f}", flush=True)
 
 
