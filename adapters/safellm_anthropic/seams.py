@@ -125,9 +125,8 @@ def _seam_copy(sdk: type, name: str, platform: Platform) -> None:
         refuse_content(options.get("open_telemetry"))
         refuse_own_credential(driver, options, platform)
         if http_client is None:
-            options["http_client"] = (
-                self._client
-            )  # said aloud: some older classes would make a new one, without a guard
+            # Said aloud: some older classes would make a new one, without a guard.
+            options["http_client"] = self._client
         elif guard_of(http_client) is None:
             # Another HTTP client gets this client's guard: its policy, its keys, its bounds (THREATS E.4).
             options["http_client"] = guard_client(own_copy(http_client), driver)

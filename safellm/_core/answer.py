@@ -203,9 +203,8 @@ class AnswerRules:
     table: Table
     echo: Echo | None = None
     counts: Counts = field(default_factory=Counts)
-    heard: list[list[str]] | None = (
-        None  # texts of a stream in their pieces, for guards of whole answers; None: nobody asks
-    )
+    # Texts of a stream in their pieces, for guards of whole answers; None: nobody asks.
+    heard: list[list[str]] | None = None
     _judge: Judge | None = None
     _is_asked: bool = False
     _ready: Channel | None = None

@@ -135,9 +135,8 @@ class Tools:
     sdk: str  # name and version, for records
     counter: Counter | None = None  # None: bounds decide alone
     secrets: Callable[[], RegisteredSecrets | None] | None = None  # those that no answer may hold
-    values: Callable[[], Sequence[Values]] | None = (
-        None  # registered and marked ones: only of the conversation that holds them
-    )
+    # Registered and marked ones: only of the conversation that holds them.
+    values: Callable[[], Sequence[Values]] | None = None
     others: GrowingIndex | None = None  # what conversations of this process hid
     own: Finder | None = None  # rules of the policy and detectors of plug-ins; None: there are none
     guards: tuple[Plugged, ...] = ()  # of plug-ins, in the order of the policy
@@ -166,9 +165,8 @@ class Call:
     hide_usage: bool = False
     findings: Counts[str] = field(default_factory=Counts)
     kept: Counts[str] = field(default_factory=Counts)  # of these, what was sent as it is: `Route.accounts`
-    hidden_at: list[tuple[str, str, Field]] = field(
-        default_factory=list, repr=False
-    )  # values, their types, their texts
+    # Values, their types, their texts.
+    hidden_at: list[tuple[str, str, Field]] = field(default_factory=list, repr=False)
     marked: list[tuple[Field, str, str]] = field(default_factory=list, repr=False)  # texts, sources and marked parts
     hidden_removed: int = 0
     retention_changes: list[str] = field(default_factory=list)  # keys of the body that were set, replaced or taken out
@@ -190,9 +188,8 @@ class Call:
     echo: Echo | None = None  # searches the answer for what it may not give away
     local: LocalAnswer | None = None  # a guard answers in the provider's place
     answered_by: str = ""  # which one
-    may_answer: Callable[[str], LocalAnswer | None] | None = (
-        None  # makes it of a text; None: this connection can't take one
-    )
+    # Makes it of a text; None: this connection can't take one.
+    may_answer: Callable[[str], LocalAnswer | None] | None = None
     record: dict[str, JSON] | None = None  # what its records begin with
     viewed: RequestView | None = None  # the request as it is sent, for guards that are told of its answer
     untrusted_text: bool = False  # the request holds text that is marked as somebody else's

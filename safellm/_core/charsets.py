@@ -22,7 +22,7 @@ _EXTENDED = re.compile(
 )
 _MARK = b"\xef\xbb\xbf"
 _WIDE = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_LEAST = 2  # bytes of a text in UTF-16
+_LEAST = 8  # bytes of a text in UTF-16 that could hold a link or a tag
 
 
 def codec_of(content_type: str) -> str:

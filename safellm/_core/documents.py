@@ -31,10 +31,8 @@ _ENDS = frozenset(
 )
 _CELLS = frozenset({"c", "tab", "tc", "td", "table-cell"})
 _TARGETS = frozenset({"Target", "href", "xlink:href"})
-_KEPT, _KEPT_TEXT = (
-    8,
-    1 << 20,
-)  # documents whose texts are remembered, and characters of one: a chat sends its history again
+# Documents whose texts are remembered, and characters of one: a chat sends its history again.
+_KEPT, _KEPT_TEXT = 8, 1 << 20
 
 
 class Unreadable(ValueError):

@@ -154,9 +154,8 @@ class Exchange:
         self._decoder: Decoder
         self._events: EventStream | None = None
         self._collected: list[bytes] = []
-        self._held: list[bytes] | None = (
-            None  # a stream that guards of whole answers have not seen yet; None: nobody asks
-        )
+        # A stream that guards of whole answers have not seen yet; None: nobody asks.
+        self._held: list[bytes] | None = None
         self._content_type, self._codec = "", "utf-8"
         self._status = 0
         self._digest_in = ""
@@ -164,9 +163,8 @@ class Exchange:
         self.untouched = self.cut_off = self.waits = False
         self._headers_stay = True
         self._error: Refused | None = None
-        self._unsettled = [
-            call_id
-        ]  # taken by the one who settles: a stream may be closed while another thread reads it
+        # Taken by the one who settles: a stream may be closed while another thread reads it.
+        self._unsettled = [call_id]
         self._keeper = None if tools.policy.audit.content == "off" else Keeper(tools.policy.audit)
         self._named: dict[str, str] = {}  # headers that hold names, as they will be sent
 

@@ -73,9 +73,8 @@ class CharacterFilter:
     typography: bool = False
     removed: int = 0
     escaped: int = 0
-    _before: str = (
-        "\n"  # the last character handed on: what a joiner may attach to; "" right after a selector or joiner
-    )
+    # The last character handed on: what a joiner may attach to; "" right after a selector or joiner.
+    _before: str = "\n"
     _held: str = field(default="")  # a joiner, CR or flag whose next character decides
     _earlier: str = "\n"  # the character before `_before`
     # Of the line so far:

@@ -19,9 +19,8 @@ Channel = tuple[str | int, ...]
 
 _SLACK: Final = 8  # tokens: ends of turns, and names of tools that are not text
 _PER_SEAM: Final = 2  # tokens that one more seam can add
-_RECOUNTED: Final = (
-    1 << 15
-)  # bytes that are counted again without seams before a stream is ended; about three milliseconds
+# Bytes that are counted again without seams before a stream is ended; about three milliseconds.
+_RECOUNTED: Final = 1 << 15
 _AT_ONCE: Final = 8192  # bytes that are counted for one piece, at most
 _STRETCH: Final = (16, 256)  # bytes that are counted at once, at least
 _LONGEST_TOKEN: Final = 32  # bytes a token, over a whole answer; more is not written by any model

@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass
 
 _MAX_PARTS = 1000  # an upload has a handful; the bound keeps a crafted body from costing more than its bytes
-_BOUNDARY = re.compile(
-    r"""boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))""", re.IGNORECASE
-)  # RFC 2046: 1 to 70 characters
+# RFC 2046: 1 to 70 characters.
+_BOUNDARY = re.compile(r"""boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))""", re.IGNORECASE)
 _NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
 _FILE = re.compile(rb"[;\s]filename\*?=", re.IGNORECASE)
 _FILE_NAME = re.compile(rb'[;\s]filename="([^"]*)"', re.IGNORECASE)

@@ -26,9 +26,8 @@ _TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9][0-9.eE+\-]*|[\[\]{},:\n
 _LEAST = 9  # digits of a number that is searched
 _CONTROLS = bytes([*range(9), 11, *range(14, 27), *range(28, 32), 127])  # none of these stands in a text
 _FEW = 256  # a text has at most one of them in so many bytes; of random bytes one in nine is one
-_FOREIGN = (
-    0.3  # share of bytes that aren't UTF-8: texts of Latin alphabets have half of it, sound and pictures two thirds
-)
+# Share of bytes that aren't UTF-8: texts of Latin alphabets have half of it, sound and pictures two thirds.
+_FOREIGN = 0.3
 _BASE64 = re.compile(r'"[A-Za-z0-9+/=\s\\]{64,}"')
 
 

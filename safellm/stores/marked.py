@@ -24,9 +24,8 @@ from safellm._core.placeholder import make_placeholder
 if TYPE_CHECKING:
     from safellm._core.detection.growing import GrowingIndex
 
-_MOST = (
-    100_000  # marks kept in a process; the one that was used longest ago is forgotten, its text is then hidden as it is
-)
+# Marks kept in a process; the one that was used longest ago is forgotten, its text is then hidden as it is.
+_MOST = 100_000
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _KEY = secrets.token_bytes(32)
 

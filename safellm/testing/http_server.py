@@ -22,9 +22,8 @@ from typing import Any, Self
 
 _HOST = "127.0.0.1"
 _RECEIVE_BYTES = 65_536
-_BACKLOG = (
-    4096  # connections that wait to be accepted: beyond it the system resets them, and a thousand may come at once
-)
+# Connections that wait to be accepted: beyond it the system resets them, and a thousand may come at once.
+_BACKLOG = 4096
 # A test server need not defend itself, but a defect in the client under test must not fill the memory either.
 _HEAD_LIMIT_BYTES = 1 << 20
 _BODY_LIMIT_BYTES = 1 << 28

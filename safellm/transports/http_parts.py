@@ -125,7 +125,7 @@ class Parts:
                     head.known,
                     name,
                     at,
-                )  # where `lean_parts` remembers what it makes of such headers
+                )  # there `lean_parts` remembers what it makes of such headers
             copied.headers = self.headers_of(sent)
         else:
             headers, injected = driver.with_credentials(forward.headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from exchanges import HIDDEN, World, chat
 
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0K" * 8}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAA" * 4}}
 
 
 @pytest.mark.parametrize(("model", "stays"), [("gpt-4o", True), (f"gpt-{HIDDEN[0]}", False)])

@@ -281,7 +281,8 @@ def test_the_module_decides_between_a_key_and_a_token_as_the_sdk_does(module, pr
         monkeypatch.setenv(name, value)
 
     def made(one):
-        monkeypatch.setattr(one, "api_type", None)
+        for name in ("api_type", "api_key", "base_url", "azure_endpoint", "azure_ad_token", "azure_ad_token_provider"):
+            monkeypatch.setattr(one, name, None)  # the SDK's client writes what it finds into them
         one._reset_client()
         try:
             return isinstance(one._load_client(), sdk.AzureOpenAI)

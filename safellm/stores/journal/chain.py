@@ -62,9 +62,8 @@ class Place:
     seq: int
     hash: str
     end: End
-    folder_time: int = (
-        0  # modification time of the folder when its entries were looked at, and old enough to be trusted
-    )
+    # Modification time of the folder when its entries were looked at, and old enough to be trusted.
+    folder_time: int = 0
 
 
 class Chain:

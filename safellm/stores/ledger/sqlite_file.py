@@ -28,9 +28,8 @@ from safellm.stores.ledger.marks import Mark
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x5AFE_1ED6  # in the file's header, so that `file` and we can tell it from other databases
-_BUSY_WAIT_S = (
-    0.004  # SQLite's own wait; short, because its back-off sleeps up to 100 ms and is unfair. We retry ourselves.
-)
+# SQLite's own wait; short, because its back-off sleeps up to 100 ms and is unfair. We retry ourselves.
+_BUSY_WAIT_S = 0.004
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)  # the last: a race for the WAL's locks
 _NOT_OURS = (errno.EPERM, errno.ELOOP)  # what `private_folder` says of one that others can change
 _PAGE_BYTES = 1024

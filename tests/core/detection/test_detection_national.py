@@ -188,8 +188,7 @@ def test_shapes_are_written_with_counts() -> None:
 def test_at_least_25_countries_have_a_national_number() -> None:
     """Numbers of persons are known for the largest countries."""
     countries = {kind.id[:2] for kinds in load_kinds().shapes.values() for kind in kinds if kind.type == "NATIONAL_ID"}
-    largest = (
-        "cn in id pk br ru mx jp vn tr de th gb fr za it kr es pl ca eg ir nl ng ro"  # and the United States: US_SSN
-    )
+    # And the United States: US_SSN.
+    largest = "cn in id pk br ru mx jp vn tr de th gb fr za it kr es pl ca eg ir nl ng ro"
     assert countries >= set(largest.split())
     assert len(countries) >= 35
