@@ -95,7 +95,7 @@ def async_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a str
             try:
                 await self._abandon("closed")
                 if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
-                    await read_tail_async(self._source)
+                    await read_tail_async(self._source, self._said["network_stream"])
             finally:
                 await self._release()
 

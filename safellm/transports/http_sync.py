@@ -89,7 +89,7 @@ def sync_shell(module: ModuleType, parts: Parts) -> type:  # noqa: C901 - a stre
             try:
                 self._driver.abandon(self._exchange, failure="closed")
                 if self._body is not None and self._exchange.has_ended and can_be_read(self._said):
-                    read_tail(self._source)
+                    read_tail(self._source, self._said["network_stream"])
             finally:
                 self._release()
 
