@@ -8,6 +8,7 @@ from enum import Enum, auto
 from safellm._core import jsontext, sse
 from safellm._core.adapter import Route, Seen
 from safellm._core.answer import AnswerRules
+from safellm._core.bodies import is_utf_8
 from safellm._core.call import Call
 from safellm._core.effects import JSON
 from safellm._core.eventstream import EventStream
@@ -105,8 +106,8 @@ def treated_text(  # noqa: PLR0913 - an answer, how it is read, and who looks at
     """
     depth, binary = call.policy.limits.json_depth, call.route.binary
     read = data.decode(codec, "replace").encode("utf-8", "replace") if codec else data
-    out = rules.lines(read, max_depth=depth, download=binary) if _is_utf8(read) else read
-    if asked and _is_utf8(out):
+    out = rules.lines(read, max_depth=depth, download=binary) if is_utf_8(read) else read
+    if asked and is_utf_8(out):
         text = out.decode("utf-8")
         out = out if (new := plugins.of_text(call, text)) == text else new.encode("utf-8")
     if gate is not None:
@@ -117,11 +118,3 @@ def treated_text(  # noqa: PLR0913 - an answer, how it is read, and who looks at
 def is_json(content_type: str) -> bool:
     """Return whether a media type is JSON (RFC 6839 3.1)."""
     return content_type == "application/json" or content_type.endswith("+json")
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

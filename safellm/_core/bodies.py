@@ -254,10 +254,11 @@ def _is_undeclared(kind: str, data: bytes) -> bool:
     """
     if kind == "application/sdp":
         return not data.startswith(b"v=0")
-    return not kind.startswith(_RECORDED) or _is_utf_8(data)
+    return not kind.startswith(_RECORDED) or is_utf_8(data)
 
 
-def _is_utf_8(data: bytes) -> bool:
+def is_utf_8(data: bytes) -> bool:
+    """Return whether bytes are UTF-8 (RFC 3629)."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -286,7 +287,7 @@ def read_text(data: bytes, table: Table, *, max_depth: int, own: bool = False) -
         own: The program's own file: what keys are called in it means nothing, except in the lines of a batch.
     """
     if own and not _is_batch(data, max_depth):
-        return None if is_document(data[:HEAD]) and not _is_utf_8(data) else read_file(data, max_depth=max_depth)
+        return None if is_document(data[:HEAD]) and not is_utf_8(data) else read_file(data, max_depth=max_depth)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

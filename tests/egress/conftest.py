@@ -9,12 +9,14 @@ import importlib
 import inspect
 import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from egress_support import answer, read_request
 
 from safellm.client import prepare
 from safellm.transports.http import guard_client
@@ -228,3 +230,18 @@ def raw() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
         one.close()
     for thread in threads:
         thread.join(10)
+
+
+@pytest.fixture
+def foreign(raw: Callable[..., int], authority: Authority) -> tuple[int, list[bytes]]:
+    """A TLS server whose authority nobody knows; return its port, and the requests that arrived."""
+    seen: list[bytes] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.chain)
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            seen.append(read_request(secured))
+            secured.sendall(answer())
+
+    return raw(serve), seen

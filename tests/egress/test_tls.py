@@ -9,25 +9,15 @@ import subprocess
 import sys
 
 import pytest
-from egress_support import answer, read_request
 
 import safellm
 from safellm.stores.tls import context_for, is_verified
 
 
 @pytest.fixture
-def server(raw, authority):
+def server(foreign):
     """A TLS server whose authority nobody knows; return (port, requests that arrived)."""
-    seen = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority.chain)
-
-    def serve(connection):
-        with context.wrap_socket(connection, server_side=True) as secured:
-            seen.append(read_request(secured))
-            secured.sendall(answer())
-
-    return raw(serve), seen
+    return foreign
 
 
 def call(way, port, **settings):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ssl
 
 import pytest
-from egress_support import answer, read_request
 
 from safellm._core.policy import Policy
 from safellm.errors import ConfigurationError
@@ -17,18 +16,10 @@ from safellm.stores.tls import Authorities, authorities_of, own_context
 
 
 @pytest.fixture
-def server(raw, authority):
+def server(foreign):
     """A TLS server whose authority nobody knows; return (its address, requests that arrived)."""
-    seen = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority.chain)
-
-    def serve(connection):
-        with context.wrap_socket(connection, server_side=True) as secured:
-            seen.append(read_request(secured))
-            secured.sendall(answer())
-
-    return f"https://127.0.0.1:{raw(serve)}", seen
+    port, seen = foreign
+    return f"https://127.0.0.1:{port}", seen
 
 
 def post(url, trust):
